@@ -1,0 +1,65 @@
+"""A fairseq CMLM behind the `MaskedLM` protocol: the only file that knows the model's inside.
+
+fairseq's CMLM sees targets as BOS X EOS, masks with <unk>, and predicts the length of BOS X EOS.
+Everything outside this file sees X alone.
+"""
+
+import torch
+from fairseq.data import Dictionary
+from fairseq.models.nat import CMLMNATransformerModel
+from torch import Tensor
+
+AROUND = 2  # BOS and EOS
+
+
+class FairseqCMLM:
+    """A CMLM bound to a batch of encoded sources; `rows` of a query index that batch."""
+
+    def __init__(self, model: CMLMNATransformerModel, encoder_out: dict, dictionary: Dictionary):
+        self.model, self.encoder_out = model, encoder_out
+        self.pad, self.bos, self.eos, self.mask = (
+            dictionary.pad(),
+            dictionary.bos(),
+            dictionary.eos(),
+            dictionary.unk(),
+        )
+        self.allowed = allowed_symbols(dictionary).to(encoder_out["encoder_out"][0].device)
+
+    def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
+        lengths = tokens.ne(self.pad).sum(1)
+        longest = int(lengths.max())
+        inputs = tokens.new_full((len(tokens), longest + AROUND), self.pad)
+        inputs[:, 0] = self.bos
+        inputs[:, 1:-1] = tokens.masked_fill(masked, self.mask)[:, :longest]
+        inputs.scatter_(1, lengths[:, None] + 1, self.eos)
+        encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, rows)
+        features, _ = self.model.decoder.extract_features(inputs, encoder_out=encoder_out)
+        return features[:, 1:-1][masked[:, :longest]]
+
+    def project(self, features: Tensor) -> Tensor:
+        return self.model.decoder.output_layer(features)
+
+
+def allowed_symbols(dictionary: Dictionary) -> Tensor:
+    """(V,) bool: no special symbols, and none of the words that only pad the dictionary to a multiple of 8."""
+    return torch.tensor(
+        [i >= dictionary.nspecial and not dictionary[i].startswith("madeupword") for i in range(len(dictionary))]
+    )
+
+
+def longest_target(model: CMLMNATransformerModel) -> int:
+    """The most tokens that a target may hold, BOS and EOS not counted."""
+    return model.max_decoder_positions() - AROUND
+
+
+def length_log_probs(model: CMLMNATransformerModel, encoder_out: dict) -> Tensor:
+    """log p(T | source) by the model's length predictor: (B, longest + 1) float32, minus infinity where impossible."""
+    log_p = model.decoder.forward_length(normalize=False, encoder_out=encoder_out).float().log_softmax(-1)
+    classes = torch.arange(longest_target(model) + 1, device=log_p.device) + AROUND
+    classes = classes.expand(len(log_p), -1)
+    if model.decoder.pred_length_offset:  # the class is then the difference to the source's length, plus 128
+        source = (~encoder_out["encoder_padding_mask"][0]).sum(1, keepdim=True)
+        classes = classes - source + log_p.size(1) // 2
+    possible = (classes >= 0) & (classes < log_p.size(1))
+    possible[:, 0] = False
+    return log_p.gather(1, classes.clamp(0, log_p.size(1) - 1)).masked_fill(~possible, -torch.inf)

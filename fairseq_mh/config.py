@@ -1,0 +1,106 @@
+"""The plugin's options: fields of the task's dataclass, so that fairseq shows them on its command lines.
+
+Every name begins with `mh_`, because fairseq silently swallows a field that repeats an option of its own.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
+from omegaconf import II
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS
+from fairseq_mh.start import STARTS
+
+DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
+ENERGY_CHOICES = ChoiceEnum(list(ENERGIES))
+SCAN_CHOICES = ChoiceEnum(list(SCANS))
+START_CHOICES = ChoiceEnum(list(STARTS))
+SELECTION_CHOICES = ChoiceEnum(list(SELECTIONS))
+LENGTH_CHOICES = ChoiceEnum(list(LENGTH_SELECTIONS))
+
+
+def _option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class TranslationMHConfig(TranslationLevenshteinConfig):
+    noise: NOISE_CHOICES = _option("random_mask", "type of noise (training)")
+    mh_decoding: DECODINGS = _option(
+        "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
+    )
+    mh_energy: ENERGY_CHOICES = _option(
+        "norm", "energy of a translation: raw logits, or locally normalised log-probabilities, summed over positions"
+    )
+    mh_sweeps: int = _option(6, "sweeps of each chain, burn-in included; a sweep updates every position once")
+    mh_burn_in: int = _option(0, "first sweeps, whose states are no hypotheses")
+    mh_thin: int = _option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
+    mh_chains: int = _option(1, "chains for each length of each sentence")
+    mh_temperature: float = _option(0.3, "temperature of the target in the first sweep")
+    mh_final_temperature: float = _option(0.02, "temperature of the target in the last sweep, linear in between")
+    mh_proposal_temperature: float = _option(1.0, "temperature of the proposals")
+    mh_scan: SCAN_CHOICES = _option("random", "order of the positions within a sweep; sequential: left to right")
+    mh_init: START_CHOICES = _option(
+        "warm-start",
+        "where chains begin: one greedy fill of the masked target, mask-predict with --iter-decode-max-iter, "
+        "random symbols, or the reference (for studies; implies its length)",
+    )
+    mh_select: SELECTION_CHOICES = _option(
+        "lowest-energy", "what of a chain is a hypothesis: its states after burn-in, or its last state alone"
+    )
+    mh_length_select: LENGTH_CHOICES = _option(
+        "token-mean",
+        "how hypotheses of different lengths compare: energy per token, or energy minus log p(length | source)",
+    )
+    mh_gold_length: bool = _option(False, "decode at the reference's length (for studies)")
+    mh_trace: Optional[str] = _option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None, "write every chain's states, energies and counts, sweep by sweep, to this JSON lines file"
+    )
+    seed: int = II("common.seed")
+
+
+def schedule_of(cfg: TranslationMHConfig) -> Schedule:
+    """Raises UserError for numbers that no run can have."""
+    try:
+        return Schedule(
+            cfg.mh_sweeps,
+            cfg.mh_burn_in,
+            cfg.mh_thin,
+            cfg.mh_temperature,
+            cfg.mh_final_temperature,
+            str(cfg.mh_scan),
+        )
+    except ValueError as error:
+        raise UserError(f"--mh-*: {error}") from None
+
+
+def check(cfg: TranslationMHConfig, generation: Any) -> None:
+    """Refuse combinations that mean nothing, before anything is loaded or written."""
+    schedule_of(cfg)
+    given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
+    refusals = {
+        "--mh-chains must be 1 or more": cfg.mh_chains < 1,
+        "--mh-proposal-temperature must be above 0": not cfg.mh_proposal_temperature > 0,
+        "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
+        "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
+        "--nbest must be 1 or more": generation.nbest < 1,
+        "--seed must not be negative": cfg.seed < 0,
+        "--mh-decoding mask-predict is deterministic: it has one chain a length (--mh-chains 1)": (
+            cfg.mh_decoding == "mask-predict" and cfg.mh_chains > 1
+        ),
+        "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
+            given_length and generation.iter_decode_with_beam > 1
+        ),
+        "--iter-decode-with-external-reranker is not supported": generation.iter_decode_with_external_reranker,
+        "--prefix-size is not supported": generation.prefix_size > 0,
+        "--constraints is not supported": bool(generation.constraints),
+        "--retain-dropout is not supported": generation.retain_dropout,
+    }
+    for message, refused in refusals.items():
+        if refused:
+            raise UserError(message)

@@ -1,0 +1,64 @@
+"""What `--mh-decoding` chooses from: from a start to candidates.
+
+A new decoding that is a sampler is another kernel for `sample`, not another loop.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.config import TranslationMHConfig, schedule_of
+from fairseq_mh.mask_predict import mask_predict
+from fairseq_mh.mcmc.chain import Run, Sweep, run
+from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.proposal import masked_conditional
+from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
+from fairseq_mh.start import STARTS, Start
+
+
+class Decoded(NamedTuple):
+    found: list[Candidate]
+    sweeps: list[Sweep]  # rows of the start included; of mask-predict one, and only where a trace is wanted
+    rows: Tensor  # (N,) long: decoder rows spent on decoding
+    history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T), of what the chain went through
+
+
+def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
+    """Run the chains."""
+    filled = STARTS[str(cfg.mh_init)](start)
+    finished = _run(start, cfg, schedule_of(cfg), filled.tokens, metropolis)
+    first = finished.sweeps[0]
+    sweeps = [first._replace(rows=first.rows + filled.rows.cpu()), *finished.sweeps[1:]]
+    snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule_of(cfg))
+    found = candidates(snapshots, start.plan, str(cfg.mh_energy), str(cfg.mh_length_select))
+    rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
+    nowhere = torch.zeros(start.blank.shape, dtype=torch.bool)
+    return Decoded(found, sweeps, rows, [(sweep.end.tokens, nowhere) for sweep in sweeps])
+
+
+def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
+    """Mask-predict; its score is the mean log-probability that it gave its own tokens."""
+    filled = mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
+    sweeps = []
+    if cfg.mh_trace:  # the energies are for the trace alone, and no cost of mask-predict
+        first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
+        sweeps = [first._replace(rows=filled.rows.cpu())]
+    scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
+    tokens, positional = filled.tokens.cpu(), filled.scores.cpu()
+    found = [
+        Candidate(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n])
+        for n, length in enumerate(start.plan.lengths.tolist())
+    ]
+    return Decoded(found, sweeps, filled.rows.cpu(), filled.history)
+
+
+def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
+    propose = partial(masked_conditional, temperature=cfg.mh_proposal_temperature)
+    kernel = Kernel(start.lm, start.plan.rows, str(cfg.mh_energy), propose, metropolis)
+    return run(kernel, tokens, start.streams, schedule)
+
+
+DECODERS = {"mh": partial(sample, metropolis=True), "gibbs": partial(sample, metropolis=False), "mask-predict": fill}

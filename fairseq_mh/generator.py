@@ -1,0 +1,129 @@
+"""The generator that `fairseq-generate` and `fairseq-interactive` call: sources in, hypotheses out.
+
+Encode once; top-K lengths x C chains; decode; select; hypotheses back.
+"""
+
+import logging
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary, data_utils
+from fairseq.models.nat import CMLMNATransformerModel
+from torch import Tensor
+
+from fairseq_mh.cmlm import FairseqCMLM, length_log_probs, longest_target
+from fairseq_mh.config import TranslationMHConfig
+from fairseq_mh.decoders import DECODERS, Decoded
+from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.chain import chain_stream
+from fairseq_mh.selection import Candidate, best_first
+from fairseq_mh.start import Plan, Start, plan_chains
+from fairseq_mh.trace import open_trace, write_trace
+
+logger = logging.getLogger(__name__)
+
+Hypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
+
+
+class MHGenerator:
+    """Decodes a CMLM by Metropolis-Hastings, degenerate Gibbs or mask-predict.
+
+    Args:
+        model: a `cmlm_transformer`, in eval mode.
+        generation: fairseq's generation options, of which `iter_decode_with_beam` (lengths a sentence),
+            `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
+
+    Raises:
+        UserError: where the trace cannot be written.
+    """
+
+    def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary, cfg: TranslationMHConfig, generation):
+        self.model, self.dictionary, self.cfg, self.generation = model, dictionary, cfg, generation
+        self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
+        self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
+        self.rows_spent = 0
+
+    @torch.no_grad()
+    def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[Hypothesis]]:
+        """Hypotheses of each sentence, best first.
+
+        `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch.
+
+        Raises:
+            UserError: where a reference is needed and missing, empty, or longer than the model's targets.
+        """
+        net_input = sample["net_input"]
+        encoder_out = self.model.forward_encoder([net_input["src_tokens"], net_input["src_lengths"]])
+        reference = self._references(sample) if self._needs_reference() else None
+        start = self._start(encoder_out, sample["id"].tolist(), reference)
+        decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
+        self._report(decoded, start.plan, sample["id"].tolist())
+        ranked = best_first(decoded.found, len(sample["id"]), start.plan)
+        return [[self._hypothesis(c, decoded) for c in best[: self.generation.nbest]] for best in ranked]
+
+    def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
+        lm = FairseqCMLM(self.model, encoder_out, self.dictionary)
+        gold = None if reference is None else reference.ne(lm.pad).sum(1)
+        log_p = length_log_probs(self.model, encoder_out)
+        plan = plan_chains(log_p, self.cfg.mh_chains, self.generation.iter_decode_with_beam, gold)
+        keys = zip(plan.rows.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
+        streams = [chain_stream(self.cfg.seed, ids[row], length, chain) for row, length, chain in keys]
+        positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
+        blank = torch.where(positions < plan.lengths[:, None], lm.mask, lm.pad)
+        return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference)
+
+    def _needs_reference(self) -> bool:
+        return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"
+
+    def _references(self, sample: dict) -> Tensor:
+        """The references without BOS and EOS: (B, T) long, padded."""
+        if sample.get("target") is None:
+            raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
+        around = sample["target"].new_tensor([self.dictionary.bos(), self.dictionary.eos(), self.dictionary.pad()])
+        references = [line[~torch.isin(line, around)] for line in sample["target"]]
+        for sentence, line in zip(sample["id"].tolist(), references, strict=True):
+            if not 1 <= len(line) <= longest_target(self.model):
+                limit = longest_target(self.model)
+                raise UserError(f"reference {sentence} has {len(line)} tokens; this model's targets hold 1 to {limit}")
+        return data_utils.collate_tokens(references, self.dictionary.pad())
+
+    def _hypothesis(self, candidate: Candidate, decoded: Decoded) -> Hypothesis:
+        tokens, positional = self._around(candidate.tokens), candidate.positional.new_zeros(len(candidate.tokens) + 2)
+        positional[1:-1] = candidate.positional
+        hypothesis = {
+            "tokens": tokens,
+            "score": candidate.score,
+            "positional_scores": positional,
+            "alignment": None,
+            "steps": candidate.sweep,
+        }
+        if self.generation.retain_iter_history:
+            length = len(candidate.tokens)
+            states = (
+                tokens[candidate.chain].masked_fill(masked[candidate.chain], self.dictionary.unk())[:length]
+                for tokens, masked in decoded.history
+            )
+            hypothesis["history"] = [{"tokens": self._around(state.cpu())} for state in states]
+        return hypothesis
+
+    def _around(self, tokens: Tensor) -> Tensor:
+        """BOS and EOS around a state, as in the stock generator's hypotheses."""
+        return torch.cat([tokens.new_tensor([self.dictionary.bos()]), tokens, tokens.new_tensor([self.eos])])
+
+    def _report(self, decoded: Decoded, plan: Plan, ids: list[int]) -> None:
+        """Trace and log what the batch cost."""
+        if self.trace:
+            sentences = [ids[row] for row in plan.rows.tolist()]
+            write_trace(
+                self.trace,
+                decoded.sweeps,
+                str(self.cfg.mh_energy),
+                sentences,
+                plan.lengths.tolist(),
+                plan.chains.tolist(),
+            )
+        self.rows_spent += int(decoded.rows.sum())
+        broken = sum(int(sweep.broken.sum()) for sweep in decoded.sweeps)
+        if broken:
+            logger.warning("%d proposals were rejected because the model's numbers were broken (NaN)", broken)
+        logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.rows), self.rows_spent)

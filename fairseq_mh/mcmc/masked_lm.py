@@ -1,0 +1,48 @@
+"""What the sampler asks of a model, and the one place where the state space is cut out of its vocabulary."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class MaskedLM(Protocol):
+    """A masked language model over a batch of contexts (source sentences, say).
+
+    `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state:
+    proposing at any site is then free, and the (N, T, V) logits never exist at once.
+    """
+
+    pad: int  # fills the positions behind a sequence's end
+    allowed: Tensor  # (V,) bool: the symbols that a state may hold
+
+    def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
+        """Features at the masked positions.
+
+        Args:
+            tokens: (M, T) long, padded with `pad`; what stands at a masked position is not looked at.
+            masked: (M, T) bool, the positions to mask in each row.
+            rows: (M,) long, the context that each row belongs to.
+
+        Returns:
+            (P, D), one vector a masked position, in row-major order of `masked`.
+        """
+        ...
+
+    def project(self, features: Tensor) -> Tensor:
+        """Logits over the whole vocabulary: (..., D) -> (..., V)."""
+        ...
+
+
+def full_logits(lm: MaskedLM, features: Tensor) -> Tensor:
+    """The model's logits in at least float32, whatever its own dtype: (..., D) -> (..., V)."""
+    logits = lm.project(features)
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def state_logits(lm: MaskedLM, features: Tensor) -> Tensor:
+    """Logits over the state space: minus infinity at the symbols that no state may hold.
+
+    Energies and proposals both read these, so that they normalise over the same symbols.
+    """
+    return full_logits(lm, features).masked_fill(~lm.allowed, -torch.inf)

@@ -1,0 +1,85 @@
+"""Where the chains begin: which lengths, and which first state.
+
+A plan lists N = sum over sentences of K lengths x C chains, chains of one length side by side.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fairseq_mh.mask_predict import Filled, mask_predict
+from fairseq_mh.mcmc.masked_lm import MaskedLM
+
+
+class Plan(NamedTuple):
+    rows: Tensor  # (N,) long: the sentence of each chain, counted within the batch
+    lengths: Tensor  # (N,) long: tokens, BOS and EOS not counted
+    chains: Tensor  # (N,) long: number of the chain among those of its length
+    log_p_length: Tensor  # (N,) nats: log p(length | source)
+
+
+def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None) -> Plan:
+    """The `beam` likeliest lengths of each sentence, or the given ones, with `chains` chains each.
+
+    Args:
+        log_p: (B, L) log-probability of each length; minus infinity at impossible ones.
+        gold: (B,) long, the lengths to use instead.
+    """
+    possible = int(log_p.isfinite().sum(1).min())
+    best = log_p.topk(min(beam, possible), 1) if gold is None else None
+    lengths = gold[:, None] if best is None else best.indices  # (B, K)
+    scores = log_p.gather(1, lengths)
+    rows = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
+    number = torch.arange(chains, device=log_p.device).repeat(rows.numel())
+    rows, lengths, scores = (part.flatten().repeat_interleave(chains) for part in (rows, lengths, scores))
+    return Plan(rows, lengths, number, scores)
+
+
+class Start(NamedTuple):
+    """What a start may look at."""
+
+    lm: MaskedLM
+    plan: Plan
+    blank: Tensor  # (N, T) long: pad behind each chain's end
+    passes: int  # of mask-predict
+    streams: list[np.random.Generator]
+    reference: Tensor | None  # (B, T') long, padded, no BOS or EOS
+
+
+def warm_start(start: Start) -> Filled:
+    """One greedy fill of the all-masked target (the paper's)."""
+    return mask_predict(start.lm, start.blank, start.plan.rows, 1)
+
+
+def mask_predict_start(start: Start) -> Filled:
+    return mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
+
+
+def random_start(start: Start) -> Filled:
+    """Symbols drawn uniformly from the state space."""
+    symbols = start.lm.allowed.nonzero()[:, 0].cpu().numpy()
+    tokens = start.blank.clone()
+    for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
+        tokens[n, :length] = torch.from_numpy(stream.choice(symbols, length)).to(tokens)
+    return _given(tokens)
+
+
+def reference_start(start: Start) -> Filled:
+    """The reference itself; a symbol outside the state space is replaced by the likeliest one there."""
+    tokens = start.reference[start.plan.rows, : start.blank.size(1)]
+    strange = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
+    return mask_predict(start.lm, tokens, start.plan.rows, 1, masked=strange)
+
+
+def _given(tokens: Tensor) -> Filled:
+    return Filled(tokens, torch.zeros(tokens.shape), tokens.new_zeros(len(tokens)), [])
+
+
+STARTS = {
+    "warm-start": warm_start,
+    "mask-predict": mask_predict_start,
+    "random": random_start,
+    "reference": reference_start,
+}

@@ -1,0 +1,101 @@
+"""The fairseq task `translation_mh`: `translation_lev`, decoded by Metropolis-Hastings."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+from collections import defaultdict, deque
+
+import torch
+from fairseq.models.nat import CMLMNATransformerModel
+from fairseq.tasks import register_task
+from fairseq.tasks.translation_lev import TranslationLevenshteinTask
+
+from fairseq_mh.config import TranslationMHConfig, check
+from fairseq_mh.errors import UserError, report
+from fairseq_mh.generator import MHGenerator
+
+torch.serialization.add_safe_globals([Namespace])  # what fairseq's checkpoints hold besides tensors
+ONLY_BOS_EOS = 2
+
+
+def _refuse(message: str) -> None:
+    raise UserError(message)
+
+
+@register_task("translation_mh", dataclass=TranslationMHConfig)
+class TranslationMHTask(TranslationLevenshteinTask):
+    """Decoding by Metropolis-Hastings, degenerate Gibbs or mask-predict; everything else as `translation_lev`."""
+
+    cfg: TranslationMHConfig
+
+    def __init__(self, cfg, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        self.lines_read = 0
+        self.lines_of = defaultdict(deque)  # source tokens -> numbers of the interactive lines that hold them
+
+    @classmethod
+    def add_args(cls, parser: ArgumentParser) -> None:
+        """fairseq calls this for a command line of this task: from here on, mistakes end in one line and status 1."""
+        super().add_args(parser)
+        parser.error = _refuse
+        sys.excepthook = report
+
+    @classmethod
+    def setup_task(cls, cfg, **kwargs):
+        if not cfg.data:
+            raise UserError("no data folder was given")
+        return super().setup_task(cfg, **kwargs)
+
+    def build_generator(self, models, args, **unused) -> MHGenerator:
+        """Raises UserError for options or models that cannot be decoded with."""
+        check(self.cfg, args)
+        if len(models) != 1:
+            raise UserError(f"--path names {len(models)} models; an energy needs one")
+        model = models[0]
+        if not isinstance(model, CMLMNATransformerModel):
+            raise UserError(f"--path holds a {type(model).__name__}, and not a CMLM (cmlm_transformer)")
+        if model.decoder.src_embedding_copy:
+            raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
+        model.eval()
+        return MHGenerator(model, self.target_dictionary, self.cfg, args)
+
+    def load_dataset(self, split, *args, **kwargs):
+        """Raises UserError where the binarised files are shorter than their index says."""
+        try:
+            super().load_dataset(split, *args, **kwargs)
+            dataset = self.datasets[split]
+            if len(dataset):
+                dataset[len(dataset) - 1]
+        except (ValueError, IndexError, AssertionError) as error:
+            raise UserError(f"the data of split {split} cannot be read (truncated files?): {error}") from None
+
+    def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
+        """Raises UserError for an empty source, and for one beyond the model's positions."""
+        shortest = min(range(len(dataset)), key=lambda i: dataset.src_sizes[i], default=None)
+        if shortest is not None and len(dataset[shortest]["source"]) <= ONLY_BOS_EOS:
+            raise UserError(f"source line {shortest} is empty; there is nothing to translate")
+        _, ignored = dataset.filter_indices_by_size(indices, max_positions)
+        if len(ignored) and not ignore_invalid_inputs:
+            raise UserError(
+                f"sentence {ignored[0]} is longer than the model's positions {max_positions}; "
+                "--skip-invalid-size-inputs-valid-test leaves such sentences out"
+            )
+        return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
+
+    def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
+        """Remembers which line of the input holds which tokens: `fairseq-interactive` does not pass it on."""
+        if constraints is not None:
+            raise UserError("--constraints is not supported")
+        for tokens in src_tokens:
+            self.lines_of[tuple(tokens.tolist())].append(self.lines_read)
+            self.lines_read += 1
+        return super().build_dataset_for_inference(src_tokens, src_lengths)
+
+    def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        if "id" not in sample:
+            sample = {**sample, "id": self._line_numbers(sample["net_input"]["src_tokens"])}
+        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+
+    def _line_numbers(self, src_tokens: torch.Tensor) -> torch.Tensor:
+        outside = src_tokens.new_tensor([self.source_dictionary.bos(), self.source_dictionary.pad()])
+        texts = (tuple(row[~torch.isin(row, outside)].tolist()) for row in src_tokens)
+        return torch.tensor([self.lines_of[text].popleft() for text in texts])

@@ -1,0 +1,49 @@
+"""`--mh-trace`: JSON lines, one for every sentence, length, chain and sweep, the start included."""
+
+import json
+from collections.abc import Sequence
+from typing import TextIO
+
+from torch import Tensor
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.chain import Sweep
+from fairseq_mh.mcmc.energy import ENERGIES, total
+
+
+def open_trace(path: str) -> TextIO:
+    """Raises UserError where the file cannot be written."""
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--mh-trace cannot be written: {error}") from None
+
+
+def write_trace(
+    file: TextIO, sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
+) -> None:
+    """Write N finished chains: ids (sentence), lengths and chains (number within its length) hold N entries each."""
+    energies = [{name: total(sweep.end.scores, name) for name in ENERGIES} for sweep in sweeps]
+    for n, (sentence, length, chain) in enumerate(zip(ids, lengths, chains, strict=True)):
+        for number, (sweep, by_name) in enumerate(zip(sweeps, energies, strict=True)):
+            record = {
+                "id": sentence,
+                "length": length,
+                "chain": chain,
+                "sweep": number,
+                "temperature": sweep.temperature,
+                "tokens": sweep.end.tokens[n, :length].tolist(),
+                "energy": _number(by_name[energy][n]),
+                **{f"energy_{name}": _number(values[n]) for name, values in by_name.items()},
+                "proposals": int(sweep.proposals[n]),
+                "accepted": int(sweep.accepted[n]),
+                "novel": int(sweep.novel[n]),
+                "rows": int(sweep.rows[n]),
+            }
+            file.write(json.dumps(record) + "\n")
+    file.flush()
+
+
+def _number(value: Tensor) -> float | None:
+    """A JSON number; None for what JSON cannot hold (an infinite or broken energy)."""
+    return value.item() if value.isfinite() else None

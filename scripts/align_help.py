@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Make the aligned LibreOffice help corpus (English, German) from Debian's packages.
+
+    python scripts/align_help.py en-de.tsv.gz
+
+Downloads `libreoffice-help-en-us` and `libreoffice-help-de` with `apt-get download`, pairs the
+paragraphs of the same page and id, and writes page, English and German, tab-separated.
+The help is MPL-2.0 (see the packages' copyright files); so is what this writes.
+"""
+
+import argparse
+import gzip
+import subprocess
+import tempfile
+from html.parser import HTMLParser
+from pathlib import Path
+
+PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-de")
+VOID = {"img", "br", "meta", "link", "input", "hr", "wbr", "col"}  # tags that are never closed
+MIN_WORDS, MAX_WORDS = 4, 60  # of the English side
+
+
+class Paragraphs(HTMLParser):
+    """Collects {id: text} of the elements that carry a paragraph or heading id."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts: dict[str, str] = {}
+        self._id: str | None = None
+        self._depth = 0
+        self._parts: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if self._id is not None:
+            self._depth += tag not in VOID
+            return
+        name = dict(attrs).get("id") or ""
+        if name.startswith(("par_", "hd_")):
+            self._id, self._depth, self._parts = name, 1, []
+
+    def handle_endtag(self, tag):
+        if self._id is None or tag in VOID:
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            self.texts.setdefault(self._id, " ".join("".join(self._parts).split()))
+            self._id = None
+
+    def handle_data(self, data):
+        if self._id is not None:
+            self._parts.append(data)
+
+
+def paragraphs(page: Path) -> dict[str, str]:
+    parser = Paragraphs()
+    parser.feed(page.read_text(encoding="utf-8", errors="strict"))
+    return parser.texts
+
+
+def extract(folder: Path) -> Path:
+    """Download and unpack both packages into `folder`; returns the help's root."""
+    subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, check=True)
+    for package in sorted(folder.glob("*.deb")):
+        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
+    return folder / "usr/share/libreoffice/help"
+
+
+def align(root: Path) -> list[tuple[str, str, str]]:
+    """(page, English, German) of every paragraph that both languages have, first come first kept."""
+    pairs: dict[tuple[str, str], str] = {}
+    for page in sorted((root / "en-US").rglob("*.html")):
+        name = page.relative_to(root / "en-US")
+        if not (root / "de" / name).exists():
+            continue
+        german = paragraphs(root / "de" / name)
+        for key, text in paragraphs(page).items():
+            if MIN_WORDS <= len(text.split()) <= MAX_WORDS and german.get(key, text) != text:
+                pairs.setdefault((text, german[key]), str(name))
+    return [(page, en, de) for (en, de), page in pairs.items()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output", type=Path, help="the .tsv.gz to write")
+    parser.add_argument("--root", type=Path, help="an unpacked .../libreoffice/help folder, instead of downloading")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = align(args.root or extract(Path(folder)))
+    with gzip.open(args.output, "wt", encoding="utf-8") as out:
+        out.writelines("\t".join(row) + "\n" for row in rows)
+    print(f"{len(rows)} segments -> {args.output}")
+
+
+if __name__ == "__main__":
+    main()

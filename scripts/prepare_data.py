@@ -1,0 +1,116 @@
+#!/usr/bin/env python3
+"""Split, encode and binarise an aligned corpus into a fairseq data folder (De→En).
+
+    python scripts/prepare_data.py en-de.tsv.gz OUT
+
+Reads page, English, German per line (`align_help.py` writes it). A page lies in one split only;
+a share of the pages is a reserve that nothing here may touch. Writes OUT/raw (text),
+OUT/spm.model, OUT/spm (pieces) and OUT/data (dictionaries and binarised splits).
+"""
+
+import argparse
+import gzip
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+
+import sentencepiece
+
+RESERVE_PERCENT = 3
+HELDOUT_PERCENT = 4  # of the pages, for test, and as many again for validation
+HELDOUT_SEGMENTS = 500
+HELDOUT_WORDS = range(3, 26)
+VOCABULARY = 5000
+
+Pair = tuple[str, str]  # German, English
+
+
+def bucket(salt: str, page: str) -> int:
+    return int(hashlib.sha256(f"{salt}/{page}".encode()).hexdigest(), 16) % 100
+
+
+def split_of(page: str) -> str | None:
+    """The split of a page; None for the reserve."""
+    if bucket("heldout", page) < RESERVE_PERCENT:
+        return None
+    share = bucket("split", page)
+    return "test" if share < HELDOUT_PERCENT else "valid" if share < 2 * HELDOUT_PERCENT else "train"
+
+
+def split(rows: list[tuple[str, str, str]]) -> dict[str, list[Pair]]:
+    """Pages to splits; held-out segments share neither side with training (case folded)."""
+    splits: dict[str, dict[Pair, None]] = {"train": {}, "valid": {}, "test": {}}
+    for page, english, german in rows:
+        name = split_of(page)
+        if name is not None and german != english:
+            splits[name][german, english] = None
+    seen = {side.casefold() for pair in splits["train"] for side in pair}
+
+    def heldout(pair: Pair) -> bool:
+        return all(len(side.split()) in HELDOUT_WORDS and side.casefold() not in seen for side in pair)
+
+    result = {"train": list(splits["train"])}
+    for name in ("valid", "test"):
+        chosen = sorted(filter(heldout, splits[name]), key=lambda pair: hashlib.sha256(repr(pair).encode()).digest())
+        result[name] = chosen[:HELDOUT_SEGMENTS]
+    return result
+
+
+def write_text(splits: dict[str, list[Pair]], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, pairs in splits.items():
+        for side, language in enumerate(("de", "en")):
+            lines = "".join(pair[side] + "\n" for pair in pairs)
+            (folder / f"{name}.{language}").write_text(lines, encoding="utf-8")
+
+
+def train_pieces(raw: Path, model: Path) -> None:
+    """One byte-pair vocabulary for both languages, so that all embeddings can be shared."""
+    sentencepiece.SentencePieceTrainer.train(
+        input=[str(raw / "train.de"), str(raw / "train.en")],
+        model_prefix=str(model.with_suffix("")),
+        model_type="bpe",
+        vocab_size=VOCABULARY,
+        character_coverage=1.0,
+        minloglevel=2,
+    )
+
+
+def encode(raw: Path, pieces: Path, model: Path) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
+    pieces.mkdir(exist_ok=True)
+    for path in raw.iterdir():
+        lines = path.read_text(encoding="utf-8").splitlines()
+        encoded = (" ".join(line) for line in processor.encode(lines, out_type=str))
+        (pieces / path.name).write_text("".join(line + "\n" for line in encoded), encoding="utf-8")
+
+
+def binarise(pieces: Path, data: Path, dictionary: Path | None = None) -> None:
+    """`fairseq-preprocess` with a joined dictionary (made from the training split unless given)."""
+    command = [sys.executable, "-m", "fairseq_cli.preprocess", "-s", "de", "-t", "en", "--joined-dictionary"]
+    command += ["--trainpref", str(pieces / "train")]
+    command += ["--srcdict", str(dictionary)] if dictionary else []
+    for name in ("valid", "test"):
+        if (pieces / f"{name}.de").exists():
+            command += [f"--{name}pref", str(pieces / name)]
+    subprocess.run([*command, "--destdir", str(data)], check=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("corpus", type=Path, help="page, English, German: a .tsv.gz")
+    parser.add_argument("output", type=Path, help="the folder to write")
+    args = parser.parse_args()
+    with gzip.open(args.corpus, "rt", encoding="utf-8") as lines:
+        splits = split([tuple(line.rstrip("\n").split("\t")) for line in lines])
+    raw, pieces, model = args.output / "raw", args.output / "spm", args.output / "spm.model"
+    write_text(splits, raw)
+    train_pieces(raw, model)
+    encode(raw, pieces, model)
+    binarise(pieces, args.output / "data")
+    print({name: len(pairs) for name, pairs in splits.items()})
+
+
+if __name__ == "__main__":
+    main()
