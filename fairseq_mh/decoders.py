@@ -3,6 +3,7 @@
 A new decoding that is a sampler is another kernel for `sample`, not another loop.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -61,4 +62,8 @@ def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Ten
     return run(kernel, tokens, start.streams, schedule)
 
 
-DECODERS = {"mh": partial(sample, metropolis=True), "gibbs": partial(sample, metropolis=False), "mask-predict": fill}
+DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {
+    "mh": partial(sample, metropolis=True),
+    "gibbs": partial(sample, metropolis=False),
+    "mask-predict": fill,
+}

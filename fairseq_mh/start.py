@@ -3,6 +3,7 @@
 A plan lists N = sum over sentences of K lengths x C chains, chains of one length side by side.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -28,8 +29,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         gold: (B,) long, the lengths to use instead.
     """
     possible = int(log_p.isfinite().sum(1).min())
-    best = log_p.topk(min(beam, possible), 1) if gold is None else None
-    lengths = gold[:, None] if best is None else best.indices  # (B, K)
+    lengths = log_p.topk(min(beam, possible), 1).indices if gold is None else gold[:, None]  # (B, K)
     scores = log_p.gather(1, lengths)
     rows = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
     number = torch.arange(chains, device=log_p.device).repeat(rows.numel())
@@ -68,6 +68,7 @@ def random_start(start: Start) -> Filled:
 
 def reference_start(start: Start) -> Filled:
     """The reference itself; a symbol outside the state space is replaced by the likeliest one there."""
+    assert start.reference is not None  # the generator saw to it
     tokens = start.reference[start.plan.rows, : start.blank.size(1)]
     strange = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
     return mask_predict(start.lm, tokens, start.plan.rows, 1, masked=strange)
@@ -77,7 +78,7 @@ def _given(tokens: Tensor) -> Filled:
     return Filled(tokens, torch.zeros(tokens.shape), tokens.new_zeros(len(tokens)), [])
 
 
-STARTS = {
+STARTS: dict[str, Callable[[Start], Filled]] = {
     "warm-start": warm_start,
     "mask-predict": mask_predict_start,
     "random": random_start,

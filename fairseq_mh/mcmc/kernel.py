@@ -80,6 +80,7 @@ class Kernel:
     def _evaluate(self, candidate: Tensor, changed: Tensor, state: State) -> Evaluation:
         """The candidates that differ from their states, and only those."""
         if not changed.any():
+            assert state.features is not None  # only degenerate Gibbs moves to states that were not evaluated
             return Evaluation(state.scores[changed], state.features[changed])
         return evaluate(self.lm, candidate[changed], self.rows[changed])
 
@@ -87,7 +88,7 @@ class Kernel:
 def _move(state: State, candidate: Tensor, moved: Evaluation | None, novel: Tensor, changed: Tensor) -> State:
     """The next state; its energy is not known (features None) where nothing was evaluated."""
     tokens = candidate.where(novel[:, None], state.tokens)
-    if moved is None:
+    if moved is None or state.features is None:
         return State(tokens, state.scores, None)
     kept = novel[changed]
     scores, features = state.scores.clone(), state.features.clone()

@@ -3,6 +3,7 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict, deque
+from typing import NoReturn
 
 import torch
 from fairseq.models.nat import CMLMNATransformerModel
@@ -17,7 +18,7 @@ torch.serialization.add_safe_globals([Namespace])  # what fairseq's checkpoints 
 ONLY_BOS_EOS = 2
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     raise UserError(message)
 
 
@@ -36,7 +37,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def add_args(cls, parser: ArgumentParser) -> None:
         """fairseq calls this for a command line of this task: from here on, mistakes end in one line and status 1."""
         super().add_args(parser)
-        parser.error = _refuse
+        parser.error = _refuse  # type: ignore[method-assign]
         sys.excepthook = report
 
     @classmethod
@@ -80,6 +81,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
                 "--skip-invalid-size-inputs-valid-test leaves such sentences out"
             )
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
+
+    def get_batch_iterator(self, *args, **kwargs):
+        """With batches of any size: for another multiple, fairseq leaves out the last batch, and its sentences."""
+        return super().get_batch_iterator(*args, **{**kwargs, "required_batch_size_multiple": 1})
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Remembers which line of the input holds which tokens: `fairseq-interactive` does not pass it on."""

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from tables import Reference, TableLM, inconsistent_table, joint_table, random_table
+
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.energy import ENERGIES, site_scores, total
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.proposal import Proposed, inverse_cdf, masked_conditional
 from fairseq_mh.mcmc.masked_lm import state_logits
+from fairseq_mh.mcmc.proposal import Proposed, inverse_cdf, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
-from tables import Reference, TableLM, inconsistent_table, joint_table, random_table
 
 FALSE_ALARM = 1e-6
 TABLES = {

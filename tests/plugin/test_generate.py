@@ -1,0 +1,219 @@
+"""The plugin's whole path, from `fairseq-generate`'s command line to its output lines and trace."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from conftest import lines_of, trace_of
+from fairseq import checkpoint_utils
+from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
+from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+
+from fairseq_mh.cmlm import allowed_symbols
+
+SHORT = ("--mh-sweeps", 3, "--mh-temperature", 1.0, "--mh-final-temperature", 1.0, "--batch-size", 4)
+
+
+@pytest.fixture(scope="module")
+def stock(tiny):
+    """The model and task as fairseq itself loads them, in float64."""
+    cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
+    task = TranslationLevenshteinTask.setup_task(cfg)
+    models, _ = checkpoint_utils.load_model_ensemble([str(tiny.folder / "checkpoint.pt")], task=task)
+    models[0].eval()
+    task.load_dataset("test")
+    return models[0].double(), task.dataset("test")
+
+
+@torch.no_grad()
+def energies_by_definition(stock, tiny, sentence, states):
+    """E_raw and E_norm of every state, by masking each position through the stock decoder, one row at a time."""
+    model, dataset = stock
+    source = dataset[sentence]["source"][None]
+    encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+    words = [tiny.dictionary.index(word) for word in "abc"]
+    result = []
+    for state in states:
+        raw = norm = 0.0
+        for site, symbol in enumerate(state):
+            tokens = [tiny.dictionary.bos(), *state, tiny.dictionary.eos()]
+            tokens[site + 1] = tiny.dictionary.unk()
+            logits = model.decoder(normalize=False, prev_output_tokens=torch.tensor([tokens]), encoder_out=encoder_out)[
+                0, site + 1
+            ]
+            raw -= logits[symbol].item()
+            norm -= logits[words].log_softmax(0)[words.index(symbol)].item()
+        result.append({"raw": raw, "norm": norm})
+    return result
+
+
+@pytest.mark.parametrize("energy", ["raw", "norm"])
+def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_path, energy):
+    """5,000 chains of one sentence: total variation to the enumerated target within its sampling error.
+
+    With C chains over S states the expected distance of a right sampler is at most sqrt(S / C) / 2 = 0.037,
+    and it exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid).
+    """
+    chains = 5000
+    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", energy)
+    options += ("--mh-temperature", 2.0, "--mh-final-temperature", 2.0, "--mh-proposal-temperature", 1.3)
+    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-chains", chains, "--mh-sweeps", 12)
+    ends = [tuple(record["tokens"]) for record in records if record["sweep"] == 12]
+    assert len(ends) == chains
+    words = [tiny.dictionary.index(word) for word in "abc"]
+    states = list(itertools.product(words, repeat=3))
+    expected = energies_by_definition(stock, tiny, 0, states)
+    weights = np.exp([-by_name[energy] / 2.0 for by_name in expected])
+    counts = Counter(ends)
+    frequencies = np.array([counts[state] for state in states]) / chains
+    bound = np.sqrt(len(states) / chains) / 2 + 0.043
+    assert np.abs(frequencies - weights / weights.sum()).sum() / 2 < bound
+    starts = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == 0)
+    uniform = np.array([starts[state] for state in states]) / chains
+    assert np.abs(uniform - weights / weights.sum()).sum() / 2 > bound, "the start already has the target's law"
+    number = {state: i for i, state in enumerate(states)}
+    for record in records[:200]:
+        by_name = expected[number[tuple(record["tokens"])]]
+        assert record["energy"] == pytest.approx(by_name[energy], abs=1e-9)
+        assert record["energy_raw"] == pytest.approx(by_name["raw"], abs=1e-9)
+        assert record["energy_norm"] == pytest.approx(by_name["norm"], abs=1e-9)
+
+
+BATCHES = [("--batch-size", 1), ("--batch-size", 6), ("--max-tokens", 14), ("--max-tokens", 4000)]
+
+
+@pytest.mark.parametrize("decoding", ["mh", "gibbs"])
+def test_a_chain_does_not_depend_on_its_batch(tiny, tmp_path, decoding):
+    """Alone, padded beside longer ones, or in another split of the batch: token for token, in float64."""
+    options = ("--mh-chains", 2, "--iter-decode-with-beam", 2, "--mh-decoding", decoding, "--mh-sweeps", 4)
+    runs = [trace_of(tiny, tmp_path / "trace", *options, *batch) for batch in BATCHES]
+    exact = [
+        {
+            (r["id"], r["length"], r["chain"], r["sweep"]): (
+                r["tokens"],
+                [r[count] for count in ("proposals", "accepted", "novel", "rows")],
+                r["temperature"],
+            )
+            for r in records
+        }
+        for records in runs
+    ]
+    assert len(exact[0]) == 6 * 2 * 2 * 5
+    assert all(other == exact[0] for other in exact[1:])
+    for records in runs[1:]:
+        energies = {(r["id"], r["length"], r["chain"], r["sweep"]): r["energy"] for r in records}
+        for r in runs[0]:
+            assert r["energy"] == pytest.approx(energies[r["id"], r["length"], r["chain"], r["sweep"]], abs=1e-9)
+
+
+def test_another_seed_gives_another_chain(tiny, tmp_path):
+    runs = [trace_of(tiny, tmp_path / "trace", *SHORT, "--seed", seed) for seed in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_the_cost_is_counted(tiny, tmp_path):
+    """The start: one row for the fill and one a token. A sweep: one a token for each proposal that differs."""
+    records = trace_of(tiny, tmp_path / "trace", *SHORT)
+    assert [r["rows"] for r in records if r["sweep"] == 0] == [1 + r["length"] for r in records if r["sweep"] == 0]
+    for r in records:
+        assert r["rows"] % r["length"] == 0 or r["sweep"] == 0
+        assert r["novel"] <= r["accepted"] <= r["proposals"] == (r["length"] if r["sweep"] else 0)
+        if r["sweep"]:
+            assert r["novel"] <= r["rows"] // r["length"] <= r["proposals"]
+    gibbs = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-decoding", "gibbs")
+    # The first update of a sweep reads the energy's own pass; the others take a row; the energy one a token.
+    assert all(r["rows"] == 2 * r["length"] - 1 for r in gibbs if r["sweep"])
+
+
+def test_mask_predict_equals_the_stock_generator(tiny, stock, tmp_path, capsys):
+    """Token for token where the stock one fills every position with a word (forced iterations, one length)."""
+    trace_of(tiny, tmp_path / "trace", "--mh-decoding", "mask-predict", "--iter-decode-max-iter", 3)
+    ours = lines_of(capsys.readouterr().out, "H")
+    model, dataset = stock
+    generator = IterativeRefinementGenerator(tiny.dictionary, max_iter=3, adaptive=False)
+    compared = 0
+    for number in range(len(dataset)):
+        sample = dataset.collater([dataset[number]])
+        tokens = generator.generate([model], sample)[0][0]["tokens"]
+        if len(tokens) > 2 and allowed_symbols(tiny.dictionary)[tokens[1:-1]].all():
+            assert ours[number][0].split("\t")[1] == tiny.dictionary.string(tokens)
+            compared += 1
+    assert compared >= 3
+
+
+def test_mask_predict_leaves_no_mask_and_gives_every_length(tiny, tmp_path, capsys):
+    options = ("--mh-decoding", "mask-predict", "--iter-decode-with-beam", 3, "--nbest", 3)
+    records = trace_of(tiny, tmp_path / "trace", *options)
+    hypotheses = lines_of(capsys.readouterr().out, "H")
+    assert {len(lines) for lines in hypotheses.values()} == {3}
+    for lines in hypotheses.values():
+        scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
+        assert sorted(map(float, scores), reverse=True) == list(map(float, scores))
+        assert set("".join(texts)) <= set("abc ")
+        assert len({len(text) for text in texts}) == 3
+    assert all(1 <= r["rows"] <= 11 for r in records)
+
+
+def test_nbest_is_distinct_and_best_first(tiny, tmp_path, capsys):
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, "--nbest", 4, "--mh-chains", 3, "--iter-decode-with-beam", 2)
+    found = {}
+    for record in records:
+        key = record["id"], tuple(record["tokens"])
+        found[key] = min(found.get(key, np.inf), record["energy"] / record["length"])
+    for number, lines in lines_of(capsys.readouterr().out, "H").items():
+        scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
+        assert len(set(texts)) == len(texts) == 4
+        assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
+        best = min(value for (sentence, _), value in found.items() if sentence == number)
+        assert -float(scores[0]) * np.log(2) <= best + 1e-6
+
+
+def test_steps_history_and_gold_length(tiny, tmp_path, capsys):
+    options = ("--print-step", "--retain-iter-history", "--mh-gold-length", "--mh-init", "reference")
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--mh-select", "last")
+    output = capsys.readouterr().out
+    assert all(steps == ["3"] for steps in lines_of(output, "I").values())
+    references = lines_of(output, "T")
+    for number, states in lines_of(output, "E").items():
+        assert states[0] == references[number][0]  # the start
+        assert len(states) == 4
+        assert states[-1] == lines_of(output, "H")[number][0].split("\t")[1]
+        assert {r["length"] for r in records if r["id"] == number} == {len(states[0].split())}
+
+
+def test_select_and_burn_in(tiny, tmp_path, capsys):
+    """Energies start at the reference's; lowest-energy never ends above any state after burn-in."""
+    base = (*SHORT, "--mh-gold-length", "--mh-chains", 2, "--mh-thin", 2)
+    scores = {}
+    for select in ("lowest-energy", "last"):
+        for burn_in in (0, 3):
+            records = trace_of(tiny, tmp_path / "trace", *base, "--mh-select", select, "--mh-burn-in", burn_in)
+            lines = lines_of(capsys.readouterr().out, "H")
+            scores[select, burn_in] = {n: float(line[0].split("\t")[0]) for n, line in lines.items()}
+    ends = {n: max(-r["energy"] / r["length"] for r in records if r["id"] == n and r["sweep"] == 3) for n in range(6)}
+    for n in range(6):
+        assert scores["last", 0][n] * np.log(2) == pytest.approx(ends[n], abs=1e-6)
+        assert scores["last", 3] == scores["lowest-energy", 3] == scores["last", 0]
+        assert scores["lowest-energy", 0][n] >= scores["last", 0][n]
+
+
+@torch.no_grad()
+def test_length_model_is_the_joint_score(tiny, stock, tmp_path, capsys):
+    """Of the four likeliest lengths, the one of highest log p(X) + log p(length | source), in bits on the H- line."""
+    options = ("--mh-decoding", "mask-predict", "--mh-length-select", "length-model", "--iter-decode-with-beam", 4)
+    trace_of(tiny, tmp_path / "trace", *options, "--nbest", 4)
+    output = capsys.readouterr().out
+    model, dataset = stock
+    for number in range(len(dataset)):
+        source = dataset[number]["source"][None]
+        encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+        log_p = model.decoder.forward_length(normalize=True, encoder_out=encoder_out)[0]
+        lines = list(zip(lines_of(output, "H")[number], lines_of(output, "P")[number], strict=True))
+        lengths = [len(positional.split()) for _, positional in lines]
+        assert set(lengths) == set((log_p[3:13].topk(4).indices + 3).tolist())
+        for length, (hypothesis, positional) in zip(lengths, lines, strict=True):
+            expected = sum(map(float, positional.split())) + log_p[length].item() / np.log(2)
+            assert float(hypothesis.split("\t")[0]) == pytest.approx(expected, abs=1e-2)
