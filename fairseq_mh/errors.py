@@ -13,10 +13,10 @@ class UserError(Exception):
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An `excepthook`: one line for a user's mistake or an unusable file, the usual traceback for anything else."""
     line = " ".join(str(error).split())
-    if not isinstance(error, UserError | OSError):
-        if not _while_loading(trace):
-            return sys.__excepthook__(kind, error, trace)
+    if _while_loading(trace) and not isinstance(error, FileNotFoundError | UserError):
         line = f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {line[:300]}"
+    elif not isinstance(error, UserError | OSError):
+        return sys.__excepthook__(kind, error, trace)
     print(f"fairseq-mh: error: {line}", file=sys.stderr)
 
 

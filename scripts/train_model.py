@@ -4,7 +4,7 @@
     python scripts/train_model.py OUT        # OUT as written by prepare_data.py
 
 Sequence-level knowledge distillation (Kim and Rush, 2016): the CMLM learns the teacher's beam
-output in the references' place. The CMLM starts from the teacher's weights (the layers are the same;
+output beside the references. The CMLM starts from the teacher's weights (the layers are the same;
 its length embedding is new). Every stage resumes from its own checkpoints and is skipped when
 its result exists. bf16 autocast on CPU; a GPU is used with fairseq's own `--fp16`.
 """
@@ -88,7 +88,7 @@ def run_fairseq_generate() -> None:
 
 
 def distil(out: Path) -> None:
-    """OUT/distilled: the training data with the teacher's translations as targets."""
+    """OUT/distilled: the training data twice, with the teacher's translations and with the references as targets."""
     hypotheses = out / "teacher" / "train.txt"
     if not hypotheses.exists():
         translate(out / "data", out / "teacher" / "checkpoint_best.pt", "train", hypotheses)
@@ -96,8 +96,11 @@ def distil(out: Path) -> None:
     shutil.copytree(out / "spm", pieces, dirs_exist_ok=True)
     found = re.findall(r"^H-(\d+)\t[^\t]*\t(.*)$", hypotheses.read_text(encoding="utf-8"), re.MULTILINE)
     by_line = {int(number): text for number, text in found}
-    sources = (out / "spm" / "train.de").read_text(encoding="utf-8").splitlines()
+    sources, references = (
+        (out / "spm" / f"train.{language}").read_text(encoding="utf-8").splitlines() for language in ("de", "en")
+    )
     kept = [(source, by_line[i]) for i, source in enumerate(sources) if by_line.get(i)]
+    kept += zip(sources, references, strict=True)
     for side, language in enumerate(("de", "en")):
         (pieces / f"train.{language}").write_text("".join(pair[side] + "\n" for pair in kept), encoding="utf-8")
     binarise(pieces, out / "distilled", out / "data" / "dict.en.txt")
@@ -121,7 +124,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--teacher-updates", type=int, default=2000)
-    parser.add_argument("--cmlm-updates", type=int, default=4500)
+    parser.add_argument("--cmlm-updates", type=int, default=3600)
     args = parser.parse_args()
     out = args.output
     torch.serialization.add_safe_globals([argparse.Namespace])

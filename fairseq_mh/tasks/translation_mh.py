@@ -3,14 +3,17 @@
 import sys
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict, deque
+from pathlib import Path
 from typing import NoReturn
 
 import torch
+from fairseq import utils
 from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 
 from fairseq_mh.config import TranslationMHConfig, check
+from fairseq_mh.data_files import check_split
 from fairseq_mh.errors import UserError, report
 from fairseq_mh.generator import MHGenerator
 
@@ -44,7 +47,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def setup_task(cls, cfg, **kwargs):
         if not cfg.data:
             raise UserError("no data folder was given")
-        return super().setup_task(cfg, **kwargs)
+        try:
+            return super().setup_task(cfg, **kwargs)
+        except ValueError as error:
+            raise UserError(f"a dictionary of {cfg.data} cannot be read: {error}") from None
 
     def build_generator(self, models, args, **unused) -> MHGenerator:
         """Raises UserError for options or models that cannot be decoded with."""
@@ -60,14 +66,9 @@ class TranslationMHTask(TranslationLevenshteinTask):
         return MHGenerator(model, self.target_dictionary, self.cfg, args)
 
     def load_dataset(self, split, *args, **kwargs):
-        """Raises UserError where the binarised files are shorter than their index says."""
-        try:
-            super().load_dataset(split, *args, **kwargs)
-            dataset = self.datasets[split]
-            if len(dataset):
-                dataset[len(dataset) - 1]
-        except (ValueError, IndexError, AssertionError) as error:
-            raise UserError(f"the data of split {split} cannot be read (truncated files?): {error}") from None
+        """Raises UserError where the binarised files are not whole."""
+        check_split(Path(utils.split_paths(self.cfg.data)[0]), split)
+        super().load_dataset(split, *args, **kwargs)
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
         """Raises UserError for an empty source, and for one beyond the model's positions."""

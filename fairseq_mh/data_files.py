@@ -1,0 +1,40 @@
+"""Are a split's binarised files whole? fairseq reads them through a memory map, and finds out in mid-run."""
+
+import struct
+from pathlib import Path
+
+from fairseq.data.indexed_dataset import _code_to_dtype
+
+from fairseq_mh.errors import UserError
+
+MAGIC = b"MMIDIDX\x00\x00"
+HEADER = struct.Struct("<QBQ")  # version, code of the tokens' type, number of sentences
+SIZE, POINTER = struct.Struct("<i"), struct.Struct("<q")
+
+
+def check_split(folder: Path, split: str) -> None:
+    """Raises UserError where an index or its data is missing, or shorter than it says of itself."""
+    files = [path for ending in ("idx", "bin") for path in folder.glob(f"{split}.*-*.*.{ending}")]
+    for prefix in sorted({path.with_suffix("") for path in files}):
+        index, data = (prefix.with_name(f"{prefix.name}.{ending}") for ending in ("idx", "bin"))
+        for path in (index, data):
+            if not path.exists():
+                raise UserError(f"{path} is missing")
+        content = index.read_bytes()
+        if content.startswith(MAGIC) and data.stat().st_size != _data_size(index, content):
+            raise UserError(f"{data} is truncated, or not the one that its index was made for")
+
+
+def _data_size(index: Path, content: bytes) -> int:
+    """The bytes that the data file of this index must have."""
+    start = len(MAGIC) + HEADER.size
+    if len(content) < start:
+        raise UserError(f"{index} is truncated")
+    _, code, sentences = HEADER.unpack_from(content, len(MAGIC))
+    if len(content) != start + sentences * (SIZE.size + POINTER.size) or code not in _code_to_dtype:
+        raise UserError(f"{index} is truncated")
+    if sentences == 0:
+        return 0
+    (size,) = SIZE.unpack_from(content, start + (sentences - 1) * SIZE.size)
+    (pointer,) = POINTER.unpack_from(content, len(content) - POINTER.size)
+    return pointer + size * _code_to_dtype[code]().itemsize

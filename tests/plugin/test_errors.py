@@ -1,0 +1,92 @@
+"""A user's mistake ends in one clear line and status 1, and leaves nothing behind."""
+
+import shutil
+
+import pytest
+from conftest import cli, write_checkpoint, write_data
+
+GENERATE = ("--gen-subset", "test")
+
+
+def refused(result) -> str:
+    """The one line of the refusal."""
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "H-" not in result.stdout
+    lines = [line for line in result.stderr.splitlines() if line.startswith("fairseq-mh: error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+OPTIONS = {
+    "unknown energy": (("--mh-energy", "cooked"), "cooked"),
+    "unknown option": (("--mh-energie", "raw"), "--mh-energie"),
+    "not a number": (("--mh-sweeps", "many"), "many"),
+    "negative sweeps": (("--mh-sweeps", "-1"), "sweeps"),
+    "burn-in leaves nothing": (("--mh-burn-in", "9", "--mh-sweeps", "3"), "burn-in"),
+    "no chain": (("--mh-chains", "0"), "--mh-chains"),
+    "zero temperature": (("--mh-final-temperature", "0"), "temperature"),
+    "not-a-number temperature": (("--mh-temperature", "nan"), "temperature"),
+    "zero proposal temperature": (("--mh-proposal-temperature", "0"), "--mh-proposal-temperature"),
+    "chains of mask-predict": (("--mh-decoding", "mask-predict", "--mh-chains", "2"), "deterministic"),
+    "gold length and a beam": (("--mh-gold-length", "--iter-decode-with-beam", "2"), "--mh-gold-length"),
+    "reranker": (("--iter-decode-with-external-reranker",), "reranker"),
+    "prefix": (("--prefix-size", "1"), "--prefix-size"),
+    "split": (("--gen-subset", "nowhere"), "nowhere"),
+    "trace in no folder": (("--mh-trace", "no/such/folder/trace"), "--mh-trace"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options(tiny, name):
+    options, expected = OPTIONS[name]
+    assert expected in refused(cli("generate", tiny, *GENERATE, *options))
+
+
+def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
+    refused(cli("generate", tiny, *GENERATE, "--mh-chains", "0", "--mh-trace", tmp_path / "trace"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints(tiny, tmp_path):
+    write_checkpoint(tmp_path / "ar.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
+    assert "CMLM" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "ar.pt"))
+    whole = tiny.folder / "checkpoint.pt"
+    assert "2 models" in refused(cli("generate", tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
+    assert "no-such.pt" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
+    for size in (0, 100, 5000):
+        (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:size])
+        assert "checkpoint" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "cut.pt"))
+
+
+@pytest.mark.parametrize("name", ["dict.de.txt", "test.de-en.de.bin", "test.de-en.de.idx", "test.de-en.en.bin"])
+@pytest.mark.parametrize("how", ["missing", "truncated"])
+def test_data_files(tiny, tmp_path, name, how):
+    broken = tiny._replace(folder=tmp_path / "data")
+    shutil.copytree(tiny.folder, broken.folder)
+    path = broken.folder / name
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(cli("generate", broken, *GENERATE))
+
+
+def test_sources_and_references(tiny, tmp_path):
+    cases = {"empty": [("abc", "abc"), ("", "a")], "long": [("abc", "a"), ("abc" * 6, "a")]}
+    cases["wide"] = [("abc", "abc" * 4)]  # 12 tokens and BOS, EOS do not fit into 12 positions
+    for split, pairs in cases.items():
+        write_data(tiny.folder, tiny.dictionary, split, pairs)
+    assert "line 1 is empty" in refused(cli("generate", tiny, "--gen-subset", "empty"))
+    assert "sentence 1" in refused(cli("generate", tiny, "--gen-subset", "long"))
+    assert "12" in refused(cli("generate", tiny, "--gen-subset", "wide", "--mh-gold-length"))
+    skipped = cli("generate", tiny, "--gen-subset", "long", "--skip-invalid-size-inputs-valid-test", "--mh-sweeps", 1)
+    assert skipped.returncode == 0
+    assert "H-0" in skipped.stdout
+
+
+def test_interactive(tiny):
+    options = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
+    assert "empty" in refused(cli("interactive", tiny, *options, stdin="\n"))
+    no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
+    assert "references" in refused(no_reference)

@@ -1,0 +1,38 @@
+"""The import rule: imports point down, and `mcmc/` is pure torch."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+import fairseq_mh
+
+PACKAGE = Path(fairseq_mh.__file__).parent
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module)
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("mcmc/*.py")), ids=lambda path: path.name)
+def test_mcmc_is_pure_torch(path):
+    outside = {name for name in imports_of(path) if name.split(".")[0] not in sys.stdlib_module_names}
+    assert all(name.split(".")[0] in {"torch", "numpy"} or name.startswith("fairseq_mh.mcmc") for name in outside)
+
+
+def test_only_one_file_knows_the_decoder():
+    knowing = {path.name for path in PACKAGE.rglob("*.py") if "extract_features" in path.read_text(encoding="utf-8")}
+    assert knowing == {"cmlm.py"}
+
+
+def test_only_one_file_accepts():
+    """`log u < log ratio` stands in the kernel alone."""
+    accepting = [path.name for path in PACKAGE.rglob("*.py") if ".log() <" in path.read_text(encoding="utf-8")]
+    assert accepting == ["kernel.py"]
