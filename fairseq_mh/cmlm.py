@@ -13,9 +13,12 @@ AROUND = 2  # BOS and EOS
 
 
 class FairseqCMLM:
-    """A CMLM bound to a batch of encoded sources; `rows` of a query index that batch."""
+    """A CMLM bound to a batch of encoded sources; `rows` of a query index that batch.
 
-    def __init__(self, model: CMLMNATransformerModel, encoder_out: dict, dictionary: Dictionary):
+    `allowed` comes from `allowed_symbols`, once: fairseq adds words to the dictionary while it scores.
+    """
+
+    def __init__(self, model: CMLMNATransformerModel, encoder_out: dict, dictionary: Dictionary, allowed: Tensor):
         self.model, self.encoder_out = model, encoder_out
         self.pad, self.bos, self.eos, self.mask = (
             dictionary.pad(),
@@ -23,7 +26,7 @@ class FairseqCMLM:
             dictionary.eos(),
             dictionary.unk(),
         )
-        self.allowed = allowed_symbols(dictionary).to(encoder_out["encoder_out"][0].device)
+        self.allowed = allowed.to(encoder_out["encoder_out"][0].device)
 
     def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
         lengths = tokens.ne(self.pad).sum(1)

@@ -18,36 +18,45 @@ from pathlib import Path
 PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-de")
 VOID = {"img", "br", "meta", "link", "input", "hr", "wbr", "col"}  # tags that are never closed
 MIN_WORDS, MAX_WORDS = 4, 60  # of the English side
+TAGS = {"p", "h1", "h2", "h3", "h4", "h5", "h6"}
+OTHER_SYSTEM = "MAC"  # the class of what the help says on macOS instead
 
 
 class Paragraphs(HTMLParser):
-    """Collects {id: text} of the elements that carry a paragraph or heading id."""
+    """Collects {id: text} of the paragraphs and headings that carry an id, as on Linux."""
 
     def __init__(self):
         super().__init__()
         self.texts: dict[str, str] = {}
-        self._id: str | None = None
-        self._depth = 0
+        self._id: str | None = None  # of the paragraph that is open
+        self._depth = 0  # open elements, the paragraph included
+        self._left_out = 0  # depth of the element whose text is left out, if any
         self._parts: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        if self._id is not None:
-            self._depth += tag not in VOID
-            return
-        name = dict(attrs).get("id") or ""
-        if name.startswith(("par_", "hd_")):
-            self._id, self._depth, self._parts = name, 1, []
+        attributes = dict(attrs)
+        if self._id is None:
+            if tag in TAGS and attributes.get("id"):
+                self._id, self._depth, self._left_out, self._parts = attributes["id"], 1, 0, []
+        elif tag == "br":
+            self._parts.append(" ")
+        elif tag not in VOID:
+            self._depth += 1
+            if attributes.get("class") == OTHER_SYSTEM:
+                self._left_out = self._left_out or self._depth
 
     def handle_endtag(self, tag):
         if self._id is None or tag in VOID:
             return
+        if self._depth == self._left_out:
+            self._left_out = 0
         self._depth -= 1
         if self._depth == 0:
             self.texts.setdefault(self._id, " ".join("".join(self._parts).split()))
             self._id = None
 
     def handle_data(self, data):
-        if self._id is not None:
+        if self._id is not None and not self._left_out:
             self._parts.append(data)
 
 

@@ -4,7 +4,8 @@
     python scripts/train_model.py OUT        # OUT as written by prepare_data.py
 
 Sequence-level knowledge distillation (Kim and Rush, 2016): the CMLM learns the teacher's beam
-output beside the references. The CMLM starts from the teacher's weights (the layers are the same;
+output, at first beside the references, which keep rare words alive (Ding et al., 2021), then
+alone. The CMLM starts from the teacher's weights (the layers are the same;
 its length embedding is new). Every stage resumes from its own checkpoints and is skipped when
 its result exists. bf16 autocast on CPU; a GPU is used with fairseq's own `--fp16`.
 """
@@ -35,10 +36,13 @@ CMLM = "--task translation_lev_bf16 --noise random_mask --arch cmlm_transformer 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
-def fairseq_train(data: Path, checkpoints: Path, updates: int, *options: str) -> None:
-    """`fairseq-train` in a process of its own, under bf16 autocast where there is no GPU."""
+def fairseq_train(data: Path, checkpoints: Path, updates: int, total: int, *options: str) -> None:
+    """`fairseq-train` in a process of its own, under bf16 autocast where there is no GPU.
+
+    The learning rate falls to 0 at update `total`; training stops at update `updates`.
+    """
     command = [sys.executable, __file__, "--fairseq-train", str(data), "--save-dir", str(checkpoints)]
-    command += f"--max-update {updates} --total-num-update {updates}".split()
+    command += f"--max-update {updates} --total-num-update {total}".split()
     command += ["--fp16"] if torch.cuda.is_available() else []
     subprocess.run([*command, *SIZES.split(), *RECIPE.split(), *options], check=True, env=os.environ | MALLOC)
 
@@ -88,22 +92,24 @@ def run_fairseq_generate() -> None:
 
 
 def distil(out: Path) -> None:
-    """OUT/distilled: the training data twice, with the teacher's translations and with the references as targets."""
+    """OUT/distilled: the teacher's translations as targets. OUT/both: those, and the references."""
     hypotheses = out / "teacher" / "train.txt"
     if not hypotheses.exists():
         translate(out / "data", out / "teacher" / "checkpoint_best.pt", "train", hypotheses)
-    pieces = out / "distilled_spm"
-    shutil.copytree(out / "spm", pieces, dirs_exist_ok=True)
     found = re.findall(r"^H-(\d+)\t[^\t]*\t(.*)$", hypotheses.read_text(encoding="utf-8"), re.MULTILINE)
     by_line = {int(number): text for number, text in found}
     sources, references = (
         (out / "spm" / f"train.{language}").read_text(encoding="utf-8").splitlines() for language in ("de", "en")
     )
-    kept = [(source, by_line[i]) for i, source in enumerate(sources) if by_line.get(i)]
-    kept += zip(sources, references, strict=True)
-    for side, language in enumerate(("de", "en")):
-        (pieces / f"train.{language}").write_text("".join(pair[side] + "\n" for pair in kept), encoding="utf-8")
-    binarise(pieces, out / "distilled", out / "data" / "dict.en.txt")
+    distilled = [(source, by_line[i]) for i, source in enumerate(sources) if by_line.get(i)]
+    both = distilled + list(zip(sources, references, strict=True))
+    for name, pairs in (("both", both), ("distilled", distilled)):
+        pieces = out / f"{name}_spm"
+        shutil.copytree(out / "spm", pieces, dirs_exist_ok=True)
+        for side, language in enumerate(("de", "en")):
+            lines = "".join(pair[side] + "\n" for pair in pairs)
+            (pieces / f"train.{language}").write_text(lines, encoding="utf-8")
+        binarise(pieces, out / name, out / "data" / "dict.en.txt")
 
 
 def teacher_weights(out: Path) -> Path:
@@ -116,6 +122,32 @@ def teacher_weights(out: Path) -> Path:
     return out / "teacher" / "for_cmlm.pt"
 
 
+def export(out: Path, folder: Path) -> None:
+    """The embedded model: weights only, in half precision, with what decoding and scoring need."""
+    from fairseq.models import ARCH_CONFIG_REGISTRY
+    from fairseq.models.nat import CMLMNATransformerModel
+
+    trained = torch.load(out / "cmlm" / "checkpoint_last.pt")
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    CMLMNATransformerModel.add_args(parser)
+    names = {action.dest for action in parser._actions} | {"max_source_positions", "max_target_positions"}
+    args = argparse.Namespace(**{k: v for k, v in vars(trained["cfg"]["model"]).items() if k in names})
+    args.arch, args.task, args.criterion = "cmlm_transformer", "translation_lev", "nat_loss"
+    ARCH_CONFIG_REGISTRY[args.arch](args)
+    state = {
+        "args": args,
+        "model": {name: weight.half() for name, weight in trained["model"].items()},
+        "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state, folder / "checkpoint.pt")
+    for path in (*out.glob("data/dict.*.txt"), *out.glob("data/valid.*"), *out.glob("data/test.*")):
+        shutil.copy(path, folder)
+    for path in (out / "spm.model", *out.glob("raw/valid.*"), *out.glob("raw/test.*")):
+        shutil.copy(path, folder)
+
+
 def main():
     for flag, entry in (("--fairseq-train", run_fairseq_train), ("--fairseq-generate", run_fairseq_generate)):
         if flag in sys.argv:
@@ -124,15 +156,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--teacher-updates", type=int, default=2000)
-    parser.add_argument("--cmlm-updates", type=int, default=3600)
+    parser.add_argument("--cmlm-updates", type=int, nargs=2, default=(1600, 4600), help="ends of the two stages")
+    parser.add_argument("--export", type=Path, default=Path("models/libreoffice-de-en"), help="the model's folder")
     args = parser.parse_args()
-    out = args.output
+    out, (first, last) = args.output, args.cmlm_updates
     torch.serialization.add_safe_globals([argparse.Namespace])
-    fairseq_train(out / "data", out / "teacher", args.teacher_updates, *TEACHER.split())
+    fairseq_train(out / "data", out / "teacher", args.teacher_updates, args.teacher_updates, *TEACHER.split())
     if not (out / "distilled" / "train.de-en.en.idx").exists():
         distil(out)
     start = ["--finetune-from-model", str(teacher_weights(out))]
-    fairseq_train(out / "distilled", out / "cmlm", args.cmlm_updates, *CMLM.split(), *start)
+    if not (out / "cmlm" / "second_stage").exists():
+        fairseq_train(out / "both", out / "cmlm", first, last, *CMLM.split(), *start)
+        (out / "cmlm" / "second_stage").touch()
+    fairseq_train(out / "distilled", out / "cmlm", last, last, *CMLM.split(), "--reset-dataloader")
+    export(out, args.export)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """`fairseq-interactive` translates as `fairseq-generate` does, and an installed wheel serves as the clone does."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from conftest import cli, lines_of
+from conftest import cli, command, lines_of
 
 import fairseq_mh
 
@@ -32,7 +34,32 @@ def test_the_module_prints_the_user_dir():
     assert (Path(printed) / "tasks" / "translation_mh.py").exists()
 
 
+def test_an_installed_wheel_serves_as_the_clone_does(tiny, tmp_path):
+    clone, source, site = Path(fairseq_mh.__file__).parents[1], tmp_path / "source", tmp_path / "site"
+    shutil.copytree(clone / "fairseq_mh", source / "fairseq_mh", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(clone / name, source)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
+    subprocess.run([*pip, str(source)], check=True, capture_output=True)
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    ask = [sys.executable, "-m", "fairseq_mh"]
+    user_dir = subprocess.run(ask, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
+    assert Path(user_dir.strip()) == site / "fairseq_mh"
+    generate = [part if part != str(clone / "fairseq_mh") else user_dir.strip() for part in command("generate", tiny)]
+    generate += ["--gen-subset", "test", "--mh-sweeps", "1"]
+    result = subprocess.run(generate, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
+    assert sorted(lines_of(result.stdout, "H")) == list(range(6))
+
+
 def test_no_sentence_is_lost(tiny):
     """fairseq's default batch size multiple leaves out the last batch where it is no multiple of 8."""
     result = cli("generate", tiny, "--gen-subset", "test", "--batch-size", 4, "--mh-sweeps", 0)
+    assert sorted(lines_of(result.stdout, "H")) == list(range(6))
+
+
+def test_scoring_does_not_change_the_state_space(tiny):
+    """fairseq's scoring adds words to the target dictionary in mid-run (here "abc", three letters in one)."""
+    options = ("--post-process", "letter", "--scoring", "sacrebleu", "--batch-size", 1, "--mh-sweeps", 1)
+    result = cli("generate", tiny, "--gen-subset", "test", *options)
+    assert result.returncode == 0, result.stderr
     assert sorted(lines_of(result.stdout, "H")) == list(range(6))
