@@ -134,9 +134,10 @@ def export(out: Path, folder: Path) -> None:
     args = argparse.Namespace(**{k: v for k, v in vars(trained["cfg"]["model"]).items() if k in names})
     args.arch, args.task, args.criterion = "cmlm_transformer", "translation_lev", "nat_loss"
     ARCH_CONFIG_REGISTRY[args.arch](args)
+    halves: dict[int, torch.Tensor] = {}  # by address: shared embeddings stay one tensor, and are stored once
     state = {
         "args": args,
-        "model": {name: weight.half() for name, weight in trained["model"].items()},
+        "model": {name: halves.setdefault(w.data_ptr(), w.half()) for name, w in trained["model"].items()},
         "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
         "extra_state": {"train_iterator": {"epoch": 1}},
     }
