@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Translate held-out segments with the embedded model, three ways, and compare.
 
-    python scripts/demo.py            # 100 segments
+    python scripts/demo.py            # 50 segments
     python scripts/demo.py --all      # the whole test set: the model card's figures
 
 Each decoder is one `fairseq-generate` command, printed before it runs.
@@ -29,7 +29,7 @@ DECODERS = {
     "degenerate Gibbs": ("--mh-decoding", "gibbs"),
     "annealed MH": ("--mh-decoding", "mh"),
 }
-SHARDS = 5  # one of five batches: 100 of the 500 segments
+SHARDS = 10  # one of ten batches: 50 of the 500 segments
 COLUMNS = ("decoder", "BLEU", "chrF", "E_norm/token", "accepted", "novel", "decoder rows", "seconds")
 
 
@@ -87,7 +87,7 @@ def summary(name: str, decoded: Decoded, references: list[str], metrics) -> list
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="the whole split, not a fifth of it")
+    parser.add_argument("--all", action="store_true", help="the whole split, not a tenth of it")
     parser.add_argument("--split", choices=("test", "valid"), default="test")
     parser.add_argument("--only", choices=tuple(DECODERS), help="this decoder alone")
     parser.add_argument("options", nargs="*", help="more options for every decoder, after --")
