@@ -43,10 +43,10 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_chains: int = _option(1, "chains for each length of each sentence")
     mh_temperature: float = _option(0.3, "temperature of the target in the first sweep")
     mh_final_temperature: float = _option(0.02, "temperature of the target in the last sweep, linear in between")
-    mh_proposal_temperature: float = _option(1.0, "temperature of the proposals")
+    mh_proposal_temperature: float = _option(0.5, "temperature of the proposals")
     mh_scan: SCAN_CHOICES = _option("random", "order of the positions within a sweep; sequential: left to right")
     mh_init: START_CHOICES = _option(
-        "warm-start",
+        "mask-predict",
         "where chains begin: one greedy fill of the masked target, mask-predict with --iter-decode-max-iter, "
         "random symbols, or the reference (for studies; implies its length)",
     )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Translate held-out segments with the embedded model, three ways, and compare.
+"""Translate held-out segments with the embedded model, four ways, and compare.
 
     python scripts/demo.py            # 50 segments
     python scripts/demo.py --all      # the whole test set: the model card's figures
@@ -26,8 +26,9 @@ import fairseq_mh
 MODEL = Path(__file__).resolve().parent.parent / "models" / "libreoffice-de-en"
 DECODERS = {
     "mask-predict, 10 passes": ("--mh-decoding", "mask-predict", "--iter-decode-max-iter", "9"),
-    "degenerate Gibbs": ("--mh-decoding", "gibbs"),
-    "annealed MH": ("--mh-decoding", "mh"),
+    "degenerate Gibbs": ("--mh-decoding", "gibbs", "--iter-decode-max-iter", "9"),
+    "annealed MH, warm start": ("--mh-decoding", "mh", "--mh-init", "warm-start"),
+    "annealed MH": ("--mh-decoding", "mh", "--iter-decode-max-iter", "9"),
 }
 SHARDS = 10  # one of ten batches: 50 of the 500 segments
 COLUMNS = ("decoder", "BLEU", "chrF", "E_norm/token", "accepted", "novel", "decoder rows", "seconds")

@@ -13,7 +13,18 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, Translat
 
 from fairseq_mh.cmlm import allowed_symbols
 
-SHORT = ("--mh-sweeps", 3, "--mh-temperature", 1.0, "--mh-final-temperature", 1.0, "--batch-size", 4)
+SHORT = (
+    "--mh-init",
+    "warm-start",
+    "--mh-sweeps",
+    3,
+    "--mh-temperature",
+    1.0,
+    "--mh-final-temperature",
+    1.0,
+    "--batch-size",
+    4,
+)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +176,8 @@ def test_nbest_is_distinct_and_best_first(tiny, tmp_path, capsys):
         found[key] = min(found.get(key, np.inf), record["energy"] / record["length"])
     for number, lines in lines_of(capsys.readouterr().out, "H").items():
         scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
-        assert len(set(texts)) == len(texts) == 4
+        seen = sum(sentence == number for sentence, _ in found)
+        assert min(4, seen) <= len(set(texts)) == len(texts) <= 4
         assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
         best = min(value for (sentence, _), value in found.items() if sentence == number)
         assert -float(scores[0]) * np.log(2) <= best + 1e-6
