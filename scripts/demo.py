@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Translate held-out segments with the embedded model, four ways, and compare.
 
-    python scripts/demo.py            # 50 segments
+    python scripts/demo.py            # 100 segments
     python scripts/demo.py --all      # the whole test set: the model card's figures
 
 Each decoder is one `fairseq-generate` command, printed before it runs.
@@ -9,6 +9,7 @@ Each decoder is one `fairseq-generate` command, printed before it runs.
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -23,14 +24,14 @@ from tqdm import tqdm
 
 import fairseq_mh
 
-MODEL = Path(__file__).resolve().parent.parent / "models" / "libreoffice-de-en"
+MODEL = Path(os.path.relpath(Path(__file__).parents[1] / "models" / "libreoffice-de-en"))
 DECODERS = {
     "mask-predict, 10 passes": ("--mh-decoding", "mask-predict", "--iter-decode-max-iter", "9"),
     "degenerate Gibbs": ("--mh-decoding", "gibbs", "--iter-decode-max-iter", "9"),
     "annealed MH, warm start": ("--mh-decoding", "mh", "--mh-init", "warm-start"),
     "annealed MH": ("--mh-decoding", "mh", "--iter-decode-max-iter", "9"),
 }
-SHARDS = 10  # one of ten batches: 50 of the 500 segments
+SHARDS = 5  # one of five batches: 100 of the 500 segments
 COLUMNS = ("decoder", "BLEU", "chrF", "E_norm/token", "accepted", "novel", "decoder rows", "seconds")
 
 
@@ -43,7 +44,7 @@ class Decoded(NamedTuple):
 def decode(name: str, options: tuple[str, ...], split: str, whole: bool, folder: Path) -> Decoded:
     """Run `fairseq-generate` and read what it printed and traced."""
     trace = folder / "trace.jsonl"
-    user_dir = Path(fairseq_mh.__file__).parent
+    user_dir = os.path.relpath(Path(fairseq_mh.__file__).parent)
     command = ["fairseq-generate", str(MODEL), "--user-dir", str(user_dir), "--task", "translation_mh"]
     command += ["--path", str(MODEL / "checkpoint.pt"), "--gen-subset", split, "--batch-size", "10"]
     command += ["--post-process", "sentencepiece", "--mh-trace", str(trace), *options]
@@ -88,7 +89,7 @@ def summary(name: str, decoded: Decoded, references: list[str], metrics) -> list
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="the whole split, not a tenth of it")
+    parser.add_argument("--all", action="store_true", help="the whole split, not a fifth of it")
     parser.add_argument("--split", choices=("test", "valid"), default="test")
     parser.add_argument("--only", choices=tuple(DECODERS), help="this decoder alone")
     parser.add_argument("options", nargs="*", help="more options for every decoder, after --")
