@@ -226,3 +226,18 @@ def test_nan_rejects_and_is_counted():
     assert torch.equal(finished.sweeps[-1].end.tokens[:, 1], torch.zeros(50, dtype=torch.long))
     assert all((sweep.broken >= 1).all() for sweep in finished.sweeps[1:])
     assert total(finished.lowest.scores, "norm").isnan().all()
+
+
+@pytest.mark.parametrize("metropolis", [True, False])
+def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropolis):
+    """At the end of every sweep; unchanged candidates and current states cost the model nothing."""
+    lm = random_table(3, 3, seed=9)
+    kernel = kernel_of(lm, 200, metropolis=metropolis)
+    streams = [chain_stream(3, 0, 3, chain) for chain in range(200)]
+    finished = run(kernel, torch.zeros(200, 3, dtype=torch.long), streams, Schedule(6, burn_in=2))
+    assert sum(int(sweep.rows.sum()) for sweep in finished.sweeps) == lm.rows_asked
+    for snapshot in (finished.lowest, *(sweep.end for sweep in finished.sweeps)):
+        torch.testing.assert_close(snapshot.scores, kernel.init(snapshot.tokens).scores, atol=1e-12, rtol=0)
+    ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
+    assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
+    assert (finished.lowest.sweep >= 2).all()
