@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.config import TranslationMHConfig, schedule_of
-from fairseq_mh.mask_predict import mask_predict
 from fairseq_mh.mcmc.chain import Run, Sweep, run
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
-from fairseq_mh.start import STARTS, Start
+from fairseq_mh.start import STARTS, Start, mask_predict_start
 
 
 class Decoded(NamedTuple):
@@ -42,7 +41,7 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
     """Mask-predict; its score is the mean log-probability that it gave its own tokens."""
-    filled = mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
+    filled = mask_predict_start(start)
     sweeps = []
     if cfg.mh_trace:  # the energies are for the trace alone, and no cost of mask-predict
         first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]

@@ -82,9 +82,9 @@ class MHGenerator:
             raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
         around = sample["target"].new_tensor([self.dictionary.bos(), self.dictionary.eos(), self.dictionary.pad()])
         references = [line[~torch.isin(line, around)] for line in sample["target"]]
+        limit = longest_target(self.model)
         for sentence, line in zip(sample["id"].tolist(), references, strict=True):
-            if not 1 <= len(line) <= longest_target(self.model):
-                limit = longest_target(self.model)
+            if not 1 <= len(line) <= limit:
                 raise UserError(f"reference {sentence} has {len(line)} tokens; this model's targets hold 1 to {limit}")
         return data_utils.collate_tokens(references, self.dictionary.pad())
 

@@ -63,7 +63,7 @@ def random_start(start: Start) -> Filled:
     tokens = start.blank.clone()
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         tokens[n, :length] = torch.from_numpy(stream.choice(symbols, length)).to(tokens)
-    return _given(tokens)
+    return Filled(tokens, torch.zeros(tokens.shape), tokens.new_zeros(len(tokens)), [])
 
 
 def reference_start(start: Start) -> Filled:
@@ -72,10 +72,6 @@ def reference_start(start: Start) -> Filled:
     tokens = start.reference[start.plan.rows, : start.blank.size(1)]
     strange = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
     return mask_predict(start.lm, tokens, start.plan.rows, 1, masked=strange)
-
-
-def _given(tokens: Tensor) -> Filled:
-    return Filled(tokens, torch.zeros(tokens.shape), tokens.new_zeros(len(tokens)), [])
 
 
 STARTS: dict[str, Callable[[Start], Filled]] = {

@@ -48,7 +48,7 @@ def run(kernel: Kernel, start: Tensor, streams: Sequence[np.random.Generator], s
     state = kernel.init(start)
     lengths = start.ne(kernel.lm.pad).sum(1).cpu()
     nothing = torch.zeros_like(lengths)
-    begin = Snapshot(nothing, state.tokens.cpu(), state.scores.cpu())
+    begin = _snapshot(state, 0)
     sweeps = [Sweep(begin, schedule.temperature_at(0), nothing, nothing, nothing, lengths, nothing)]
     lowest = begin
     for sweep in range(1, schedule.sweeps + 1):
