@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.mcmc.chain import Sweep
 from fairseq_mh.mcmc.energy import ENERGIES, total
 
@@ -14,9 +15,11 @@ from fairseq_mh.mcmc.energy import ENERGIES, total
 def open_trace(path: str) -> TextIO:
     """Raises UserError where the file cannot be written."""
     try:
-        return open(path, "w", encoding="utf-8")
+        file = open(path, "w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--mh-trace cannot be written: {error}") from None
+    half_written.append(Path(path))
+    return file
 
 
 def write_trace(

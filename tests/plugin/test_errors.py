@@ -44,7 +44,13 @@ def test_options(tiny, name):
 
 
 def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
-    refused(cli("generate", tiny, *GENERATE, "--mh-chains", "0", "--mh-trace", tmp_path / "trace"))
+    """Neither before the first batch nor in the midst of decoding, when a reference turns out too long."""
+    write_data(tiny.folder, tiny.dictionary, "late", [("a", "a"), ("abc", "abc" * 4)])
+    outputs = ("--mh-trace", tmp_path / "trace", "--results-path", tmp_path)
+    refused(cli("generate", tiny, *GENERATE, "--mh-chains", "0", *outputs))
+    assert not list(tmp_path.iterdir())
+    late = cli("generate", tiny, "--gen-subset", "late", "--mh-gold-length", "--batch-size", 1, *outputs)
+    assert "12" in refused(late)
     assert not list(tmp_path.iterdir())
 
 
