@@ -50,6 +50,13 @@ def allowed_symbols(dictionary: Dictionary) -> Tensor:
     )
 
 
+def subwords(dictionary: Dictionary) -> str | None:
+    """The name under which fairseq joins this dictionary's pieces to words, by what the pieces look like."""
+    if any(symbol.startswith("\u2581") for symbol in dictionary.symbols):
+        return "sentencepiece"
+    return "subword_nmt" if any(symbol.endswith("@@") for symbol in dictionary.symbols) else None
+
+
 def longest_target(model: CMLMNATransformerModel) -> int:
     """The most tokens that a target may hold, BOS and EOS not counted."""
     return model.max_decoder_positions() - AROUND

@@ -4,6 +4,7 @@ Every name begins with `mh_`, because fairseq silently swallows a field that rep
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -12,15 +13,20 @@ from omegaconf import II
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.kernel import Propose
+from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from fairseq_mh.minimum_bayes_risk import UTILITIES
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.start import STARTS
 
 DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
+PROPOSALS = ChoiceEnum(["single", "block"])
 ENERGY_CHOICES = ChoiceEnum(list(ENERGIES))
 SCAN_CHOICES = ChoiceEnum(list(SCANS))
 START_CHOICES = ChoiceEnum(list(STARTS))
 SELECTION_CHOICES = ChoiceEnum(list(SELECTIONS))
+UTILITY_CHOICES = ChoiceEnum(list(UTILITIES))
 LENGTH_CHOICES = ChoiceEnum(list(LENGTH_SELECTIONS))
 
 
@@ -44,15 +50,31 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_temperature: float = _option(0.3, "temperature of the target in the first sweep")
     mh_final_temperature: float = _option(0.02, "temperature of the target in the last sweep, linear in between")
     mh_proposal_temperature: float = _option(0.5, "temperature of the proposals")
-    mh_scan: SCAN_CHOICES = _option("random", "order of the positions within a sweep; sequential: left to right")
+    mh_proposal: PROPOSALS = _option("single", "redraw one position at a time, or blocks of them at once")
+    mh_block_size: int = _option(0, "block proposals: positions in a block in the first sweep; 0 is all of them")
+    mh_final_block_size: int = _option(1, "block proposals: the same in the last sweep, linear in between")
+    mh_nucleus: float = _option(1.0, "propose from the smallest set of symbols with this mass; 1 is all")
+    mh_top_k: int = _option(0, "propose from this many likeliest symbols; 0 is all")
+    mh_proposal_mix: float = _option(
+        0.01, "with --mh-nucleus or --mh-top-k: the share of proposals that all symbols have a part in"
+    )
+    mh_scan: SCAN_CHOICES = _option(
+        "random",
+        "order of the positions within a sweep; sequential: left to right; "
+        "informed: as many positions, each chosen by how uncertain its symbol is (single proposals only)",
+    )
     mh_init: START_CHOICES = _option(
         "mask-predict",
-        "where chains begin: one greedy fill of the masked target, mask-predict with --iter-decode-max-iter, "
-        "random symbols, or the reference (for studies; implies its length)",
+        "where chains begin: one greedy fill of the masked target (warm-start), a draw of all its positions at once "
+        "(masked), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; implies "
+        "its length)",
     )
     mh_select: SELECTION_CHOICES = _option(
-        "lowest-energy", "what of a chain is a hypothesis: its states after burn-in, or its last state alone"
+        "lowest-energy",
+        "what of a chain is a hypothesis: its states after burn-in, best energy first; its last state alone; or its "
+        "states after burn-in, best expected utility against all of them first (mbr: minimum Bayes risk)",
     )
+    mh_utility: UTILITY_CHOICES = _option("chrf", "with --mh-select mbr: sacrebleu's score of one against another")
     mh_length_select: LENGTH_CHOICES = _option(
         "token-mean",
         "how hypotheses of different lengths compare: energy per token, or energy minus log p(length | source)",
@@ -64,8 +86,20 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     seed: int = II("common.seed")
 
 
+def proposal_of(cfg: TranslationMHConfig) -> Propose:
+    log_q = partial(
+        conditional,
+        temperature=cfg.mh_proposal_temperature,
+        nucleus=cfg.mh_nucleus,
+        top_k=cfg.mh_top_k,
+        mix=cfg.mh_proposal_mix,
+    )
+    return partial(informed if cfg.mh_scan == "informed" else masked_conditional, log_q=log_q)
+
+
 def schedule_of(cfg: TranslationMHConfig) -> Schedule:
     """Raises UserError for numbers that no run can have."""
+    block = cfg.mh_proposal == "block"
     try:
         return Schedule(
             cfg.mh_sweeps,
@@ -73,6 +107,8 @@ def schedule_of(cfg: TranslationMHConfig) -> Schedule:
             cfg.mh_thin,
             cfg.mh_temperature,
             cfg.mh_final_temperature,
+            cfg.mh_block_size if block else 1,
+            cfg.mh_final_block_size if block else 1,
             str(cfg.mh_scan),
         )
     except ValueError as error:
@@ -86,6 +122,18 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
     refusals = {
         "--mh-chains must be 1 or more": cfg.mh_chains < 1,
         "--mh-proposal-temperature must be above 0": not cfg.mh_proposal_temperature > 0,
+        "--mh-nucleus must be above 0, and at most 1": not 0 < cfg.mh_nucleus <= 1,
+        "--mh-top-k must not be negative": cfg.mh_top_k < 0,
+        "--mh-proposal-mix must be from 0 to 1": not 0 <= cfg.mh_proposal_mix <= 1,
+        "--mh-proposal-mix must be above 0 with --mh-nucleus or --mh-top-k: a symbol outside would never be left": (
+            cfg.mh_decoding == "mh" and cfg.mh_proposal_mix == 0 and (cfg.mh_nucleus < 1 or cfg.mh_top_k > 0)
+        ),
+        "--mh-scan informed chooses one position at a time: --mh-proposal must be single": (
+            cfg.mh_scan == "informed" and cfg.mh_proposal != "single"
+        ),
+        "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
+            cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"
+        ),
         "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
         "--nbest must be 1 or more": generation.nbest < 1,

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.config import TranslationMHConfig, schedule_of
+from fairseq_mh.config import TranslationMHConfig, proposal_of, schedule_of
 from fairseq_mh.mcmc.chain import Run, Sweep, run
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.proposal import masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
 from fairseq_mh.start import STARTS, Start, mask_predict_start
@@ -56,8 +55,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    propose = partial(masked_conditional, temperature=cfg.mh_proposal_temperature)
-    kernel = Kernel(start.lm, start.plan.rows, str(cfg.mh_energy), propose, metropolis)
+    kernel = Kernel(start.lm, start.plan.rows, str(cfg.mh_energy), proposal_of(cfg), metropolis)
     return run(kernel, tokens, start.streams, schedule)
 
 

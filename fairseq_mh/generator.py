@@ -4,6 +4,7 @@ Encode once; top-K lengths x C chains; decode; select; hypotheses back.
 """
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,11 +12,12 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, length_log_probs, longest_target
+from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, length_log_probs, longest_target, subwords
 from fairseq_mh.config import TranslationMHConfig
 from fairseq_mh.decoders import DECODERS, Decoded
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.mcmc.chain import chain_stream
+from fairseq_mh.minimum_bayes_risk import rescore
 from fairseq_mh.selection import Candidate, best_first
 from fairseq_mh.start import Plan, Start, plan_chains
 from fairseq_mh.trace import open_trace, write_trace
@@ -42,6 +44,7 @@ class MHGenerator:
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
         self.allowed = allowed_symbols(dictionary)
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
+        half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
         self.rows_spent = 0
 
     @torch.no_grad()
@@ -59,7 +62,7 @@ class MHGenerator:
         start = self._start(encoder_out, sample["id"].tolist(), reference)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         self._report(decoded, start.plan, sample["id"].tolist())
-        ranked = best_first(decoded.found, len(sample["id"]), start.plan)
+        ranked = best_first(self._scored(decoded.found, start.plan), len(sample["id"]), start.plan)
         return [[self._hypothesis(c, decoded) for c in best[: self.generation.nbest]] for best in ranked]
 
     def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
@@ -72,6 +75,16 @@ class MHGenerator:
         positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
         blank = torch.where(positions < plan.lengths[:, None], lm.mask, lm.pad)
         return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference)
+
+    def _scored(self, found: list[Candidate], plan: Plan) -> list[Candidate]:
+        """With the score that hypotheses are ranked by: minus their energy as it is, or their expected utility."""
+        if self.cfg.mh_select != "mbr":
+            return found
+
+        def text(tokens: Tensor) -> str:
+            return self.dictionary.string(tokens, subwords(self.dictionary))
+
+        return rescore(found, plan, text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model")
 
     def _needs_reference(self) -> bool:
         return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"

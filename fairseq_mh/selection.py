@@ -20,9 +20,14 @@ class Candidate(NamedTuple):
     score: float  # higher is better
 
 
+def samples(run: Run, schedule: Schedule) -> list[Snapshot]:
+    """The state at the end of every sweep that counts."""
+    return [sweep.end for number, sweep in enumerate(run.sweeps) if schedule.is_sample(number)]
+
+
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:
     """Every sample, and the state of lowest energy: the score then puts the lowest first."""
-    return [run.lowest] + [sweep.end for number, sweep in enumerate(run.sweeps) if schedule.is_sample(number)]
+    return [run.lowest, *samples(run, schedule)]
 
 
 def last(run: Run, schedule: Schedule) -> list[Snapshot]:
@@ -65,5 +70,5 @@ def _worse(candidate: Candidate) -> tuple[bool, float]:
     return math.isnan(candidate.score), -candidate.score
 
 
-SELECTIONS = {"lowest-energy": lowest_energy, "last": last}
+SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": samples}
 LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model}

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fairseq_mh.mask_predict import Filled, mask_predict
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.proposal import State, masked_conditional
 
 
 class Plan(NamedTuple):
@@ -53,6 +54,17 @@ def warm_start(start: Start) -> Filled:
     return mask_predict(start.lm, start.blank, start.plan.rows, 1)
 
 
+def masked_start(start: Start) -> Filled:
+    """A draw of all positions at once, from the conditionals of the all-masked target (at temperature 1)."""
+    valid = start.blank.ne(start.lm.pad)
+    uniforms = torch.ones(start.blank.shape, dtype=torch.float64)
+    for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
+        uniforms[n, :length] = torch.from_numpy(stream.random(length))
+    nothing = State(start.blank, start.blank, None)
+    drawn = masked_conditional(start.lm, start.plan.rows, nothing, valid, uniforms.to(start.blank.device))
+    return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
+
+
 def mask_predict_start(start: Start) -> Filled:
     return mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
 
@@ -76,6 +88,7 @@ def reference_start(start: Start) -> Filled:
 
 STARTS: dict[str, Callable[[Start], Filled]] = {
     "warm-start": warm_start,
+    "masked": masked_start,
     "mask-predict": mask_predict_start,
     "random": random_start,
     "reference": reference_start,

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TextIO
 
 from torch import Tensor
 
-from fairseq_mh.errors import UserError, half_written
+from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import Sweep
 from fairseq_mh.mcmc.energy import ENERGIES, total
 
@@ -15,11 +14,9 @@ from fairseq_mh.mcmc.energy import ENERGIES, total
 def open_trace(path: str) -> TextIO:
     """Raises UserError where the file cannot be written."""
     try:
-        file = open(path, "w", encoding="utf-8")
+        return open(path, "w", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--mh-trace cannot be written: {error}") from None
-    half_written.append(Path(path))
-    return file
 
 
 def write_trace(

@@ -10,7 +10,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.energy import total
 from fairseq_mh.mcmc.kernel import Info, Kernel
 from fairseq_mh.mcmc.proposal import State
-from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from fairseq_mh.mcmc.schedule import Schedule
 
 
 class Snapshot(NamedTuple):
@@ -54,7 +54,7 @@ def run(kernel: Kernel, start: Tensor, streams: Sequence[np.random.Generator], s
     for sweep in range(1, schedule.sweeps + 1):
         temperature = schedule.temperature_at(sweep)
         counts = torch.zeros(5, len(start), dtype=torch.long)
-        for masked, uniforms in _moves(start, lengths, streams, schedule):
+        for masked, uniforms in _moves(start, lengths, streams, schedule, sweep):
             state, info = kernel.step(state, masked, temperature, uniforms)
             counts += _counts(info)
             if kernel.metropolis and sweep > schedule.burn_in:
@@ -69,22 +69,22 @@ def run(kernel: Kernel, start: Tensor, streams: Sequence[np.random.Generator], s
 
 
 def _moves(
-    start: Tensor, lengths: Tensor, streams: Sequence[np.random.Generator], schedule: Schedule
+    start: Tensor, lengths: Tensor, streams: Sequence[np.random.Generator], schedule: Schedule, sweep: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One sweep's updates: the masked positions (N, T) and the uniforms (N, 2) of each.
+    """One sweep's updates: the masked positions (N, T) and the uniforms (N, S + 1) of each.
 
     Each chain draws for its own length only, so that padding leaves its randomness alone.
     """
-    longest = start.size(1)
-    order = np.full((longest, len(streams)), -1)
-    uniforms = np.zeros((longest, len(streams), 2))
-    for chain, (length, stream) in enumerate(zip(lengths.tolist(), streams, strict=True)):
-        order[:length, chain] = SCANS[schedule.scan](length, stream)
-        uniforms[:length, chain] = stream.random((length, 2))
-    positions = torch.arange(longest, device=start.device)
-    for sites, draws in zip(order, uniforms, strict=True):
-        masked = positions == torch.from_numpy(sites).to(start.device)[:, None]
-        yield masked, torch.from_numpy(draws).to(start.device)
+    own = [schedule.updates(sweep, n, stream) for n, stream in zip(lengths.tolist(), streams, strict=True)]
+    updates, draws = (max(uniforms.shape[axis] for _, uniforms in own) for axis in (0, 1))
+    masked = np.zeros((updates, *start.shape), dtype=bool)
+    uniforms = np.zeros((updates, len(start), draws))
+    for chain, (blocks, drawn) in enumerate(own):
+        masked[: len(blocks), chain, : blocks.shape[1]] = blocks
+        uniforms[: len(drawn), chain, : drawn.shape[1] - 1] = drawn[:, :-1]
+        uniforms[: len(drawn), chain, -1] = drawn[:, -1]
+    for blocks, drawn in zip(masked, uniforms, strict=True):
+        yield torch.from_numpy(blocks).to(start.device), torch.from_numpy(drawn).to(start.device)
 
 
 def _counts(info: Info) -> Tensor:

@@ -4,9 +4,11 @@ With f(w, t, X_\\t) the logit of symbol w at position t, t alone being masked:
 
     E_raw(X)  = - sum_t f(X_t, t, X_\\t)
     E_norm(X) = - sum_t log softmax(f(., t, X_\\t))[X_t]
+    E_centred(X) = - sum_t (f(X_t, t, X_\\t) - mean_w f(w, t, X_\\t))
 
 E_raw is not identified by training: a constant c(X_\\t) added to a position's logits leaves the
-loss alone and changes E_raw. Both come from the same T masked rows, so both are always kept.
+loss alone and changes E_raw; E_centred (ours) takes that freedom away. All of them come from the same
+T masked rows, so all are always kept.
 """
 
 from typing import NamedTuple
@@ -32,6 +34,13 @@ def raw(logits: Tensor, tokens: Tensor) -> Tensor:
 def norm(logits: Tensor, tokens: Tensor) -> Tensor:
     """log p(X_t | X_\\t): (P, V), (P,) -> (P,)."""
     return raw(logits, tokens) - logits.logsumexp(-1)
+
+
+def centred(logits: Tensor, tokens: Tensor) -> Tensor:
+    """f(X_t, t, X_\\t) minus its mean over the state space: (P, V), (P,) -> (P,)."""
+    outside = logits.isneginf()
+    mean = logits.masked_fill(outside, 0.0).sum(-1) / (~outside).sum(-1)
+    return raw(logits, tokens) - mean
 
 
 def evaluate(lm: MaskedLM, tokens: Tensor, rows: Tensor) -> Evaluation:
@@ -66,4 +75,4 @@ def _scatter(values: Tensor, sequence: Tensor, site: Tensor, shape: torch.Size) 
     return result
 
 
-ENERGIES = {"raw": raw, "norm": norm}
+ENERGIES = {"raw": raw, "norm": norm, "centred": centred}

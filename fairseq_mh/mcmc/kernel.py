@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.energy import Evaluation, evaluate, total
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.proposal import Proposed, State
+from fairseq_mh.mcmc.proposal import Proposed, State, choice
 
 Propose = Callable[[MaskedLM, Tensor, State, Tensor, Tensor], Proposed]
 
@@ -37,7 +37,7 @@ class Kernel:
         lm: the model.
         rows: (N,) long, the context of each chain.
         energy: a name of `ENERGIES`, the target's.
-        propose: (lm, rows, state, masked, uniforms) -> Proposed, such as `masked_conditional`.
+        propose: (lm, rows, state, masked, uniforms) -> Proposed: `masked_conditional` or `informed`.
         metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
     """
 
@@ -68,6 +68,8 @@ class Kernel:
             moved = self._evaluate(proposed.candidate, changed, state)
             difference = total(moved.scores, self.energy) - total(state.scores[changed], self.energy)
             log_ratio[changed] -= difference / temperature
+            if proposed.site is not None:
+                log_ratio[changed] += self._choice_ratio(proposed, moved, state, changed)
             accepted = active & (uniforms[:, -1].log() < log_ratio)
             rows = rows + changed * proposed.candidate.ne(self.lm.pad).sum(1)
         else:
@@ -76,6 +78,13 @@ class Kernel:
         novel = accepted & changed
         after = _move(state, proposed.candidate, moved, novel, changed)
         return after, Info(proposed.candidate, log_ratio, active, accepted, novel, rows)
+
+    def _choice_ratio(self, proposed: Proposed, moved: Evaluation, state: State, changed: Tensor) -> Tensor:
+        """log of the probability of choosing the same site in the candidate, over that in the state."""
+        assert proposed.site is not None
+        valid, site = proposed.candidate[changed].ne(self.lm.pad), proposed.site[changed, None]
+        back, there = choice(moved.scores, valid), choice(state.scores[changed], valid)
+        return (back - there).gather(1, site)[:, 0]
 
     def _evaluate(self, candidate: Tensor, changed: Tensor, state: State) -> Evaluation:
         """The candidates that differ from their states, and only those."""

@@ -1,17 +1,27 @@
-"""Proposals from the masked conditionals (section 3.1): mask some positions, draw them again.
+"""Proposals from the masked conditionals (sections 3.1 and 3.2): mask some positions, draw them again.
 
-    q(X' | X) = prod_{i in M} softmax(f(., i, X_\\M) / tau_q)[X'_i]
+    q(X' | X) = prod_{i in M} q_i(X'_i)
+    q_i = (1 - eps) truncated(p_i) + eps p_i,    p_i = softmax(f(., i, X_\\M) / tau_q)
 
 One pass over the masked state gives the forward and the reverse probability, because X and X'
-are the same outside M. M must be drawn without a look at the tokens.
+are the same outside M. M must be drawn without a look at the tokens, or its own probability
+belongs into the ratio, as that of an `informed` choice does. Truncation to a nucleus or to the
+top k leaves current tokens outside it without a way back, so that the site would never move
+again: the share eps of the full conditional keeps the chain irreducible.
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fairseq_mh.mcmc.energy import site_scores
 from fairseq_mh.mcmc.masked_lm import MaskedLM, state_logits
+
+Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
+FLOOR = 0.05  # of an informed choice: what even a certain position weighs
 
 
 class State(NamedTuple):
@@ -25,10 +35,35 @@ class Proposed(NamedTuple):
     log_forward: Tensor  # (N,) log q(candidate | state)
     log_reverse: Tensor  # (N,) log q(state | candidate)
     rows: Tensor  # (N,) long: decoder rows spent
+    site: Tensor | None = None  # (N,) long: chosen with the probability of `choice`, which both ways lack so far
+
+
+def conditional(
+    logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, top_k: int = 0, mix: float = 0.0
+) -> Tensor:
+    """log q_i of every symbol: (P, V) -> (P, V).
+
+    Args:
+        temperature: tau_q.
+        nucleus: keep the smallest set of symbols with at least this mass; 1 keeps all.
+        top_k: keep the k likeliest symbols; 0 keeps all.
+        mix: eps, the share of the full conditional.
+    """
+    log_p = (logits / temperature).log_softmax(-1)
+    if nucleus >= 1 and not 0 < top_k < log_p.size(-1):
+        return log_p
+    ranked, order = log_p.sort(-1, descending=True)
+    kept = ranked.exp().cumsum(-1) - ranked.exp() < nucleus  # the mass before a symbol
+    if top_k:
+        kept[:, top_k:] = False
+    kept = torch.zeros_like(kept).scatter(-1, order, kept)
+    truncated = log_p.masked_fill(~kept, -torch.inf).log_softmax(-1)
+    log_mix = math.log(mix) if mix else -math.inf
+    return torch.logaddexp(truncated + math.log1p(-mix), log_p + log_mix) if mix < 1 else log_p
 
 
 def masked_conditional(
-    lm: MaskedLM, rows: Tensor, state: State, masked: Tensor, uniforms: Tensor, temperature: float
+    lm: MaskedLM, rows: Tensor, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
 ) -> Proposed:
     """Draw the masked positions of each chain independently from one pass.
 
@@ -36,25 +71,49 @@ def masked_conditional(
         rows: (N,) long, the context of each chain.
         masked: (N, T) bool; a chain with nothing masked proposes its own state.
         uniforms: (N, S) in [0, 1): a chain's k-th masked position reads column k.
-        temperature: tau_q of the proposal.
+        log_q: `conditional` with its settings.
     """
     chain, site = masked.nonzero(as_tuple=True)
     features, spent = _features(lm, rows, state, masked)
-    log_q = (state_logits(lm, features) / temperature).log_softmax(-1)
+    log_probs = log_q(state_logits(lm, features))
     current = state.tokens[chain, site]
     rank = (masked.cumsum(1) - 1)[chain, site]
-    drawn = inverse_cdf(log_q, uniforms[chain, rank])
-    log_forward = log_q.gather(-1, drawn[:, None])[:, 0]
+    drawn = inverse_cdf(log_probs, uniforms[chain, rank])
+    log_forward = log_probs.gather(-1, drawn[:, None])[:, 0]
     drawn = torch.where(log_forward.isnan(), current, drawn)  # a broken row keeps its symbol; its NaN is rejected
     candidate = state.tokens.clone()
     candidate[chain, site] = drawn
-    zero = log_q.new_zeros(len(rows))
+    zero = log_probs.new_zeros(len(rows))
     return Proposed(
         candidate,
         zero.index_add(0, chain, log_forward),
-        zero.index_add(0, chain, log_q.gather(-1, current[:, None])[:, 0]),
+        zero.index_add(0, chain, log_probs.gather(-1, current[:, None])[:, 0]),
         spent,
     )
+
+
+def informed(
+    lm: MaskedLM, rows: Tensor, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
+) -> Proposed:
+    """Choose one of the masked positions, the least certain ones more often, and draw it again.
+
+    Its own probability changes with the state and belongs into the ratio: the kernel adds it, who knows
+    the candidate's scores. The first column of `uniforms` is the choice's, the second the draw's.
+    """
+    asked = masked.any(1)
+    site = torch.zeros_like(rows)
+    site[asked] = inverse_cdf(choice(state.scores[asked], masked[asked]), uniforms[asked, 0])
+    one = masked & (torch.arange(masked.size(1), device=masked.device) == site[:, None])
+    return masked_conditional(lm, rows, state, one, uniforms[:, 1:], log_q)._replace(site=site)
+
+
+def choice(scores: Tensor, valid: Tensor) -> Tensor:
+    """log-probability of each position for an informed choice: (N, T, E), (N, T) bool -> (N, T).
+
+    Proportional to FLOOR + 1 - p(X_t | X_\\t), the probability that the conditional would draw another symbol.
+    """
+    misses = FLOOR - site_scores(scores, "norm").expm1()
+    return misses.log().masked_fill(~valid, -torch.inf).log_softmax(-1)
 
 
 def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
@@ -71,7 +130,14 @@ def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
 def _features(lm: MaskedLM, rows: Tensor, state: State, masked: Tensor) -> tuple[Tensor, Tensor]:
     """Features (P, D) at the masked positions, from the state where they are known, and the rows (N,) it took."""
     sites = masked.sum(1)
-    if state.features is not None and sites.max() <= 1:
-        return state.features[masked], torch.zeros_like(sites)
-    asked = sites > 0
-    return lm.features(state.tokens[asked], masked[asked], rows[asked]), asked.long()
+    known = sites.eq(1) if state.features is not None else torch.zeros_like(sites, dtype=torch.bool)
+    asked = sites.gt(0) & ~known
+    if state.features is not None and not asked.any():
+        return state.features[masked], asked.long()
+    fresh = lm.features(state.tokens[asked], masked[asked], rows[asked])
+    if state.features is None or not known.any():
+        return fresh, asked.long()
+    remembered = known[masked.nonzero(as_tuple=True)[0]]
+    features = fresh.new_empty(len(remembered), fresh.size(-1))
+    features[remembered], features[~remembered] = state.features[masked & known[:, None]], fresh
+    return features, asked.long()

@@ -1,8 +1,8 @@
-"""When each position is updated, at which temperature, and which states count.
+"""When each position is updated, how many at once, at which temperature, and which states count.
 
-A sweep (the paper's epoch) updates each position of a chain once. The target's temperature is
-constant or falls linearly with the sweeps; only a chain at constant temperature is homogeneous,
-so only on such a chain do convergence diagnostics mean anything.
+A sweep (the paper's epoch) updates each position of a chain once, in blocks; an informed sweep makes as
+many updates and leaves the choice of the position to the proposal. The target's temperature and the
+size of the blocks are constant or change linearly with the sweeps.
 """
 
 from collections.abc import Callable
@@ -20,6 +20,7 @@ class Schedule:
         burn_in: sweeps at the beginning whose states are no samples; with 0 the start is a sample too.
         thin: of the others, every thin-th is a sample, the last one always.
         temperature, final_temperature: tau at the first and at the last sweep.
+        block_size, final_block_size: positions masked at once at the first and at the last sweep; 0 is all of them.
         scan: a name of `SCANS`.
 
     Raises:
@@ -31,6 +32,8 @@ class Schedule:
     thin: int = 1
     temperature: float = 1.0
     final_temperature: float = 1.0
+    block_size: int = 1
+    final_block_size: int = 1
     scan: str = "random"
 
     def __post_init__(self):
@@ -42,29 +45,58 @@ class Schedule:
             raise ValueError(f"thinning must be 1 or more, and is {self.thin}")
         if not (self.temperature > 0 and self.final_temperature > 0):
             raise ValueError("temperatures must be above 0")
-
-    @property
-    def homogeneous(self) -> bool:
-        return self.temperature == self.final_temperature
+        if min(self.block_size, self.final_block_size) < 0:
+            raise ValueError("block sizes must be 1 or more, or 0 for all positions")
 
     def temperature_at(self, sweep: int) -> float:
         """tau of a sweep in 1..sweeps; the start (0) is given the first sweep's."""
-        share = max(sweep - 1, 0) / max(self.sweeps - 1, 1)
-        return self.temperature + share * (self.final_temperature - self.temperature)
+        return self._between(sweep, self.temperature, self.final_temperature)
+
+    def block_at(self, sweep: int, length: int) -> int:
+        """How many of a chain's positions a sweep masks at once."""
+        first, last = (min(size or length, length) for size in (self.block_size, self.final_block_size))
+        return round(self._between(sweep, first, last))
+
+    def _between(self, sweep: int, first: float, last: float) -> float:
+        return first + max(sweep - 1, 0) / max(self.sweeps - 1, 1) * (last - first)
 
     def is_sample(self, sweep: int) -> bool:
         return sweep >= self.burn_in and (self.sweeps - sweep) % self.thin == 0
 
+    def updates(self, sweep: int, length: int, stream: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """One chain's updates in a sweep.
 
-def random_scan(length: int, stream: np.random.Generator) -> np.ndarray:
+        Returns:
+            masked (U, length) bool: the positions of each update.
+            uniforms (U, S + 1) in [0, 1): S for the proposal, the last for the acceptance.
+        """
+        offered = SCANS[self.scan](length, self.block_at(sweep, length), stream)
+        draws = INFORMED_DRAWS if self.scan == "informed" else offered.sum(1).max()
+        return offered, stream.random((len(offered), draws + 1))
+
+
+def random_scan(length: int, block: int, stream: np.random.Generator) -> np.ndarray:
     """Every position once, in random order."""
-    return stream.permutation(length)
+    return _blocks(stream.permutation(length), block)
 
 
-def sequential_scan(length: int, stream: np.random.Generator) -> np.ndarray:
+def sequential_scan(length: int, block: int, stream: np.random.Generator) -> np.ndarray:
     """Every position once, left to right."""
-    return np.arange(length)
+    return _blocks(np.arange(length), block)
 
 
-Scan = Callable[[int, np.random.Generator], np.ndarray]
-SCANS: dict[str, Scan] = {"random": random_scan, "sequential": sequential_scan}
+def informed_scan(length: int, block: int, stream: np.random.Generator) -> np.ndarray:
+    """As many updates as positions; each offers all of them to a proposal that chooses one (`informed`)."""
+    return np.ones((length, length), dtype=bool)
+
+
+def _blocks(order: np.ndarray, block: int) -> np.ndarray:
+    """Consecutive blocks of an order of the positions: (U, length) bool."""
+    masked = np.zeros((-(-len(order) // block), len(order)), dtype=bool)
+    masked[np.arange(len(order)) // block, order] = True
+    return masked
+
+
+INFORMED_DRAWS = 2  # the site, and its symbol
+Scan = Callable[[int, int, np.random.Generator], np.ndarray]  # length, block size, stream -> (U, length) bool
+SCANS: dict[str, Scan] = {"random": random_scan, "sequential": sequential_scan, "informed": informed_scan}

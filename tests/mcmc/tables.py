@@ -71,27 +71,36 @@ def joint_table(probabilities: np.ndarray) -> TableLM:
 
 
 class Reference:
-    """All states of a TableLM's context 0, its target, and the transition matrix of each site's update."""
+    """All states of a TableLM's context 0, its target, and the transition matrix of every move.
 
-    def __init__(self, lm: TableLM, energy: str, temperature: float, proposal_temperature: float):
+    q: the proposal's settings: temperature, and optionally nucleus, top_k, mix.
+    """
+
+    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict):
         table = lm.table[0].numpy()
         self.length, self.symbols = table.shape[0], lm.symbols
         self.states = list(itertools.product(range(self.symbols), repeat=self.length))
-        self._table, self._tau, self._tau_q = table, temperature, proposal_temperature
+        self._table, self._q = table, q
         weights = np.array([math.exp(-self.energy(state, energy) / temperature) for state in self.states])
         self.weights, self.target = weights, weights / weights.sum()
 
-    def logits(self, state, site):
+    def logits(self, state, site, sites):
+        """At `site`, all of `sites` being masked."""
         code = 0
         for position, symbol in enumerate(state):
-            code = code * (self.symbols + 1) + (self.symbols if position == site else symbol)
+            code = code * (self.symbols + 1) + (self.symbols if position in sites else symbol)
         return self._table[site, code]
 
     def energy(self, state, name):
         result = 0.0
         for site, symbol in enumerate(state):
-            logits = self.logits(state, site)
-            result -= {"raw": logits[symbol], "norm": math.log(self.softmax(logits, 1.0)[symbol])}[name]
+            logits = self.logits(state, site, {site})
+            share = {
+                "raw": logits[symbol],
+                "norm": math.log(self.softmax(logits, 1.0)[symbol]),
+                "centred": sum(logits[symbol] - other for other in logits) / len(logits),
+            }
+            result -= share[name]
         return result
 
     @staticmethod
@@ -99,19 +108,61 @@ class Reference:
         powers = [math.exp(value / temperature) for value in logits]
         return [power / sum(powers) for power in powers]
 
-    def transition(self, site: int) -> np.ndarray:
-        """P(x -> x') of one update of one site."""
+    def conditional(self, state, site, sites):
+        """The probability of each symbol: of those in the nucleus and among the top k, and a share of all."""
+        p = self.softmax(self.logits(state, site, sites), self._q["temperature"])
+        kept, mass = set(), 0.0
+        for symbol in sorted(range(self.symbols), key=lambda symbol: -p[symbol]):
+            if mass < self._q.get("nucleus", 1.0) and len(kept) < self._q.get("top_k", self.symbols):
+                kept.add(symbol)
+            mass += p[symbol]
+        inside, mix = sum(p[symbol] for symbol in kept), self._q.get("mix", 0.0)
+        return [(1 - mix) * (p[w] / inside if w in kept else 0.0) + mix * p[w] for w in range(self.symbols)]
+
+    def proposals(self, state, sites):
+        """All candidates of one draw of `sites`, each with its probability and that of the way back."""
+        by_site = [self.conditional(state, site, sites) for site in sites]
+        for symbols in itertools.product(range(self.symbols), repeat=len(sites)):
+            candidate = list(state)
+            for site, symbol in zip(sites, symbols, strict=True):
+                candidate[site] = symbol
+            forward = math.prod(p[symbol] for p, symbol in zip(by_site, symbols, strict=True))
+            reverse = math.prod(p[state[site]] for p, site in zip(by_site, sites, strict=True))
+            yield tuple(candidate), forward, reverse
+
+    def transition(self, sites) -> np.ndarray:
+        """P(x -> x') of one update that masks `sites`."""
+        return self._metropolis(lambda state: self.proposals(state, sites))
+
+    def choice(self, state, floor):
+        """The probability of each site: of its symbol not being what its conditional would draw, and a floor."""
+        misses = [1 + floor - self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
+        return [miss / sum(misses) for miss in misses]
+
+    def informed(self, site: int, floor: float) -> np.ndarray:
+        """The part of an informed update's P(x -> x') in which `site` is chosen; their sum is the update."""
+
+        def proposals(state):
+            for candidate, forward, reverse in self.proposals(state, (site,)):
+                there, back = self.choice(state, floor)[site], self.choice(candidate, floor)[site]
+                yield candidate, there * forward, back * reverse
+
+        return self._metropolis(proposals, whole=False)
+
+    def _metropolis(self, proposals, whole=True) -> np.ndarray:
         number = {state: i for i, state in enumerate(self.states)}
         matrix = np.zeros((len(self.states), len(self.states)))
         for i, state in enumerate(self.states):
-            probabilities = self.softmax(self.logits(state, site), self._tau_q)
-            for symbol, probability in enumerate(probabilities):
-                j = number[(*state[:site], symbol, *state[site + 1 :])]
-                ratio = self.weights[j] * probabilities[state[site]] / (self.weights[i] * probability)
-                matrix[i, j] += probability * min(1.0, ratio)
-            matrix[i, i] += 1.0 - matrix[i].sum()
+            total = 0.0
+            for candidate, forward, reverse in proposals(state):
+                j = number[candidate]
+                total += forward
+                if forward > 0:
+                    matrix[i, j] += forward * min(1.0, self.weights[j] * reverse / (self.weights[i] * forward))
+            matrix[i, i] += (1.0 if whole else total) - matrix[i].sum()
         return matrix
 
     def sweep(self) -> np.ndarray:
-        """The matrix of one left-to-right sweep."""
-        return np.linalg.multi_dot([np.eye(len(self.states)), *(self.transition(s) for s in range(self.length))])
+        """The matrix of one left-to-right sweep of single sites."""
+        parts = (self.transition((site,)) for site in range(self.length))
+        return np.linalg.multi_dot([np.eye(len(self.states)), *parts])

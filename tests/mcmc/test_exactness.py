@@ -12,12 +12,13 @@ import scipy.stats
 import torch
 from tables import Reference, TableLM, inconsistent_table, joint_table, random_table
 
+from fairseq_mh.mask_predict import mask_predict
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.energy import ENERGIES, site_scores, total
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import state_logits
-from fairseq_mh.mcmc.proposal import Proposed, inverse_cdf, masked_conditional
-from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from fairseq_mh.mcmc.proposal import FLOOR, State, conditional, informed, masked_conditional
+from fairseq_mh.mcmc.schedule import Schedule
 
 FALSE_ALARM = 1e-6
 TABLES = {
@@ -28,14 +29,25 @@ TABLES = {
     "section 2.1": inconsistent_table(),
 }
 SETTINGS = pytest.mark.parametrize(
-    ("name", "energy", "temperature", "proposal_temperature"),
-    [(name, energy, *taus) for name in TABLES for energy in ENERGIES for taus in ((1.0, 1.0), (0.5, 1.0), (2.0, 0.7))],
+    ("name", "energy", "temperature", "q"),
+    [
+        (name, energy, temperature, q)
+        for name in TABLES
+        for energy in ENERGIES
+        for temperature, q in (
+            (1.0, {"temperature": 1.0}),
+            (0.5, {"temperature": 1.0}),
+            (2.0, {"temperature": 0.7}),
+            (1.0, {"temperature": 1.3, "nucleus": 0.7, "mix": 0.2}),
+            (1.0, {"temperature": 1.0, "top_k": 2, "mix": 0.1}),
+        )
+    ],
 )
 
 
-def kernel_of(lm, copies, energy="norm", proposal_temperature=1.0, metropolis=True):
-    propose = partial(masked_conditional, temperature=proposal_temperature)
-    return Kernel(lm, torch.zeros(copies, dtype=torch.long), energy, propose, metropolis)
+def kernel_of(lm, copies, energy="norm", metropolis=True, propose=masked_conditional, **q):
+    log_q = partial(conditional, **q)
+    return Kernel(lm, torch.zeros(copies, dtype=torch.long), energy, partial(propose, log_q=log_q), metropolis)
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
@@ -49,52 +61,76 @@ def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
     return scipy.stats.chi2.sf(((pooled[0] - pooled[1]) ** 2 / pooled[1]).sum(), max(len(pooled[0]) - 1, 1))
 
 
+def moves_of(reference) -> dict:
+    """All single sites, a pair and the whole: positions -> P(x -> x')."""
+    sites = [(site,) for site in range(reference.length)]
+    return {move: reference.transition(move) for move in (*sites, (0, reference.length - 1), tuple(range(len(sites))))}
+
+
 @SETTINGS
-def test_reference_is_exact(name, energy, temperature, proposal_temperature):
+def test_reference_is_exact(name, energy, temperature, q):
     """The enumerated Metropolis-Hastings satisfies detailed balance, keeps the target and reaches every state."""
-    reference = Reference(TABLES[name], energy, temperature, proposal_temperature)
-    for site in range(reference.length):
-        flow = reference.target[:, None] * reference.transition(site)
+    reference = Reference(TABLES[name], energy, temperature, q)
+    informed_update = sum(reference.informed(site, FLOOR) for site in range(reference.length))
+    for matrix in (*moves_of(reference).values(), informed_update):
+        np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
+        flow = reference.target[:, None] * matrix
         np.testing.assert_allclose(flow, flow.T, atol=1e-10)
         np.testing.assert_allclose(flow.sum(0), reference.target, atol=1e-10)
     assert (np.linalg.matrix_power(reference.sweep(), 50) > 0).all()
+    assert (np.linalg.matrix_power(informed_update, 50) > 0).all()
 
 
 @SETTINGS
-def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, proposal_temperature):
-    """From every state and at every site: the ratio to 1e-10, and the frequencies within sampling error."""
-    lm, copies = TABLES[name], 4000
-    reference = Reference(lm, energy, temperature, proposal_temperature)
+def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q):
+    """From every state, by every move: the ratio to 1e-10, and the frequencies within sampling error."""
+    lm, copies = TABLES[name], 2000
+    reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, len(states), energy, proposal_temperature)
-    start = kernel.init(states)
-    lowest = 1.0
-    for site in range(reference.length):
+    kernel = kernel_of(lm, len(states), energy, **q)
+    for sites, expected in moves_of(reference).items():
         masked = torch.zeros_like(states, dtype=torch.bool)
-        masked[:, site] = True
-        uniforms = torch.from_numpy(np.random.default_rng(site).random((len(states), 2)))
-        after, info = kernel.step(start, masked, temperature, uniforms)
-        expected = reference.transition(site)
-        origin = torch.arange(len(reference.states)).repeat_interleave(copies)
-        destination = number_of(after.tokens, lm)
-        counts = np.zeros(expected.shape)
-        np.add.at(counts, (origin, destination), 1)
-        lowest = min(lowest, *(p_value(*rows) for rows in zip(counts, expected, strict=True)))
-        check_ratios(reference, lm, info, origin, site, expected)
-    tests = len(reference.states) * reference.length
-    assert lowest > FALSE_ALARM / tests
+        masked[:, list(sites)] = True
+        info = one_step(reference, kernel, states, masked, temperature, expected)
+        check_ratios(reference, lm, info, states, sites, expected)
 
 
-def check_ratios(reference, lm, info, origin, site, expected):
+@SETTINGS
+def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
+    """The site is chosen by a look at the tokens: its probability is in the ratio both ways."""
+    lm, copies = TABLES[name], 2000
+    reference = Reference(lm, energy, temperature, q)
+    states = torch.tensor(reference.states).repeat_interleave(copies, 0)
+    kernel = kernel_of(lm, len(states), energy, propose=informed, **q)
+    by_site = [reference.informed(site, FLOOR) for site in range(reference.length)]
+    info = one_step(reference, kernel, states, torch.ones_like(states, dtype=torch.bool), temperature, sum(by_site))
+    for site, part in enumerate(by_site):
+        check_ratios(reference, lm, info, states, (site,), part, informed=True)
+
+
+def one_step(reference, kernel, states, masked, temperature, expected):
+    """Step once from all states; the frequencies of where each ends against the enumerated row."""
+    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), reference.length + 2)))
+    after, info = kernel.step(kernel.init(states), masked, temperature, uniforms)
+    counts = np.zeros(expected.shape)
+    np.add.at(counts, (number_of(states, kernel.lm), number_of(after.tokens, kernel.lm)), 1)
+    lowest = min(p_value(*rows) for rows in zip(counts, expected, strict=True))
+    assert lowest > FALSE_ALARM / len(counts)
+    return info
+
+
+def check_ratios(reference, lm, info, states, sites, expected, informed=False):
     """q min(1, ratio) of every candidate that came up is the enumerated transition probability."""
-    candidate = number_of(info.candidate, lm)
-    for i, j in set(zip(origin.tolist(), candidate.tolist(), strict=True)):
-        if i == j:
-            continue
-        at = ((origin == i) & (candidate == j)).nonzero()[0, 0]
-        q = reference.softmax(reference.logits(reference.states[i], site), reference._tau_q)
-        accepted = min(1.0, info.log_ratio[at].exp().item())
-        assert q[reference.states[j][site]] * accepted == pytest.approx(expected[i, j], abs=1e-10)
+    differ = info.candidate != states
+    differ[:, list(sites)] = False
+    mine = (~differ.any(1) & (info.candidate != states).any(1)).nonzero()[:, 0]
+    numbers = zip(number_of(states[mine], lm).tolist(), number_of(info.candidate[mine], lm).tolist(), strict=True)
+    pairs = dict(zip(numbers, mine.tolist(), strict=True))
+    for (i, j), n in pairs.items():
+        state, candidate = reference.states[i], reference.states[j]
+        forward = {new: there for new, there, _ in reference.proposals(state, sites)}[candidate]
+        forward *= reference.choice(state, FLOOR)[sites[0]] if informed else 1.0
+        assert forward * min(1.0, info.log_ratio[n].exp().item()) == pytest.approx(expected[i, j], abs=1e-10)
 
 
 def number_of(tokens, lm):
@@ -104,91 +140,99 @@ def number_of(tokens, lm):
 
 # --- whole chains -------------------------------------------------------------------------------
 
-COPIES, SWEEPS, TEMPERATURE, PROPOSAL_TEMPERATURE = 6000, 40, 1.0, 1.6
-LM = random_table(3, 3, seed=5)
+COPIES, SWEEPS, TEMPERATURE, Q = 6000, 40, 1.0, {"temperature": 1.6}
+LM = random_table(3, 3, seed=5, scale=1.0)
+SCHEDULES = {
+    "single": {},
+    "sequential": {"scan": "sequential"},
+    "pairs": {"block_size": 2, "final_block_size": 2},
+    "whole to single": {"block_size": 0, "final_block_size": 1},
+    "informed": {"scan": "informed"},
+}
 
 
-def long_run_p_value(kernel, scan="random", lm=LM, energy="norm", sweeps=SWEEPS) -> float:
-    """Independent chains from one state, the least likely one; where they end must follow the target."""
-    reference = Reference(lm, energy, TEMPERATURE, PROPOSAL_TEMPERATURE)
+def long_run_p_value(kernel, lm=LM, energy="norm", **schedule) -> float:
+    """Independent chains from one state, the least likely one; where they end must follow the target.
+
+    The slowest of these chains, informed with E_raw, is within 2e-3 of it then (total variation, enumerated).
+    """
+    reference = Reference(lm, energy, TEMPERATURE, Q)
     worst = torch.tensor(reference.states[int(reference.target.argmin())])
     streams = [chain_stream(7, 0, 3, chain) for chain in range(COPIES)]
-    finished = run(kernel, worst.repeat(COPIES, 1), streams, Schedule(sweeps, scan=scan))
+    finished = run(kernel, worst.repeat(COPIES, 1), streams, Schedule(SWEEPS, **schedule))
     counts = np.bincount(number_of(finished.sweeps[-1].end.tokens, lm), minlength=len(reference.states))
     return p_value(counts, reference.target)
 
 
-@pytest.mark.parametrize("scan", SCANS)
+def propose_of(schedule):
+    return informed if schedule.get("scan") == "informed" else masked_conditional
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("energy", ENERGIES)
-def test_chain_has_the_target_distribution(scan, energy):
-    kernel = kernel_of(LM, COPIES, energy, PROPOSAL_TEMPERATURE)
-    assert long_run_p_value(kernel, scan, energy=energy) > FALSE_ALARM
+def test_chain_has_the_target_distribution(schedule, energy):
+    kernel = kernel_of(LM, COPIES, energy, propose=propose_of(schedule), **Q)
+    assert long_run_p_value(kernel, energy=energy, **schedule) > FALSE_ALARM
 
 
-def no_hastings(lm, rows, state, masked, uniforms):
-    proposed = masked_conditional(lm, rows, state, masked, uniforms, PROPOSAL_TEMPERATURE)
+@pytest.mark.parametrize("q", [{"nucleus": 0.8, "mix": 0.1}, {"top_k": 2, "mix": 0.1}], ids=["nucleus", "top k"])
+def test_truncated_proposals_have_the_target_distribution(q):
+    assert long_run_p_value(kernel_of(LM, COPIES, **Q, **q)) > FALSE_ALARM
+
+
+def no_hastings(*args, log_q):
+    proposed = masked_conditional(*args, log_q=log_q)
     return proposed._replace(log_forward=proposed.log_reverse)
 
 
-def pair(masked):
-    """The masked site and its right neighbour: a block of two."""
-    return masked | masked.roll(1, 1)
-
-
-def block(lm, rows, state, masked, uniforms):
-    """A right block move: the ratio conditions on the masked set."""
-    both = torch.cat([uniforms, (uniforms * 7919) % 1], 1)  # a second uniform, as good as independent here
-    return masked_conditional(lm, rows, state._replace(features=None), pair(masked), both, PROPOSAL_TEMPERATURE)
-
-
-def changed_set(lm, rows, state, masked, uniforms):
-    """Trap 1: the same move, its ratio conditioned on the positions where X and X' happen to differ."""
-    proposed = block(lm, rows, state, masked, uniforms)
+def changed_set(lm, rows, state, masked, uniforms, log_q):
+    """Trap 1: a block move, its ratio conditioned on the positions where X and X' happen to differ."""
+    proposed = masked_conditional(lm, rows, state, masked, uniforms, log_q)
     differ = proposed.candidate != state.tokens
     some = differ.any(1)
     forward, reverse = torch.zeros_like(proposed.log_forward), torch.zeros_like(proposed.log_reverse)
     row, site = differ[some].nonzero(as_tuple=True)
-    log_q = state_logits(lm, lm.features(state.tokens[some], differ[some], rows[some])) / PROPOSAL_TEMPERATURE
-    log_q = log_q.log_softmax(-1)
+    log_probs = log_q(state_logits(lm, lm.features(state.tokens[some], differ[some], rows[some])))
     where = some.nonzero()[:, 0][row]
-    forward.index_add_(0, where, log_q.gather(1, proposed.candidate[where, site][:, None])[:, 0])
-    reverse.index_add_(0, where, log_q.gather(1, state.tokens[where, site][:, None])[:, 0])
+    forward.index_add_(0, where, log_probs.gather(1, proposed.candidate[where, site][:, None])[:, 0])
+    reverse.index_add_(0, where, log_probs.gather(1, state.tokens[where, site][:, None])[:, 0])
     return proposed._replace(log_forward=forward, log_reverse=reverse)
 
 
-def mean_for_sum(lm, rows, state, masked, uniforms):
+def mean_for_sum(*args, log_q):
     """Trap 3: the mean of log-probabilities in the ratio of a block of two."""
-    proposed = block(lm, rows, state, masked, uniforms)
+    proposed = masked_conditional(*args, log_q=log_q)
     return proposed._replace(log_forward=proposed.log_forward / 2, log_reverse=proposed.log_reverse / 2)
 
 
-def frozen_nucleus(lm, rows, state, masked, uniforms):
+def frozen_nucleus(*args, log_q):
     """Trap 2: the two likeliest symbols alone, with no share of the others."""
-    chain, site = masked.nonzero(as_tuple=True)
-    logits = state_logits(lm, state.features[masked]) / PROPOSAL_TEMPERATURE
-    log_q = logits.masked_fill(logits < logits.topk(2, -1).values[:, -1:], -torch.inf).log_softmax(-1)
-    drawn = inverse_cdf(log_q, uniforms[chain, 0])
-    candidate = state.tokens.clone()
-    candidate[chain, site] = drawn
-    forward = log_q.gather(1, drawn[:, None])[:, 0]
-    reverse = log_q.gather(1, state.tokens[chain, site][:, None])[:, 0]
-    return Proposed(candidate, forward, reverse, torch.zeros_like(rows))
+    return masked_conditional(*args, log_q=partial(conditional, **Q, top_k=2))
 
 
-def test_a_right_block_move_passes():
-    """So that the broken block moves below fail for what is broken in them."""
-    kernel = Kernel(LM, torch.zeros(COPIES, dtype=torch.long), "norm", block)
-    assert long_run_p_value(kernel) > FALSE_ALARM
+def no_way_back(*args, log_q):
+    """An informed choice of the site whose probability is left out of the ratio."""
+    return informed(*args, log_q=log_q)._replace(site=None)
 
 
-@pytest.mark.parametrize("broken", [no_hastings, changed_set, mean_for_sum, frozen_nucleus])
-def test_negative_controls_fail(broken):
-    kernel = Kernel(LM, torch.zeros(COPIES, dtype=torch.long), "norm", broken)
-    assert long_run_p_value(kernel) < FALSE_ALARM
+PAIRS = SCHEDULES["pairs"]
+CONTROLS = {
+    "no Hastings term": (no_hastings, {}),
+    "changed set": (changed_set, PAIRS),
+    "mean for sum": (mean_for_sum, PAIRS),
+    "frozen nucleus": (frozen_nucleus, {}),
+    "informed without its ratio": (no_way_back, SCHEDULES["informed"]),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_negative_controls_fail(name):
+    broken, schedule = CONTROLS[name]
+    assert long_run_p_value(kernel_of(LM, COPIES, propose=broken, **Q), **schedule) < FALSE_ALARM
 
 
 def test_degenerate_gibbs_fails():
-    kernel = kernel_of(LM, COPIES, proposal_temperature=PROPOSAL_TEMPERATURE, metropolis=False)
+    kernel = kernel_of(LM, COPIES, metropolis=False, **Q)
     assert long_run_p_value(kernel) < FALSE_ALARM
 
 
@@ -241,3 +285,41 @@ def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropo
     ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
     assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
     assert (finished.lowest.sweep >= 2).all()
+
+
+def test_blocks_of_one_are_the_single_site_move():
+    """Token for token, from the same streams; and a chain of shorter blocks beside it changes nothing."""
+    kernel = kernel_of(LM, 50)
+    runs = []
+    for schedule in (Schedule(4), Schedule(4, block_size=1, final_block_size=1), Schedule(4, final_block_size=0)):
+        streams = [chain_stream(1, 0, 3, chain) for chain in range(50)]
+        finished = run(kernel, torch.zeros(50, 3, dtype=torch.long), streams, schedule)
+        runs.append([sweep.end.tokens for sweep in finished.sweeps])
+    assert all(map(torch.equal, runs[0], runs[1]))
+    assert not all(map(torch.equal, runs[0], runs[2]))
+
+
+def test_block_sizes_fall_linearly_to_one():
+    schedule = Schedule(4, block_size=0, final_block_size=1)
+    assert [schedule.block_at(sweep, 7) for sweep in range(1, 5)] == [7, 5, 3, 1]
+    assert [schedule.block_at(sweep, 2) for sweep in range(1, 5)] == [2, 2, 1, 1]
+    masked, uniforms = schedule.updates(2, 7, chain_stream(1, 0, 7, 0))
+    assert (masked.sum(0) == 1).all()
+    assert masked.sum(1).tolist() == [5, 2]
+    assert uniforms.shape == (2, 6)
+
+
+def test_mask_predict_is_block_gibbs_without_temperature():
+    """With its own choice of positions, and tau_q near 0, degenerate block Gibbs fills what mask-predict fills."""
+    lm = random_table(4, 4, seed=11)
+    rows = torch.zeros(1, dtype=torch.long)
+    filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), rows, passes=4)
+    kernel = kernel_of(lm, 1, metropolis=False, temperature=1e-6)
+    tokens, _ = filled.history[0]
+    state, steps = State(tokens, torch.zeros(1, 4, len(ENERGIES)), None), 0
+    for _, masked in [filled.history[0], *filled.history[2::2]]:
+        state, _ = kernel.step(state, masked, 1.0, torch.full((1, 5), 0.5, dtype=torch.float64))
+        assert torch.equal(state.tokens, filled.history[2 * steps + 1][0])
+        steps += 1
+    assert torch.equal(state.tokens, filled.tokens)
+    assert steps == 4

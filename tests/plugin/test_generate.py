@@ -10,6 +10,7 @@ from conftest import lines_of, trace_of
 from fairseq import checkpoint_utils
 from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
 from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+from sacrebleu import sentence_chrf
 
 from fairseq_mh.cmlm import allowed_symbols
 
@@ -60,18 +61,25 @@ def energies_by_definition(stock, tiny, sentence, states):
     return result
 
 
-@pytest.mark.parametrize("energy", ["raw", "norm"])
-def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_path, energy):
+SWEEPS = 16
+BLOCKS = ("--mh-proposal", "block", "--mh-block-size", 0, "--mh-final-block-size", 1)
+BLOCKS += ("--mh-top-k", 2, "--mh-proposal-mix", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("energy", "moves"), [("raw", ()), ("norm", ()), ("norm", BLOCKS), ("norm", ("--mh-scan", "informed"))]
+)
+def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_path, energy, moves):
     """5,000 chains of one sentence: total variation to the enumerated target within its sampling error.
 
     With C chains over S states the expected distance of a right sampler is at most sqrt(S / C) / 2 = 0.037,
     and it exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid).
     """
     chains = 5000
-    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", energy)
+    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", energy, *moves)
     options += ("--mh-temperature", 2.0, "--mh-final-temperature", 2.0, "--mh-proposal-temperature", 1.3)
-    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-chains", chains, "--mh-sweeps", 12)
-    ends = [tuple(record["tokens"]) for record in records if record["sweep"] == 12]
+    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-chains", chains, "--mh-sweeps", SWEEPS)
+    ends = [tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS]
     assert len(ends) == chains
     words = [tiny.dictionary.index(word) for word in "abc"]
     states = list(itertools.product(words, repeat=3))
@@ -95,10 +103,19 @@ def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_pat
 BATCHES = [("--batch-size", 1), ("--batch-size", 6), ("--max-tokens", 14), ("--max-tokens", 4000)]
 
 
-@pytest.mark.parametrize("decoding", ["mh", "gibbs"])
-def test_a_chain_does_not_depend_on_its_batch(tiny, tmp_path, decoding):
+CHAINS = {
+    "mh": (),
+    "gibbs": ("--mh-decoding", "gibbs"),
+    "blocks": ("--mh-proposal", "block", "--mh-init", "masked", "--mh-nucleus", 0.9),
+    "Gibbs blocks": ("--mh-proposal", "block", "--mh-init", "masked", "--mh-decoding", "gibbs"),
+    "informed": ("--mh-scan", "informed"),
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_a_chain_does_not_depend_on_its_batch(tiny, tmp_path, kind):
     """Alone, padded beside longer ones, or in another split of the batch: token for token, in float64."""
-    options = ("--mh-chains", 2, "--iter-decode-with-beam", 2, "--mh-decoding", decoding, "--mh-sweeps", 4)
+    options = ("--mh-chains", 2, "--iter-decode-with-beam", 2, *CHAINS[kind], "--mh-sweeps", 4)
     runs = [trace_of(tiny, tmp_path / "trace", *options, *batch) for batch in BATCHES]
     exact = [
         {
@@ -210,6 +227,36 @@ def test_select_and_burn_in(tiny, tmp_path, capsys):
         assert scores["last", 0][n] * np.log(2) == pytest.approx(ends[n], abs=1e-6)
         assert scores["last", 3] == scores["lowest-energy", 3] == scores["last", 0]
         assert scores["lowest-energy", 0][n] >= scores["last", 0][n]
+
+
+@pytest.mark.parametrize("length_select", ["token-mean", "length-model"])
+def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, length_select):
+    """Over all visits of all chains; with the length model, a visit counts as much as its length is likely."""
+    options = ("--mh-select", "mbr", "--mh-chains", 3, "--iter-decode-with-beam", 2, "--nbest", 20, "--mh-burn-in", 1)
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--mh-length-select", length_select)
+    lines = lines_of(capsys.readouterr().out, "H")
+    model, dataset = stock
+    for number in range(len(dataset)):
+        source = dataset[number]["source"][None]
+        log_p = model.decoder.forward_length(
+            normalize=True, encoder_out=model.encoder(source, torch.tensor([source.size(1)]))
+        )[0]
+        visits = Counter()
+        for r in records:
+            if r["id"] == number and r["sweep"] >= 1:
+                text = tiny.dictionary.string(torch.tensor(r["tokens"]))
+                likely = log_p[r["length"] + 2].exp().item()
+                visits[text] += likely if length_select == "length-model" else 1
+        expected = {
+            hypothesis: sum(sentence_chrf(hypothesis, [text]).score * n for text, n in visits.items())
+            / sum(visits.values())
+            for hypothesis in visits
+        }
+        scores, texts = zip(*(line.split("\t") for line in lines[number]), strict=True)
+        assert set(texts) == set(expected)
+        assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
+        for score, text in zip(scores, texts, strict=True):
+            assert float(score) * np.log(2) == pytest.approx(expected[text], abs=1e-3)
 
 
 @torch.no_grad()
