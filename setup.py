@@ -29,7 +29,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "eval": ["tabulate"],
+        "eval": ["arviz-stats>=0.6", "polars>=1", "pyyaml", "tabulate"],
         "dev": ["mypy", "pytest", "ruff", "scipy"],
     },
     classifiers=[

@@ -1,41 +1,9 @@
-"""One clear line for a user's mistake, instead of a traceback."""
+"""What a user's mistake raises, and what it must not leave behind."""
 
-import sys
 from pathlib import Path
-from traceback import walk_tb
-from types import FrameType, TracebackType
-
-from fairseq import checkpoint_utils
-from fairseq_cli import generate
 
 half_written: list[Path] = []  # what this process has begun to write, and a refused run must not leave behind
 
 
 class UserError(Exception):
     """What the user asked for cannot be done; the message says why and what to do."""
-
-
-def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """An `excepthook`: one line for a user's mistake or an unusable file, the usual traceback for anything else."""
-    line = " ".join(str(error).split())
-    if _while_loading(trace) and not isinstance(error, FileNotFoundError | UserError):
-        line = f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {line[:300]}"
-    elif not isinstance(error, UserError | OSError):
-        return sys.__excepthook__(kind, error, trace)
-    for path in (*half_written, *_results_file(trace)):
-        path.unlink(missing_ok=True)
-    print(f"fairseq-mh: error: {line}", file=sys.stderr)
-
-
-def _frames(trace: TracebackType | None) -> list[FrameType]:
-    return [frame for frame, _ in walk_tb(trace)]
-
-
-def _while_loading(trace: TracebackType | None) -> bool:
-    return any(frame.f_code.co_filename == checkpoint_utils.__file__ for frame in _frames(trace))
-
-
-def _results_file(trace: TracebackType | None) -> list[Path]:
-    """The file of `--results-path`: fairseq opens it first of all, and logs into it."""
-    paths = (f.f_locals.get("output_path") for f in _frames(trace) if f.f_code.co_filename == generate.__file__)
-    return [Path(path) for path in paths if path]

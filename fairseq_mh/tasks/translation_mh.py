@@ -14,7 +14,8 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 
 from fairseq_mh.config import TranslationMHConfig, check
 from fairseq_mh.data_files import check_split
-from fairseq_mh.errors import UserError, report
+from fairseq_mh.errors import UserError
+from fairseq_mh.excepthook import report
 from fairseq_mh.generator import MHGenerator
 
 torch.serialization.add_safe_globals([Namespace])  # what fairseq's checkpoints hold besides tensors

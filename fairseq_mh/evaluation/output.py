@@ -1,0 +1,70 @@
+"""What a `fairseq-generate` run printed: translations, references, cost."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from fairseq_mh.errors import UserError
+
+ROWS = re.compile(r"decoder rows so far: (\d+)")
+SECONDS = re.compile(r"Translated .* in ([\d.]+)s")
+
+
+class Output(NamedTuple):
+    hypotheses: dict[int, str]  # sentence -> its best translation
+    references: dict[int, str]  # empty where the data has none
+    rows: int | None  # decoder rows, where this package decoded
+    seconds: float | None  # spent in the decoder
+
+
+def read_output(path: Path) -> Output:
+    """Read a run's standard output, or its `--results-path` file, log lines included where there are any.
+
+    Raises:
+        UserError: where the file cannot be read or holds no translation.
+    """
+    hypotheses: dict[int, str] = {}
+    references: dict[int, str] = {}
+    rows = seconds = None
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    for line in lines:
+        kind, _, rest = line.partition("\t")
+        if kind.startswith("D-"):
+            hypotheses.setdefault(int(kind[2:]), rest.partition("\t")[2])  # the first of an n-best list
+        elif kind.startswith("T-"):
+            references[int(kind[2:])] = rest
+        elif found := ROWS.search(line):
+            rows = int(found[1])
+        elif found := SECONDS.search(line):
+            seconds = float(found[1])
+    if not hypotheses:
+        raise UserError(f"{path} holds no D- line: not the output of fairseq-generate, or of a run that failed")
+    return Output(hypotheses, references, rows, seconds)
+
+
+def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:
+    """Both sides of every sentence that was translated, by number.
+
+    Raises:
+        UserError: where a sentence has no reference.
+    """
+    numbers = sorted(hypotheses)
+    missing = [number for number in numbers if number not in references]
+    if missing:
+        raise UserError(f"sentence {missing[0]} has no reference; give the right ones with --reference")
+    return [hypotheses[n] for n in numbers], [references[n] for n in numbers]
+
+
+def read_references(path: Path) -> dict[int, str]:
+    """Plain text, a sentence a line, numbered from 0 as fairseq does.
+
+    Raises:
+        UserError: where the file cannot be read.
+    """
+    try:
+        return dict(enumerate(path.read_text(encoding="utf-8").splitlines()))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None

@@ -1,0 +1,88 @@
+"""Reading what fairseq printed, and comparing outputs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from compare import compare
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import in_order, read_output, read_references
+
+PRINTED = """2026-01-01 | INFO | fairseq_mh.generator | 2 sentences, 2 chains, decoder rows so far: 40
+S-1\tein Haus
+T-1\ta house
+H-1\t-0.5\t▁a ▁house
+D-1\t-0.5\ta house
+P-1\t-0.5 -0.5
+S-0\teine Katze
+T-0\ta cat
+H-0\t-0.1\t▁the ▁cat
+D-0\t-0.1\tthe cat
+P-0\t-0.1 -0.1
+H-0\t-0.2\t▁a ▁cat
+D-0\t-0.2\ta cat
+P-0\t-0.2 -0.2
+2026-01-01 | INFO | fairseq_mh.generator | 4 sentences, 4 chains, decoder rows so far: 77
+2026-01-01 | INFO | fairseq_cli.generate | Translated 2 sentences (4 tokens) in 1.5s (1.3 sentences/s, 2.67 tokens/s)
+"""
+
+
+def test_reads_the_best_translations_and_the_cost(tmp_path):
+    (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
+    output = read_output(tmp_path / "out")
+    assert output.hypotheses == {0: "the cat", 1: "a house"}
+    assert output.references == {0: "a cat", 1: "a house"}
+    assert (output.rows, output.seconds) == (77, 1.5)
+    assert in_order(output.hypotheses, output.references) == (["the cat", "a house"], ["a cat", "a house"])
+    with pytest.raises(UserError, match="sentence 1 has no reference"):
+        in_order(output.hypotheses, {0: "a cat"})
+
+
+def test_files_that_are_no_output(tmp_path):
+    (tmp_path / "log").write_text("nothing translated\n", encoding="utf-8")
+    for reader, name, message in (
+        (read_output, "log", "no D- line"),
+        (read_output, "missing", "cannot be read"),
+        (read_references, "missing", "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=message):
+            reader(tmp_path / name)
+
+
+def outputs(tmp_path, **texts):
+    for name, lines in texts.items():
+        content = "".join(f"D-{n}\t-1\t{line}\n" for n, line in enumerate(lines))
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    return {name: read_output(tmp_path / name) for name in texts}
+
+
+def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
+    """A system that copies 200 references against one that garbles half of them, and against itself."""
+    right = [f"the {n} small cats sat on mat number {n * 7}" for n in range(200)]
+    wrong = [line if n % 2 else line.replace("small cats sat", "dog") for n, line in enumerate(right)]
+    found = outputs(tmp_path, base=wrong, better=right, same=wrong)
+    table = compare(found, dict(enumerate(right)), samples=200).splitlines()
+    better, same = table[3].split(), table[4].split()
+    assert better[0] == "better"
+    assert float(better[1]) == 100.0
+    assert float(better[5]) == pytest.approx(1 / 201, abs=1e-4)  # the least that 200 resamples can give
+    assert better[-4:-2] == ["100", "0"]
+    assert same[5] == "equal"
+    assert same[-4:-2] == ["0", "0"]
+    assert "bs:200" in table[-1]
+    shorter = outputs(tmp_path, base=wrong, other=right[:-1])
+    with pytest.raises(UserError, match="same sentences"):
+        compare(shorter, dict(enumerate(right)), samples=10)
+
+
+def test_compare_as_a_command(tmp_path):
+    script = Path(__file__).parents[2] / "scripts" / "compare.py"
+    (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
+    command = [sys.executable, str(script), str(tmp_path / "out")]
+    result = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    assert "77" in result.stdout
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr == "fairseq-mh: error: there is nothing to compare: give two outputs or more\n"
