@@ -4,10 +4,18 @@ fairseq's CMLM sees targets as BOS X EOS, masks with <unk>, and predicts the len
 Everything outside this file sees X alone.
 """
 
+import logging
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from fairseq.data import Dictionary
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
+
+from fairseq_mh.decoder_engine import Decode, DecoderEngine
+
+logger = logging.getLogger(__name__)
 
 AROUND = 2  # BOS and EOS
 
@@ -15,18 +23,18 @@ AROUND = 2  # BOS and EOS
 class FairseqCMLM:
     """A CMLM bound to a batch of encoded sources; `rows` of a query index that batch.
 
-    `allowed` comes from `allowed_symbols`, once: fairseq adds words to the dictionary while it scores.
+    `decode` comes from `decoder_of(model)(encoder_out)`, and `allowed` from `allowed_symbols`, once: fairseq adds words to the dictionary while it scores.
     """
 
-    def __init__(self, model: CMLMNATransformerModel, encoder_out: dict, dictionary: Dictionary, allowed: Tensor):
-        self.model, self.encoder_out = model, encoder_out
+    def __init__(self, model: CMLMNATransformerModel, decode: Decode, dictionary: Dictionary, allowed: Tensor):
+        self.model, self.decode = model, decode
         self.pad, self.bos, self.eos, self.mask = (
             dictionary.pad(),
             dictionary.bos(),
             dictionary.eos(),
             dictionary.unk(),
         )
-        self.allowed = allowed.to(encoder_out["encoder_out"][0].device)
+        self.allowed = allowed
 
     def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
         lengths = tokens.ne(self.pad).sum(1)
@@ -35,12 +43,31 @@ class FairseqCMLM:
         inputs[:, 0] = self.bos
         inputs[:, 1:-1] = tokens.masked_fill(masked, self.mask)[:, :longest]
         inputs.scatter_(1, lengths[:, None] + 1, self.eos)
-        encoder_out = self.model.encoder.reorder_encoder_out(self.encoder_out, rows)
-        features, _ = self.model.decoder.extract_features(inputs, encoder_out=encoder_out)
-        return features[:, 1:-1][masked[:, :longest]]
+        asked = torch.zeros_like(inputs, dtype=torch.bool)
+        asked[:, 1:-1] = masked[:, :longest]
+        return self.decode(inputs, asked, rows)
 
     def project(self, features: Tensor) -> Tensor:
         return self.model.decoder.output_layer(features)
+
+
+def decoder_of(model: CMLMNATransformerModel) -> Callable[[dict], Decode]:
+    """From encoded sources to their decoder: the engine, or the stock decoder where the engine lacks a part."""
+    try:
+        return DecoderEngine(model.decoder).bind
+    except ValueError as reason:
+        logger.info("the stock decoder is used, several times slower: this model has %s", reason)
+        return partial(stock_decoder, model)
+
+
+def stock_decoder(model: CMLMNATransformerModel, encoder_out: dict) -> Decode:
+    """fairseq's own, the encoder's output repeated for every row."""
+
+    def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
+        repeated = model.encoder.reorder_encoder_out(encoder_out, rows)
+        return model.decoder.extract_features(inputs, encoder_out=repeated)[0][asked]
+
+    return decode
 
 
 def allowed_symbols(dictionary: Dictionary) -> Tensor:

@@ -12,7 +12,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, length_log_probs, longest_target, subwords
+from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, decoder_of, length_log_probs, longest_target, subwords
 from fairseq_mh.config import TranslationMHConfig
 from fairseq_mh.decoders import DECODERS, Decoded
 from fairseq_mh.errors import UserError, half_written
@@ -42,7 +42,8 @@ class MHGenerator:
     def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary, cfg: TranslationMHConfig, generation):
         self.model, self.dictionary, self.cfg, self.generation = model, dictionary, cfg, generation
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
-        self.allowed = allowed_symbols(dictionary)
+        self.allowed = allowed_symbols(dictionary).to(next(model.parameters()).device)
+        self.decoder = decoder_of(model)
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
         self.rows_spent = 0
@@ -66,7 +67,7 @@ class MHGenerator:
         return [[self._hypothesis(c, decoded) for c in best[: self.generation.nbest]] for best in ranked]
 
     def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
-        lm = FairseqCMLM(self.model, encoder_out, self.dictionary, self.allowed)
+        lm = FairseqCMLM(self.model, self.decoder(encoder_out), self.dictionary, self.allowed)
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
         log_p = length_log_probs(self.model, encoder_out)
         plan = plan_chains(log_p, self.cfg.mh_chains, self.generation.iter_decode_with_beam, gold)

@@ -22,8 +22,10 @@ SITES_AT_ONCE = 64  # masked rows in one query: their temporaries stay in cache 
 
 
 class Evaluation(NamedTuple):
-    scores: Tensor  # (M, T, E) float32 or float64: minus each position's share of each energy; 0 at padding
-    features: Tensor  # (M, T, D): features of each position, it alone being masked
+    """Of P positions, each masked alone."""
+
+    scores: Tensor  # (P, E) float32 or float64: minus the position's share of each energy
+    features: Tensor  # (P, D)
 
 
 def raw(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -43,20 +45,29 @@ def centred(logits: Tensor, tokens: Tensor) -> Tensor:
     return raw(logits, tokens) - mean
 
 
-def evaluate(lm: MaskedLM, tokens: Tensor, rows: Tensor) -> Evaluation:
-    """Mask each position of each sequence in turn: a row of the model a position.
+def evaluate(lm: MaskedLM, tokens: Tensor, rows: Tensor, sites: Tensor) -> Evaluation:
+    """Mask each of these positions in turn: a row of the model a position, in row-major order of `sites`.
 
     Args:
         tokens: (M, T) long, padded; rows: (M,) long, each sequence's context.
+        sites: (M, T) bool.
     """
-    sequence, site = tokens.ne(lm.pad).nonzero(as_tuple=True)
+    sequence, site = sites.nonzero(as_tuple=True)
+    by_length = tokens.ne(lm.pad).sum(1)[sequence].argsort(stable=True)  # a query's rows then need little padding
     scores, features = [], []
-    for m, t in zip(sequence.split(SITES_AT_ONCE), site.split(SITES_AT_ONCE), strict=True):
+    for order in by_length.split(SITES_AT_ONCE):
+        m, t = sequence[order], site[order]
         masked = torch.arange(tokens.size(1), device=tokens.device) == t[:, None]
         features.append(lm.features(tokens[m], masked, rows[m]))
-        logits = state_logits(lm, features[-1])
-        scores.append(torch.stack([score(logits, tokens[m, t]) for score in ENERGIES.values()], -1))
-    return Evaluation(*(_scatter(torch.cat(part), sequence, site, tokens.shape) for part in (scores, features)))
+        scores.append(score(lm, features[-1], tokens[m, t]))
+    back = by_length.argsort()
+    return Evaluation(torch.cat(scores)[back], torch.cat(features)[back])
+
+
+def score(lm: MaskedLM, features: Tensor, symbols: Tensor) -> Tensor:
+    """Minus the positions' shares of each energy: (P, D), (P,) -> (P, E)."""
+    logits = state_logits(lm, features)
+    return torch.stack([share(logits, symbols) for share in ENERGIES.values()], -1)
 
 
 def site_scores(scores: Tensor, name: str) -> Tensor:
@@ -69,10 +80,5 @@ def total(scores: Tensor, name: str) -> Tensor:
     return -site_scores(scores, name).sum(-1)
 
 
-def _scatter(values: Tensor, sequence: Tensor, site: Tensor, shape: torch.Size) -> Tensor:
-    result = values.new_zeros(*shape, values.size(-1))
-    result[sequence, site] = values
-    return result
-
-
 ENERGIES = {"raw": raw, "norm": norm, "centred": centred}
+BOUNDED = {"norm"}  # every position's share is 0 or more, so that some positions bound the energy from below

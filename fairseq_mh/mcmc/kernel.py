@@ -2,6 +2,10 @@
 
     a(X -> X') = min(1, exp(-(E(X') - E(X)) / tau) q(X | X') / q(X' | X))      (section 3)
 
+The acceptance's uniform u is drawn first. Where no position can lower an energy, what is known of E(X') bounds it
+from below, so a candidate is evaluated position by position until its ratio is below u: the decision is the same,
+and the rest of its rows is never asked for.
+
 Degenerate Gibbs is the same proposal, always accepted: the baseline, not a sampler of exp(-E / tau).
 """
 
@@ -11,9 +15,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import Evaluation, evaluate, total
+from fairseq_mh.mcmc.energy import BOUNDED, evaluate, score, total
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import Proposed, State, choice
+from fairseq_mh.mcmc.stages import stages
 
 Propose = Callable[[MaskedLM, Tensor, State, Tensor, Tensor], Proposed]
 
@@ -22,7 +27,7 @@ class Info(NamedTuple):
     """What one step did; diagnostics read this and nothing else."""
 
     candidate: Tensor  # (N, T) long
-    log_ratio: Tensor  # (N,) nats; 0 for an unchanged candidate; NaN rejects
+    log_ratio: Tensor  # (N,) nats, or, where the rejection was certain before the end, a bound above it; NaN rejects
     proposed: Tensor  # (N,) bool: the chain had a position to update
     accepted: Tensor  # (N,) bool, unchanged candidates included
     novel: Tensor  # (N,) bool: accepted, and not the state it came from
@@ -49,7 +54,11 @@ class Kernel:
 
     def init(self, tokens: Tensor) -> State:
         """The evaluated state of these tokens (N, T): a decoder row a token."""
-        return State(tokens, *evaluate(self.lm, tokens, self.rows))
+        valid = tokens.ne(self.lm.pad)
+        found = evaluate(self.lm, tokens, self.rows, valid)
+        scores, features = (part.new_zeros(*tokens.shape, part.size(-1)) for part in found)
+        scores[valid], features[valid] = found
+        return State(tokens, scores, features)
 
     def step(self, state: State, masked: Tensor, temperature: float, uniforms: Tensor) -> tuple[State, Info]:
         """Update the masked positions.
@@ -62,44 +71,62 @@ class Kernel:
         active = masked.any(1)
         proposed = self.propose(self.lm, self.rows, state, masked, uniforms[:, :-1])
         changed = (proposed.candidate != state.tokens).any(1)
-        log_ratio = proposed.log_reverse - proposed.log_forward
-        rows = proposed.rows
         if self.metropolis:
-            moved = self._evaluate(proposed.candidate, changed, state)
-            difference = total(moved.scores, self.energy) - total(state.scores[changed], self.energy)
-            log_ratio[changed] -= difference / temperature
-            if proposed.site is not None:
-                log_ratio[changed] += self._choice_ratio(proposed, moved, state, changed)
-            accepted = active & (uniforms[:, -1].log() < log_ratio)
-            rows = rows + changed * proposed.candidate.ne(self.lm.pad).sum(1)
+            log_u = uniforms[:, -1].log()
+            candidate, log_ratio, rows = self._weigh(state, proposed, changed, temperature, log_u)
+            accepted = active & (log_u < log_ratio)
         else:
-            moved = None
+            candidate = State(proposed.candidate, state.scores, None)
+            log_ratio, rows = proposed.log_reverse - proposed.log_forward, proposed.rows
             accepted = active
         novel = accepted & changed
-        after = _move(state, proposed.candidate, moved, novel, changed)
-        return after, Info(proposed.candidate, log_ratio, active, accepted, novel, rows)
+        return _where(novel, candidate, state), Info(proposed.candidate, log_ratio, active, accepted, novel, rows)
 
-    def _choice_ratio(self, proposed: Proposed, moved: Evaluation, state: State, changed: Tensor) -> Tensor:
-        """log of the probability of choosing the same site in the candidate, over that in the state."""
-        assert proposed.site is not None
-        valid, site = proposed.candidate[changed].ne(self.lm.pad), proposed.site[changed, None]
-        back, there = choice(moved.scores, valid), choice(state.scores[changed], valid)
-        return (back - there).gather(1, site)[:, 0]
+    def _weigh(
+        self, state: State, proposed: Proposed, changed: Tensor, temperature: float, log_u: Tensor
+    ) -> tuple[State, Tensor, Tensor]:
+        """The candidates with their scores, their log ratios (N,), and the rows (N,) spent.
 
-    def _evaluate(self, candidate: Tensor, changed: Tensor, state: State) -> Evaluation:
-        """The candidates that differ from their states, and only those."""
-        if not changed.any():
-            assert state.features is not None  # only degenerate Gibbs moves to states that were not evaluated
-            return Evaluation(state.scores[changed], state.features[changed])
-        return evaluate(self.lm, candidate[changed], self.rows[changed])
+        What is not known of a candidate counts 0 until it is: its ratio falls with every stage, to the true one.
+        """
+        assert state.features is not None  # only degenerate Gibbs moves to states that were not evaluated
+        tokens, valid = proposed.candidate, proposed.candidate.ne(self.lm.pad)
+        new = changed[:, None] & valid
+        scores, features = (part.masked_fill(new[..., None], 0) for part in (state.scores, state.features))
+        alone = new & proposed.masked & (proposed.masked.sum(1, keepdim=True) == 1)  # masked as it was in the state
+        features[alone] = state.features[alone]
+        scores[alone] = score(self.lm, features[alone], tokens[alone])
+        log_q = proposed.log_reverse - proposed.log_forward
+        if proposed.site is not None:
+            log_q = log_q - _log_choice(state.scores, valid, proposed.site)
+        rows, undecided, bounded = proposed.rows, changed, self.energy in BOUNDED
+        log_ratio = log_q - self._rise(scores, state, changed) / temperature
+        for sites in stages(new & ~alone, state.scores, proposed.masked) if bounded else [new & ~alone]:
+            if bounded:
+                undecided = undecided & (log_u < log_ratio)
+            asked = sites & undecided[:, None]
+            if asked.any():
+                scores[asked], features[asked] = evaluate(self.lm, tokens, self.rows, asked)
+            rows = rows + asked.sum(1)
+            log_ratio = log_q - self._rise(scores, state, changed) / temperature
+        if proposed.site is not None:
+            log_ratio = log_ratio + _log_choice(scores, valid, proposed.site)
+        return State(tokens, scores, features), log_ratio, rows
+
+    def _rise(self, scores: Tensor, state: State, changed: Tensor) -> Tensor:
+        """E(X') - E(X), (N,), as far as it is known."""
+        return (total(scores, self.energy) - total(state.scores, self.energy)).where(changed, 0.0)
 
 
-def _move(state: State, candidate: Tensor, moved: Evaluation | None, novel: Tensor, changed: Tensor) -> State:
-    """The next state; its energy is not known (features None) where nothing was evaluated."""
-    tokens = candidate.where(novel[:, None], state.tokens)
-    if moved is None or state.features is None:
+def _log_choice(scores: Tensor, valid: Tensor, site: Tensor) -> Tensor:
+    """log-probability (N,) with which an informed choice takes these sites (N,)."""
+    return choice(scores, valid).gather(1, site[:, None])[:, 0]
+
+
+def _where(novel: Tensor, candidate: State, state: State) -> State:
+    """Chain by chain one of two states; features are known where both have them."""
+    tokens = candidate.tokens.where(novel[:, None], state.tokens)
+    if candidate.features is None or state.features is None:
         return State(tokens, state.scores, None)
-    kept = novel[changed]
-    scores, features = state.scores.clone(), state.features.clone()
-    scores[novel], features[novel] = moved.scores[kept], moved.features[kept]
-    return State(tokens, scores, features)
+    parts = ((candidate.scores, state.scores), (candidate.features, state.features))
+    return State(tokens, *(new.where(novel[:, None, None], old) for new, old in parts))

@@ -26,8 +26,8 @@ FLOOR = 0.05  # of an informed choice: what even a certain position weighs
 
 class State(NamedTuple):
     tokens: Tensor  # (N, T) long, padded
-    scores: Tensor  # (N, T, E), as in Evaluation; of no meaning while features is None
-    features: Tensor | None  # (N, T, D), as in Evaluation; None: not known for these tokens
+    scores: Tensor  # (N, T, E): minus each position's share of each energy, 0 at padding; no meaning without features
+    features: Tensor | None  # (N, T, D): of each position, it alone being masked; None: not known for these tokens
 
 
 class Proposed(NamedTuple):
@@ -35,6 +35,7 @@ class Proposed(NamedTuple):
     log_forward: Tensor  # (N,) log q(candidate | state)
     log_reverse: Tensor  # (N,) log q(state | candidate)
     rows: Tensor  # (N,) long: decoder rows spent
+    masked: Tensor  # (N, T) bool: what was drawn again
     site: Tensor | None = None  # (N,) long: chosen with the probability of `choice`, which both ways lack so far
 
 
@@ -89,6 +90,7 @@ def masked_conditional(
         zero.index_add(0, chain, log_forward),
         zero.index_add(0, chain, log_probs.gather(-1, current[:, None])[:, 0]),
         spent,
+        masked,
     )
 
 

@@ -111,12 +111,17 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
 def one_step(reference, kernel, states, masked, temperature, expected):
     """Step once from all states; the frequencies of where each ends against the enumerated row."""
     uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), reference.length + 2)))
-    after, info = kernel.step(kernel.init(states), masked, temperature, uniforms)
+    state, log_u = kernel.init(states), uniforms[:, -1].log()
+    after, info = kernel.step(state, masked, temperature, uniforms)
     counts = np.zeros(expected.shape)
     np.add.at(counts, (number_of(states, kernel.lm), number_of(after.tokens, kernel.lm)), 1)
     lowest = min(p_value(*rows) for rows in zip(counts, expected, strict=True))
     assert lowest > FALSE_ALARM / len(counts)
-    return info
+    uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
+    _, whole = kernel.step(state, masked, temperature, uniforms)
+    assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is a right one
+    assert (info.rows <= whole.rows).all()
+    return whole
 
 
 def check_ratios(reference, lm, info, states, sites, expected, informed=False):

@@ -45,15 +45,30 @@ def write_data(folder: Path, dictionary: Dictionary, split: str, pairs) -> None:
         dictionary.save(f"{folder}/dict.{language}.txt")
 
 
-def write_checkpoint(path: Path, dictionary: Dictionary, arch="cmlm_transformer", scale=1.0, **sizes) -> None:
-    args = Namespace(arch=arch, task="translation_lev", source_lang="de", target_lang="en", data="", **sizes)
+def model_of(dictionary: Dictionary, arch="cmlm_transformer", **options):
+    """A tiny model with random weights."""
+    return _built(dictionary, _arguments(arch, **options)).eval()
+
+
+def _arguments(arch: str, **options) -> Namespace:
+    args = Namespace(arch=arch, task="translation_lev", source_lang="de", target_lang="en", data="")
     args.__dict__.update(encoder_layers=1, decoder_layers=1, encoder_embed_dim=8, decoder_embed_dim=8)
     args.__dict__.update(encoder_ffn_embed_dim=8, decoder_ffn_embed_dim=8, encoder_attention_heads=2)
     args.__dict__.update(decoder_attention_heads=2, max_source_positions=12, max_target_positions=12)
+    args.__dict__.update(options)
     ARCH_CONFIG_REGISTRY[arch](args)
+    return args
+
+
+def _built(dictionary: Dictionary, args: Namespace):
     task = TranslationLevenshteinTask(TranslationLevenshteinConfig(), dictionary, dictionary)
     torch.manual_seed(3)
-    model = task.build_model(args)
+    return task.build_model(args)
+
+
+def write_checkpoint(path: Path, dictionary: Dictionary, arch="cmlm_transformer", scale=1.0, **options) -> None:
+    args = _arguments(arch, **options)
+    model = _built(dictionary, args)
     state = {name: weight * scale for name, weight in model.state_dict().items()}
     if "decoder.embed_length.weight" in state:  # fairseq starts it at 0: every length as likely as another
         state["decoder.embed_length.weight"] = torch.randn(256, 8)

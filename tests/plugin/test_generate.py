@@ -93,11 +93,11 @@ def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_pat
     uniform = np.array([starts[state] for state in states]) / chains
     assert np.abs(uniform - weights / weights.sum()).sum() / 2 > bound, "the start already has the target's law"
     number = {state: i for i, state in enumerate(states)}
-    for record in records[:200]:
+    for record in records[:200]:  # to what the stock decoder is exact to: it has a float32 softmax, in float64 too
         by_name = expected[number[tuple(record["tokens"])]]
-        assert record["energy"] == pytest.approx(by_name[energy], abs=1e-9)
-        assert record["energy_raw"] == pytest.approx(by_name["raw"], abs=1e-9)
-        assert record["energy_norm"] == pytest.approx(by_name["norm"], abs=1e-9)
+        assert record["energy"] == pytest.approx(by_name[energy], abs=1e-6)
+        assert record["energy_raw"] == pytest.approx(by_name["raw"], abs=1e-6)
+        assert record["energy_norm"] == pytest.approx(by_name["norm"], abs=1e-6)
 
 
 BATCHES = [("--batch-size", 1), ("--batch-size", 6), ("--max-tokens", 14), ("--max-tokens", 4000)]
@@ -143,14 +143,19 @@ def test_another_seed_gives_another_chain(tiny, tmp_path):
 
 
 def test_the_cost_is_counted(tiny, tmp_path):
-    """The start: one row for the fill and one a token. A sweep: one a token for each proposal that differs."""
+    """The start: one row for the fill and one a token. A sweep: at most one a token, but for the one drawn again."""
     records = trace_of(tiny, tmp_path / "trace", *SHORT)
     assert [r["rows"] for r in records if r["sweep"] == 0] == [1 + r["length"] for r in records if r["sweep"] == 0]
     for r in records:
-        assert r["rows"] % r["length"] == 0 or r["sweep"] == 0
         assert r["novel"] <= r["accepted"] <= r["proposals"] == (r["length"] if r["sweep"] else 0)
         if r["sweep"]:
-            assert r["novel"] <= r["rows"] // r["length"] <= r["proposals"]
+            others = r["length"] - 1
+            assert r["novel"] * others <= r["rows"] <= r["proposals"] * others
+    whole = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-energy", "raw")
+    assert all(
+        r["rows"] % (r["length"] - 1) == 0 for r in whole if r["sweep"] and r["length"] > 1
+    )  # no bound: all or none
+    assert any(r["rows"] % (r["length"] - 1) for r in records if r["sweep"] and r["length"] > 1)  # rejected early
     gibbs = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-decoding", "gibbs")
     # The first update of a sweep reads the energy's own pass; the others take a row; the energy one a token.
     assert all(r["rows"] == 2 * r["length"] - 1 for r in gibbs if r["sweep"])
