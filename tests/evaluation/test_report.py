@@ -116,6 +116,11 @@ def without(name: str):
     return lambda folder: pl.read_csv(folder / "results.csv").drop(name).write_csv(folder / "results.csv")
 
 
+def without_value(name: str):
+    none = pl.Series(name, [None] * 6, pl.Float64)
+    return lambda folder: pl.read_csv(folder / "results.csv").with_columns(none).write_csv(folder / "results.csv")
+
+
 def other_data(folder: Path) -> None:
     changed = pl.read_csv(folder / "results.csv").with_columns(subset=pl.Series(["test"] * 5 + ["valid"]))
     changed.write_csv(folder / "results.csv")
@@ -127,6 +132,7 @@ def other_data(folder: Path) -> None:
         (lambda folder: (folder / "results.csv").unlink(), "results.csv cannot be read"),
         (lambda folder: (folder / "curves.csv").write_text("", encoding="utf-8"), "curves.csv cannot be read"),
         (without("chrf"), "results.csv lacks chrf"),
+        (without_value("bleu"), "results.csv has a run without bleu"),
         (other_data, "the results differ in subset (test, valid)"),
         (lambda folder: (folder / "runs" / "run0" / "trace.jsonl").unlink(), "trace.jsonl cannot be read"),
         (lambda folder: (folder.parent / "data" / "dict.en.txt").write_text("a 1\n", encoding="utf-8"), "token 8"),

@@ -7,11 +7,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
+from fairseq.data import Dictionary
 from sacrebleu.metrics import BLEU
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import runner
 from fairseq_mh.evaluation.grid import read_grid
+from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, summary
 
 ROOT = Path(__file__).parents[2]
@@ -84,6 +86,12 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(runner, "decode", lambda run, *rest: (asked.append(run), decode(run, *rest)))
     assert [runner.run_once(run, bench, output) for run in runs] == folders
     assert asked == runs[:1]
+
+
+def test_pieces_are_fairseqs_symbols(tiny):
+    for folder in (tiny.folder, ROOT / "models" / "libreoffice-de-en"):
+        (path,) = folder.glob(f"dict.{target_language(folder)}.txt")
+        assert target_pieces(folder) == Dictionary.load(str(path)).symbols
 
 
 def test_a_failing_run_says_why(tiny, tmp_path):

@@ -1,5 +1,6 @@
 """The report's figures. A decoder has one colour in all of them; its settings are shades of it."""
 
+import math
 from html import escape
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def curves(by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Fig
             if any(sd):
                 figure.add_trace(_band(x, mean, sd, str(sampler), line.colour), **place)
             figure.add_trace(_line(x, mean, str(sampler), line, level, legend=n == 0), **place)
-    figure.update_xaxes(range=[-0.02 * last, 1.02 * last])
+    figure.update_xaxes(range=[-0.02 * last, 1.02 * last], tick0=0, dtick=max(1, math.ceil(last / 8)))
     figure.update_xaxes(title_text="sweep", row=2)
     figure.update_yaxes(rangemode="tozero", row=2)
     _finish(figure, 660, legend=-0.12)
@@ -141,7 +142,7 @@ def cost(runs: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Figure:
         figure.add_trace(
             _key(experiment, mode="markers", marker={"symbol": shape, "color": "#7a8591", "size": 10}), 1, 1
         )
-    figure.update_xaxes(type="log", title_text="decoder rows", dtick=1, tickformat=",")
+    figure.update_xaxes(type="log", title_text="decoder rows", tickvals=_ticks(table["rows"].to_list()), tickformat=",")
     _finish(figure, 450, legend=-0.2)
     return figure
 
@@ -149,6 +150,12 @@ def cost(runs: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Figure:
 def _key(name: object, **look: object) -> go.Scatter:
     """An entry of the legend, which stands for the colour or the shape of many points."""
     return go.Scatter(x=[None], y=[None], name=_escaped(str(name)), legendgroup=name, showlegend=True, **look)
+
+
+def _ticks(values: list[float]) -> list[int]:
+    """Of a log axis: powers of ten; 2 and 5 times those too where there are few."""
+    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
+    return [step * 10**power for power in range(low, high + 1) for step in ((1, 2, 5) if high - low < 3 else (1,))]
 
 
 def _finish(figure: go.Figure, height: int, legend: float) -> None:

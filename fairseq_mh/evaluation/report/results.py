@@ -22,6 +22,7 @@ NUMBERS = (
     "rows",
     "seconds",
 )
+ALWAYS = ("bleu", "chrf", "rows")  # energies, rates and seconds may be unknown
 BY_SWEEP = ("energy_norm", "bleu", "acceptance_rate", "novel_rate")
 SHORT = {
     "mh_temperature": "τ",
@@ -77,9 +78,12 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
     if table.is_empty():
         raise UserError(f"{path} holds no run")
     try:
-        return table.cast(dict.fromkeys(numbers, pl.Float64) | counts)
+        table = table.cast(dict.fromkeys(numbers, pl.Float64) | counts)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path} holds what is no number: {str(error).splitlines()[0]}") from None
+    if empty := [name for name in (*text, *counts, *ALWAYS) if name in table.columns and table[name].has_nulls()]:
+        raise UserError(f"{path} has a run without {', '.join(empty)}")
+    return table
 
 
 def _name_samplers(runs: pl.DataFrame) -> pl.DataFrame:

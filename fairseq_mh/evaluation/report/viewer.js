@@ -112,6 +112,7 @@
       }
     });
     const grid = { gridcolor: "#e6eaee", zeroline: false };
+    const whole = (count, most) => ({ tick0: 0, dtick: Math.max(1, Math.ceil(count / most)) }); // no ticks at fractions
     const traces = [
       { x: sweeps, y: energy, mode: "lines+markers", line: { color: shown.run.colour, width: 2 }, marker: { size: 5 },
         hovertemplate: "%{y:.2f} nats at sweep %{x}<extra></extra>" },
@@ -122,9 +123,9 @@
     Plotly.react(at.trace, traces, {
       height: 380, showlegend: false, margin: { l: 56, r: 12, t: 10, b: 42 },
       font: { family: "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif", size: 13, color: "#3a4450" },
-      xaxis: { ...grid, title: { text: "sweep" }, range: [-0.5, Math.max(1, energy.length - 1) + 0.5], anchor: "y2" },
-      yaxis: { ...grid, title: { text: "energy (nats)" }, domain: [0.5, 1] },
-      yaxis2: { ...grid, title: { text: "position" }, domain: [0, 0.44], range: [length + 0.5, 0.5] },
+      xaxis: { ...grid, ...whole(energy.length, 12), title: { text: "sweep", font: { size: 13 } }, range: [-0.5, Math.max(1, energy.length - 1) + 0.5], anchor: "y2" },
+      yaxis: { ...grid, title: { text: "energy (nats)", font: { size: 13 } }, domain: [0.5, 1] },
+      yaxis2: { ...grid, ...whole(length, 6), title: { text: "position", font: { size: 13 } }, domain: [0, 0.44], range: [length + 0.5, 0.5] },
       shapes: [{ type: "line", yref: "paper", y0: 0, y1: 1, x0: 0, x1: 0, line: { color: "#1d232a", width: 1 } }],
     }, { responsive: true, displayModeBar: false });
   }
@@ -142,8 +143,9 @@
     at[id].addEventListener("change", choose);
   }
   at.sweep.addEventListener("input", chooseSweep);
-  const mostSweeps = runs.findIndex(({ sentences }) => sentences[0].chains[0].energy.length > 1);
-  at.run.value = Math.max(0, mostSweeps);
+  // First the sampler that has something to show: one that moves, and does not accept everything.
+  const rejects = ({ proposals, accepted }) => proposals.some((count, n) => count > accepted[n]);
+  at.run.value = Math.max(0, runs.findIndex(({ sentences }) => sentences.some(({ chains }) => chains.some(rejects))));
   chooseRun();
   at.trace.on("plotly_click", ({ points }) => {
     at.sweep.value = points[0].x;
