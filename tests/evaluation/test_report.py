@@ -112,6 +112,16 @@ def test_a_run_in_two_folders_counts_once(tmp_path):
     assert "6 runs" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_runs_of_other_sentences_are_pointed_out(tmp_path, content):
+    results = write_results(tmp_path / "results")
+    output = results / "runs" / "run1" / "output.txt"
+    output.write_text(output.read_text(encoding="utf-8").replace("-4\t", "-5\t"), encoding="utf-8")
+    report(results, "--output", tmp_path / "report.html")
+    warning = "The runs are not of the same sentences."
+    assert warning in Text((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    assert warning not in content
+
+
 def without(name: str):
     return lambda folder: pl.read_csv(folder / "results.csv").drop(name).write_csv(folder / "results.csv")
 

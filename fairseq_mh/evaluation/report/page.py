@@ -14,7 +14,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.pieces import target_pieces
 from fairseq_mh.evaluation.report.chains import chains
 from fairseq_mh.evaluation.report.figures import Line, cost, curves, styles
-from fairseq_mh.evaluation.report.results import BENCH, read_results
+from fairseq_mh.evaluation.report.results import BENCH, read_results, same_sentences
 from fairseq_mh.evaluation.report.tables import table
 
 
@@ -39,6 +39,7 @@ def page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str
         versions=results.runs["versions"].unique(maintain_order=True).to_list(),
         arguments=[text for text in results.runs["arguments"].unique(maintain_order=True) if text],
         runs=len(results.runs),
+        same_sentences=same_sentences(results.runs),
         seeds=results.runs["seed"].n_unique(),
         cost=_html(cost(results.runs, lines), "cost"),
         experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],

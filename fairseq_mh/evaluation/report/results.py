@@ -6,6 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import read_output
 from fairseq_mh.evaluation.tables import settings_that_differ
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
@@ -58,6 +59,11 @@ def read_results(folders: list[Path]) -> Results:
     curves = [_read(folder / "curves.csv", ("run",), BY_SWEEP, {"sweep": pl.Int64}) for folder in folders]
     by_run = pl.concat(curves, how="diagonal").unique(["run", "sweep"], keep="first", maintain_order=True)
     return Results(runs, runs.select("run", "experiment", "decoder", "sampler", "seed").join(by_run, "run"))
+
+
+def same_sentences(runs: pl.DataFrame) -> bool:
+    """Whether all runs translated the same ones; of a shard (--distributed-world-size) each seed has others."""
+    return len({frozenset(read_output(Path(folder) / "output.txt").hypotheses) for folder in runs["folder"]}) == 1
 
 
 def plain_number(text: str) -> str:
