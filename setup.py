@@ -17,6 +17,7 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["fairseq_mh", "fairseq_mh.*"]),
+    package_data={"fairseq_mh.evaluation.report": ["*.html", "*.css", "*.js"]},
     python_requires=">=3.10,<3.13",
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11; ve-fairseq is its main branch, under the same import name.
@@ -30,7 +31,8 @@ setup(
     ],
     extras_require={
         "eval": ["arviz-stats>=0.6", "polars>=1", "pyyaml", "tabulate"],
-        "dev": ["mypy", "pytest", "ruff", "scipy"],
+        "report": ["jinja2>=3", "plotly>=6", "polars>=1", "pyyaml", "tabulate"],
+        "dev": ["mypy", "playwright", "pytest", "ruff", "scipy"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -29,7 +29,7 @@ def main():
     parser.add_argument("--reference", type=Path, help="plain text, a sentence a line; default: the data's targets")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("arguments", nargs="*", help="more arguments of fairseq-generate, after --")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()  # so that options may stand between the folder and --
     checkpoint = args.checkpoint or args.data / "checkpoint.pt"
     bench = Bench(args.data, checkpoint, args.subset, args.reference, tuple(args.arguments))
     try:

@@ -13,6 +13,7 @@ SECONDS = re.compile(r"Translated .* in ([\d.]+)s")
 class Output(NamedTuple):
     hypotheses: dict[int, str]  # sentence -> its best translation
     references: dict[int, str]  # empty where the data has none
+    sources: dict[int, str]
     rows: int | None  # decoder rows, where this package decoded
     seconds: float | None  # spent in the decoder
 
@@ -25,6 +26,7 @@ def read_output(path: Path) -> Output:
     """
     hypotheses: dict[int, str] = {}
     references: dict[int, str] = {}
+    sources: dict[int, str] = {}
     rows = seconds = None
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -36,13 +38,15 @@ def read_output(path: Path) -> Output:
             hypotheses.setdefault(int(kind[2:]), rest.partition("\t")[2])  # the first of an n-best list
         elif kind.startswith("T-"):
             references[int(kind[2:])] = rest
+        elif kind.startswith("S-"):
+            sources[int(kind[2:])] = rest
         elif found := ROWS.search(line):
             rows = int(found[1])
         elif found := SECONDS.search(line):
             seconds = float(found[1])
     if not hypotheses:
         raise UserError(f"{path} holds no D- line: not the output of fairseq-generate, or of a run that failed")
-    return Output(hypotheses, references, rows, seconds)
+    return Output(hypotheses, references, sources, rows, seconds)
 
 
 def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:

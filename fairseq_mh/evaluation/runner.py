@@ -25,6 +25,7 @@ from fairseq_mh.config import TranslationMHConfig
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
+from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, trace_scores
 
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
@@ -103,14 +104,6 @@ def detokeniser(data: Path) -> Callable[[list[int]], str]:
     dictionary = Dictionary.load(str(path))
     joined = subwords(dictionary)
     return lambda tokens: dictionary.string(torch.tensor(tokens), joined)
-
-
-def target_language(data: Path) -> str:
-    """From the names of the binarised files, `SPLIT.de-en.en.idx`."""
-    pairs = {path.name.split(".")[-3] for path in data.glob("*.*-*.*.idx")}
-    if len(pairs) != 1:
-        raise UserError(f"{data} is no folder of binarised data for one pair of languages")
-    return pairs.pop().split("-")[1]
 
 
 def collect(folders: list[Path], output: Path) -> pl.DataFrame:

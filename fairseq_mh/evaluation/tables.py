@@ -1,5 +1,7 @@
 """Results over seeds, as text."""
 
+from collections.abc import Sequence
+
 import polars as pl
 from tabulate import tabulate
 
@@ -16,21 +18,29 @@ MEASURED = (
 FORMATS = {"bleu": "{:.2f}", "chrf": "{:.2f}", "rows": "{:,.0f}", "seconds": "{:.1f}"}
 
 
-def over_seeds(results: pl.DataFrame) -> pl.DataFrame:
+def over_seeds(results: pl.DataFrame, measured: Sequence[str] = MEASURED) -> pl.DataFrame:
     """A row a setting: `NAME` and `NAME_sd` for what was measured, `seeds`, and what differs within a decoder."""
+    differing = settings_that_differ(results)
+    seeds = pl.col("seed").n_unique().alias("seeds")
+    return results.group_by("decoder", *differing, maintain_order=True).agg(*mean_and_sd(measured), seeds)
+
+
+def settings_that_differ(results: pl.DataFrame) -> list[str]:
+    """The settings of which some decoder has more than one value."""
     settings = [name for name in results.columns if name.startswith(("mh_", "iter_"))]
     values = results.group_by("decoder").agg(pl.col(settings).n_unique())
-    differing = [name for name in settings if (values[name] > 1).any()]
-    measured = [pl.col(name).mean() for name in MEASURED]
-    spread = [pl.col(name).std().alias(f"{name}_sd") for name in MEASURED]
-    seeds = pl.col("seed").n_unique().alias("seeds")
-    return results.group_by("decoder", *differing, maintain_order=True).agg(*measured, *spread, seeds)
+    return [name for name in settings if (values[name] > 1).any()]
+
+
+def mean_and_sd(names: Sequence[str]) -> list[pl.Expr]:
+    """`NAME` and `NAME_sd`, which is null where there is one value."""
+    return [pl.col(name).mean() for name in names] + [pl.col(name).std().alias(f"{name}_sd") for name in names]
 
 
 def summary(results: pl.DataFrame) -> str:
     """The table of `over_seeds`, each figure with its standard deviation over seeds where there are several."""
     table = over_seeds(results)
-    settings = [name for name in table.columns if name.startswith(("mh_", "iter_"))]
+    settings = settings_that_differ(results)
     lines = [
         [row["decoder"], *(row[name] for name in settings), row["seeds"], *(_figure(row, name) for name in MEASURED)]
         for row in table.iter_rows(named=True)

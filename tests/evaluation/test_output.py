@@ -34,6 +34,7 @@ def test_reads_the_best_translations_and_the_cost(tmp_path):
     output = read_output(tmp_path / "out")
     assert output.hypotheses == {0: "the cat", 1: "a house"}
     assert output.references == {0: "a cat", 1: "a house"}
+    assert output.sources == {0: "eine Katze", 1: "ein Haus"}
     assert (output.rows, output.seconds) == (77, 1.5)
     assert in_order(output.hypotheses, output.references) == (["the cat", "a house"], ["a cat", "a house"])
     with pytest.raises(UserError, match="sentence 1 has no reference"):

@@ -1,0 +1,34 @@
+"""The pieces behind a trace's token indices, from a data folder's dictionary. No fairseq needed."""
+
+from pathlib import Path
+
+from fairseq_mh.errors import UserError
+
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the file's own
+OVERWRITE = "#fairseq:overwrite"  # a mark at a line's end that fairseq takes off
+
+
+def target_language(data: Path) -> str:
+    """From the names of the binarised files, `SPLIT.de-en.en.idx`.
+
+    Raises:
+        UserError: where the folder has none, or those of several pairs.
+    """
+    pairs = {path.name.split(".")[-3] for path in data.glob("*.*-*.*.idx")}
+    if len(pairs) != 1:
+        raise UserError(f"{data} is no folder of binarised data for one pair of languages")
+    return pairs.pop().split("-")[1]
+
+
+def target_pieces(data: Path) -> list[str]:
+    """The target dictionary's symbols by index, as fairseq's `Dictionary.load` numbers them.
+
+    Raises:
+        UserError: where there is no such dictionary.
+    """
+    path = data / f"dict.{target_language(data)}.txt"
+    try:
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # a symbol may hold other line separators
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    return SPECIAL + [line.removesuffix(f" {OVERWRITE}").rpartition(" ")[0] for line in lines]

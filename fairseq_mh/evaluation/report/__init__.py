@@ -1,0 +1,1 @@
+"""One HTML page of what `scripts/experiments.py` wrote (the extra `report`)."""

@@ -1,0 +1,84 @@
+"""The page: one HTML file that needs nothing outside itself."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.pieces import target_pieces
+from fairseq_mh.evaluation.report.chains import chains
+from fairseq_mh.evaluation.report.figures import Line, cost, curves, styles
+from fairseq_mh.evaluation.report.results import BENCH, read_results, same_sentences
+from fairseq_mh.evaluation.report.tables import table
+
+
+def page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str, Any]) -> str:
+    """HTML of these folders' results; with `data`, a viewer of the chains of the first `sentences` too.
+
+    `paper` is the content of experiments/paper.yaml.
+
+    Raises:
+        UserError: where a file is missing or not what `scripts/experiments.py` wrote.
+    """
+    if sentences < 1:
+        raise UserError("--sentences must be 1 or more")
+    results = read_results(folders)
+    lines = styles(results.runs)
+    parts = results.runs.partition_by("experiment", maintain_order=True)
+    environment = Environment(
+        loader=PackageLoader("fairseq_mh.evaluation.report", "."), autoescape=True, undefined=StrictUndefined
+    )
+    return environment.get_template("page.html").render(
+        bench={name: results.runs[name][0] for name in BENCH},
+        versions=results.runs["versions"].unique(maintain_order=True).to_list(),
+        arguments=[text for text in results.runs["arguments"].unique(maintain_order=True) if text],
+        runs=len(results.runs),
+        same_sentences=same_sentences(results.runs),
+        seeds=results.runs["seed"].n_unique(),
+        cost=_html(cost(results.runs, lines), "cost"),
+        experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],
+        paper=paper,
+        chains=chains(results.runs, lines, target_pieces(data), sentences) if data else None,
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _experiment(
+    number: int, runs: pl.DataFrame, by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]
+) -> dict[str, Any]:
+    name = runs["experiment"][0]
+    theirs = paper["experiments"].get(name, {})
+    figure = curves(by_sweep.filter(pl.col("experiment") == name), lines)
+    return {
+        "name": name,
+        "title": theirs.get("title", ""),
+        "table": table(runs, lines, theirs),
+        "curves": figure and _html(figure, f"curves-{number}"),
+    }
+
+
+def _html(figure: Figure, name: str) -> Markup:
+    """A part of a page that has plotly.js already. What plotly writes into the script is escaped by it."""
+    config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+    return Markup(figure.to_html(config, include_plotlyjs=False, full_html=False, div_id=name))
+
+
+def write(text: str, path: Path) -> None:
+    """All of it or nothing.
+
+    Raises:
+        UserError: where the file cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None

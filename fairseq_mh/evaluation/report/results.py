@@ -1,0 +1,108 @@
+"""What `scripts/experiments.py` wrote, read back and checked."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import read_output
+from fairseq_mh.evaluation.tables import settings_that_differ
+
+SIGNATURES = ("bleu_signature", "chrf_signature")
+BENCH = ("data", "subset", "sentences", *SIGNATURES)  # equal in all runs of a report: else their scores do not compare
+TEXT = (*BENCH, "run", "experiment", "decoder", "versions", "arguments")
+NUMBERS = (
+    "bleu",
+    "chrf",
+    "energy_norm",
+    "corpus_energy_norm",
+    "best_energy_norm",
+    "acceptance_rate",
+    "novel_rate",
+    "rows",
+    "seconds",
+)
+ALWAYS = ("bleu", "chrf", "rows")  # energies, rates and seconds may be unknown
+BY_SWEEP = ("energy_norm", "bleu", "acceptance_rate", "novel_rate")
+SHORT = {
+    "mh_temperature": "τ",
+    "mh_final_temperature": "final τ",
+    "mh_proposal_temperature": "τ_q",
+    "mh_nucleus": "b",
+}
+
+
+class Results(NamedTuple):
+    runs: pl.DataFrame  # a row a run; `sampler` names its decoder and settings, `folder` is where its files are
+    curves: pl.DataFrame  # a row a run and sweep, with the run's `experiment`, `decoder` and `sampler`
+
+
+def read_results(folders: list[Path]) -> Results:
+    """All runs of these folders; one that is in two of them counts once.
+
+    Raises:
+        UserError: where a folder is not of `scripts/experiments.py`, or the runs are not of the same sentences.
+    """
+    tables = []
+    for folder in folders:
+        runs = _read(folder / "results.csv", TEXT, NUMBERS, {"seed": pl.Int64})
+        tables.append(runs.with_columns(folder=str(folder / "runs") + "/" + pl.col("run")))
+    runs = pl.concat(tables, how="diagonal").unique(["experiment", "run"], keep="first", maintain_order=True)
+    for name in BENCH:
+        if len(values := runs[name].unique(maintain_order=True)) > 1:
+            raise UserError(f"the results differ in {name} ({', '.join(values)}): make a report of each")
+    settings = [name for name in runs.columns if name.startswith(("mh_", "iter_"))]
+    runs = runs.with_columns(pl.col(settings).fill_null("-").map_elements(plain_number, pl.String))
+    parts = [_name_samplers(part) for part in runs.partition_by("experiment", maintain_order=True)]
+    runs = pl.concat(parts)
+    curves = [_read(folder / "curves.csv", ("run",), BY_SWEEP, {"sweep": pl.Int64}) for folder in folders]
+    by_run = pl.concat(curves, how="diagonal").unique(["run", "sweep"], keep="first", maintain_order=True)
+    return Results(runs, runs.select("run", "experiment", "decoder", "sampler", "seed").join(by_run, "run"))
+
+
+def same_sentences(runs: pl.DataFrame) -> bool:
+    """Whether all runs translated the same ones; of a shard (--distributed-world-size) each seed has others."""
+    return len({frozenset(read_output(Path(folder) / "output.txt").hypotheses) for folder in runs["folder"]}) == 1
+
+
+def plain_number(text: str) -> str:
+    """1.0 and 1 are one setting."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
+
+
+def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: dict) -> pl.DataFrame:
+    try:
+        table = pl.read_csv(path, infer_schema=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if missing := [name for name in (*text, *numbers, *counts) if name not in table.columns]:
+        raise UserError(f"{path} lacks {', '.join(missing)}: not what scripts/experiments.py writes")
+    if table.is_empty():
+        raise UserError(f"{path} holds no run")
+    try:
+        table = table.cast(dict.fromkeys(numbers, pl.Float64) | counts)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{path} holds what is no number: {str(error).splitlines()[0]}") from None
+    if empty := [name for name in (*text, *counts, *ALWAYS) if name in table.columns and table[name].has_nulls()]:
+        raise UserError(f"{path} has a run without {', '.join(empty)}")
+    return table
+
+
+def _name_samplers(runs: pl.DataFrame) -> pl.DataFrame:
+    """Adds `sampler`: the decoder, with those of its settings that differ among the runs of one experiment."""
+    parts = runs.partition_by("decoder", as_dict=True)
+    differing = {decoder: settings_that_differ(part) for (decoder,), part in parts.items()}
+    names = [
+        ", ".join([row["decoder"], *(f"{setting_name(name)} {row[name]}" for name in differing[row["decoder"]])])
+        for row in runs.iter_rows(named=True)
+    ]
+    return runs.with_columns(sampler=pl.Series(names))
+
+
+def setting_name(name: str) -> str:
+    """As in figures and tables."""
+    return SHORT.get(name, name.removeprefix("mh_").replace("_", " "))

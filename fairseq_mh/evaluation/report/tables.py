@@ -1,0 +1,68 @@
+"""The report's tables: one an experiment, the paper's figures beside ours where it has any."""
+
+from typing import Any
+
+import polars as pl
+
+from fairseq_mh.evaluation.report.figures import Line
+from fairseq_mh.evaluation.report.results import NUMBERS, plain_number, setting_name
+from fairseq_mh.evaluation.tables import over_seeds, settings_that_differ
+
+COLUMNS = {  # measure -> heading, format, scale
+    "bleu": ("BLEU", "{:.2f}", 1.0),
+    "chrf": ("chrF", "{:.2f}", 1.0),
+    "novel_rate": ("novel rate", "{:.3f}", 1.0),
+    "acceptance_rate": ("accepted", "{:.3f}", 1.0),
+    "corpus_energy_norm": ("E_norm, 10³ nats", "{:.2f}", 1e-3),
+    "energy_norm": ("E_norm / token", "{:.3f}", 1.0),
+    "rows": ("decoder rows", "{:,.0f}", 1.0),
+    "seconds": ("seconds", "{:.1f}", 1.0),
+}
+PAPER = {  # measure -> the keys of experiments/paper.yaml that stand beside it, with their headings
+    "bleu": {"bleu": "paper", "bleu_ro_en": "paper, Ro-En"},
+    "novel_rate": {"novel_rate": "paper"},
+    "corpus_energy_norm": {"corpus_energy_norm": "paper"},
+}
+
+
+def table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]) -> dict[str, Any]:
+    """Of one experiment's runs: `settings` and `columns` (the heading), and `rows`, as the template shows them."""
+    rows = [_of_paper(run, paper.get("rows", ())) for run in runs.iter_rows(named=True)]
+    known = [key for keys in PAPER.values() for key in keys if any(row.get(key) is not None for row in rows)]
+    beside = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
+    colours = [lines[run["experiment"], run["sampler"]].colour for run in runs.iter_rows(named=True)]
+    found = over_seeds(runs.with_columns(**beside), (*NUMBERS, *beside))
+    first = runs.with_columns(colour=pl.Series(colours)).unique("sampler", keep="first", maintain_order=True)
+    settings = settings_that_differ(runs)
+    headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in COLUMNS}
+    return {
+        "settings": [setting_name(name) for name in settings],
+        "columns": [(COLUMNS[name][0], list(headings[name].values())) for name in COLUMNS],
+        "compared": bool(known),
+        "rows": [
+            {
+                "decoder": row["decoder"],
+                "colour": colour,
+                "settings": [row[name] for name in settings],
+                "seeds": row["seeds"],
+                "cells": [_cell(row, name, list(headings[name])) for name in COLUMNS],
+            }
+            for row, colour in zip(found.iter_rows(named=True), first["colour"], strict=True)
+        ],
+    }
+
+
+def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The paper's row of this run: of the same decoder, and the same in every setting that the paper's row gives."""
+    for row in rows:
+        settings = {name: value for name, value in row.items() if name.startswith(("mh_", "iter_"))}
+        if row["decoder"] == run["decoder"] and all(plain_number(str(v)) == run.get(k) for k, v in settings.items()):
+            return row
+    return {}
+
+
+def _cell(row: dict[str, Any], name: str, paper: list[str]) -> dict[str, Any]:
+    _, text, scale = COLUMNS[name]
+    mean, sd = (None if row[key] is None else text.format(row[key] * scale) for key in (name, f"{name}_sd"))
+    theirs = [None if row[f"paper_{key}"] is None else f"{row[f'paper_{key}']:.2f}" for key in paper]
+    return {"mean": mean, "sd": sd, "paper": theirs}

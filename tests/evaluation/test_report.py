@@ -1,0 +1,222 @@
+"""The HTML report: what stands in it, and what it does in a browser, from made-up results. No fairseq, no model."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+from report_results import HOSTILE, SOURCES, write_data, write_results
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium")
+
+
+def report(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "scripts" / "report.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+class Text(HTMLParser):
+    """Outside scripts and styles: `rows`, the words of every table row; `words`, all others; `tags`."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.words: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.inside: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag in ("tr", "script", "style"):
+            self.inside.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+
+    def handle_endtag(self, tag):
+        if self.inside and tag == self.inside[-1]:
+            self.inside.pop()
+
+    def handle_data(self, data):
+        if data.strip() and not {"script", "style"} & set(self.inside):
+            (self.rows[-1] if self.inside else self.words).append(data.strip())
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    results, data = write_results(folder / "results"), write_data(folder / "data")
+    done = report(results, "--data", data, "--output", folder / "report.html")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(folder.glob("*.part"))
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def content(made) -> str:
+    return made.read_text(encoding="utf-8")
+
+
+def test_the_tables_hold_means_spreads_and_the_papers_figures(content):
+    rows = {tuple(cells[:3]): cells[3:] for cells in Text(content).rows}
+    mine = rows["MH norm", "1", "2"]
+    assert mine[:3] == ["21.50", "±0.71", "24.74"]  # BLEU of seeds 1 and 2, and of the paper's Table 1
+    assert mine[5:10] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
+    assert mine[10:13] == ["1.50", "±0.00", "11.13"]
+    assert rows["MH norm", "0.5", "2"][2] == "27.23"
+    assert rows[HOSTILE, "0.5", "2"][2] == "\u2013"
+
+
+def test_the_header_says_what_was_decoded_and_how(content):
+    words = Text(content).words
+    for expected in ("tiny-de-en, test, 2 sentences", "nrefs:1|tok:13a", "nrefs:1|nc:6", "fairseq-mh=0.1.0"):
+        assert expected in words
+
+
+def test_nothing_from_outside_and_nothing_unescaped(content):
+    tags = Text(content).tags
+    assert not [tag for tag, found in tags if "src" in found or tag in ("link", "iframe", "img")]
+    assert HOSTILE not in content
+    assert "Proposal temperature (the paper&#39;s Table 1)" in content
+    assert content.count("* plotly.js v") == 1
+
+
+def test_one_line_a_sampler_with_its_spread(content):
+    figure = re.search(r'Plotly\.newPlot\(\s*"curves-0",\s*(\[.*?\]),\s*\{"', content, re.DOTALL)
+    names = [trace["name"] for trace in json.loads(figure[1]) if trace.get("showlegend") and "name" in trace]
+    assert names == [
+        "MH norm, τ_q 1",
+        "MH norm, τ_q 0.5",
+        HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
+    ]
+
+
+def test_without_data_there_is_no_viewer(tmp_path):
+    results = write_results(tmp_path / "results", "mine")
+    done = report(results, "--output", tmp_path / "report.html")
+    assert done.stdout == "without --data the page has no chain viewer: its pieces are in the data's dictionary\n"
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "chain-data" not in content
+    assert "paper" not in Text(content).rows[0]
+
+
+def test_a_run_in_two_folders_counts_once(tmp_path):
+    results = write_results(tmp_path / "results")
+    report(results, results, "--output", tmp_path / "report.html")
+    assert "6 runs" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_runs_of_other_sentences_are_pointed_out(tmp_path, content):
+    results = write_results(tmp_path / "results")
+    output = results / "runs" / "run1" / "output.txt"
+    output.write_text(output.read_text(encoding="utf-8").replace("-4\t", "-5\t"), encoding="utf-8")
+    report(results, "--output", tmp_path / "report.html")
+    warning = "The runs are not of the same sentences."
+    assert warning in Text((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    assert warning not in content
+
+
+def without(name: str):
+    return lambda folder: pl.read_csv(folder / "results.csv").drop(name).write_csv(folder / "results.csv")
+
+
+def without_value(name: str):
+    none = pl.Series(name, [None] * 6, pl.Float64)
+    return lambda folder: pl.read_csv(folder / "results.csv").with_columns(none).write_csv(folder / "results.csv")
+
+
+def other_data(folder: Path) -> None:
+    changed = pl.read_csv(folder / "results.csv").with_columns(subset=pl.Series(["test"] * 5 + ["valid"]))
+    changed.write_csv(folder / "results.csv")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / "results.csv").unlink(), "results.csv cannot be read"),
+        (lambda folder: (folder / "curves.csv").write_text("", encoding="utf-8"), "curves.csv cannot be read"),
+        (without("chrf"), "results.csv lacks chrf"),
+        (without_value("bleu"), "results.csv has a run without bleu"),
+        (other_data, "the results differ in subset (test, valid)"),
+        (lambda folder: (folder / "runs" / "run0" / "trace.jsonl").unlink(), "trace.jsonl cannot be read"),
+        (lambda folder: (folder.parent / "data" / "dict.en.txt").write_text("a 1\n", encoding="utf-8"), "token 8"),
+        (lambda folder: (folder.parent / "data" / "dict.en.txt").unlink(), "dict.en.txt cannot be read"),
+        (lambda folder: (folder.parent / "report.html").mkdir(), "report.html cannot be written"),
+    ],
+)
+def test_broken_input_gives_one_line_and_no_page(tmp_path, damage, message):
+    results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
+    damage(results)
+    done = report(results, "--data", data, "--output", tmp_path / "report.html")
+    assert done.returncode == 1
+    assert done.stderr.startswith("fairseq-mh: error: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("*.part"))
+    assert not (tmp_path / "report.html").is_file()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("there is no chromium on the path")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser, made):
+    """The page, offline; fails where it asked for anything outside itself or said anything on the console."""
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    asked, said = [], []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("dialog", lambda dialog: said.append(dialog.message))
+    tab.goto(made.as_uri())
+    yield tab
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert said == []
+    context.close()
+
+
+def test_figures_are_drawn(opened):
+    for figure in ("#cost", "#curves-0", "#trace"):
+        assert opened.locator(f"{figure} .main-svg").first.is_visible()
+    assert opened.locator("#curves-0 .legendtext").last.text_content() == HOSTILE
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_the_slider_moves_through_the_states(opened):
+    slider, state = opened.get_by_label("Sweep", exact=True), opened.locator("#state")
+    assert [state.locator(kind).all_text_contents() for kind in ("del", "ins")] == [["house"], ["<b>cat</b>"]]
+    assert opened.locator("#counts").inner_text().split()[:3] == ["proposals", "3", "accepted"]
+    slider.press("ArrowRight")
+    assert opened.locator("#sweep-number").text_content() == "2 of 2"
+    assert [state.locator(kind).all_text_contents() for kind in ("del", "ins")] == [["a"], ["über"]]
+    assert opened.evaluate("document.getElementById('trace').layout.shapes[0].x0") == 2
+    slider.press("Home")
+    assert opened.locator("#sweep-number").text_content() == "start"
+    assert state.locator("ins").count() == 0
+    assert state.locator(".piece").all_text_contents() == ["a", "house"]
+
+
+def test_another_sentence_and_another_sampler(opened):
+    assert opened.locator("#source").text_content() == SOURCES[0]
+    opened.get_by_label("Sentence").select_option(index=1)
+    assert opened.locator("#source").text_content() == SOURCES[4]
+    assert opened.locator("#reference").text_content() == "a house 4"
+    assert opened.locator("#output").text_content() == "my output 4"
+    opened.get_by_label("Sampler").select_option(index=2)
+    assert opened.locator("#run option:checked").text_content() == f"{HOSTILE} (seed 1)"
+    assert opened.locator("#source").text_content() == SOURCES[4]
