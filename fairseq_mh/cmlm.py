@@ -23,7 +23,8 @@ AROUND = 2  # BOS and EOS
 class FairseqCMLM:
     """A CMLM bound to a batch of encoded sources; `rows` of a query index that batch.
 
-    `decode` comes from `decoder_of(model)(encoder_out)`, and `allowed` from `allowed_symbols`, once: fairseq adds words to the dictionary while it scores.
+    `decode` comes from `decoder_of(model)(encoder_out)`. `allowed` comes from `allowed_symbols`, once: fairseq adds
+    words to the dictionary while it scores.
     """
 
     def __init__(self, model: CMLMNATransformerModel, decode: Decode, dictionary: Dictionary, allowed: Tensor):

@@ -118,7 +118,7 @@ class Layer:
         return self.layer.self_attn_layer_norm(x) if self.layer.normalize_before else x
 
 
-def unknown_parts(decoder: nn.Module) -> Iterator[str]:
+def unknown_parts(decoder: NATransformerDecoder) -> Iterator[str]:
     """Why `DecoderEngine` cannot stand in for this decoder; nothing where it can."""
     if type(decoder) is not NATransformerDecoder:
         yield f"a {type(decoder).__name__}"
@@ -152,8 +152,8 @@ def _split(x: Tensor, heads: int) -> Tensor:
 
 
 def _stacked(*linears: nn.Linear) -> tuple[Tensor, Tensor | None]:
-    biases = [linear.bias for linear in linears if linear.bias is not None]
-    return torch.cat([linear.weight for linear in linears]), torch.cat(biases) if biases else None
+    biases = tuple(linear.bias for linear in linears if linear.bias is not None)
+    return torch.cat(tuple(linear.weight for linear in linears)), torch.cat(biases) if biases else None
 
 
 def _projected(linear: Callable[[Tensor], Tensor], x: Tensor, pairs: Pairs | None) -> Tensor:
