@@ -4,6 +4,7 @@ The chi-square tests have fixed seeds and reject at p < 1e-6, so each would fail
 kernel in a million seeds; the negative controls show that the same test catches wrong ones.
 """
 
+import itertools
 from functools import partial
 
 import numpy as np
@@ -14,7 +15,7 @@ from tables import Reference, TableLM, inconsistent_table, joint_table, random_t
 
 from fairseq_mh.mask_predict import mask_predict
 from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.energy import ENERGIES, site_scores, total
+from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import state_logits
 from fairseq_mh.mcmc.proposal import FLOOR, State, conditional, informed, masked_conditional
@@ -290,6 +291,25 @@ def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropo
     ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
     assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
     assert (finished.lowest.sweep >= 2).all()
+
+
+@pytest.mark.parametrize("energy", ENERGIES)
+def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch):
+    """Token for token the chain that evaluates every candidate to the end."""
+    lm = random_table(2, 7, seed=9, scale=3.0)
+    states = torch.tensor(list(itertools.product(range(2), repeat=7)))
+    shares = site_scores(kernel_of(lm, len(states)).init(states).scores, energy)
+    assert (shares <= 0).all() == (energy in BOUNDED)
+    ends, spent = [], []
+    for bounded in (BOUNDED, set()):
+        monkeypatch.setattr("fairseq_mh.mcmc.kernel.BOUNDED", bounded)
+        streams = [chain_stream(3, 0, 7, chain) for chain in range(50)]
+        start = torch.zeros(50, 7, dtype=torch.long)
+        sweeps = run(kernel_of(lm, 50, energy), start, streams, Schedule(4, temperature=0.5)).sweeps
+        ends.append(torch.stack([sweep.end.tokens for sweep in sweeps]))
+        spent.append(sum(int(sweep.rows.sum()) for sweep in sweeps))
+    assert torch.equal(*ends)
+    assert spent[0] < spent[1] if energy in BOUNDED else spent[0] == spent[1]
 
 
 def test_blocks_of_one_are_the_single_site_move():
