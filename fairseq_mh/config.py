@@ -61,7 +61,7 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_scan: SCAN_CHOICES = _option(
         "random",
         "order of the positions within a sweep; sequential: left to right; "
-        "informed: as many positions, each chosen by how uncertain its symbol is (single proposals only)",
+        "informed: as many updates, their positions chosen by how uncertain the symbols there are",
     )
     mh_init: START_CHOICES = _option(
         "mask-predict",
@@ -127,9 +127,6 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--mh-proposal-mix must be from 0 to 1": not 0 <= cfg.mh_proposal_mix <= 1,
         "--mh-proposal-mix must be above 0 with --mh-nucleus or --mh-top-k: a symbol outside would never be left": (
             cfg.mh_decoding == "mh" and cfg.mh_proposal_mix == 0 and (cfg.mh_nucleus < 1 or cfg.mh_top_k > 0)
-        ),
-        "--mh-scan informed chooses one position at a time: --mh-proposal must be single": (
-            cfg.mh_scan == "informed" and cfg.mh_proposal != "single"
         ),
         "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
             cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"

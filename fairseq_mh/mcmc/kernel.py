@@ -97,8 +97,8 @@ class Kernel:
         features[alone] = state.features[alone]
         scores[alone] = score(self.lm, features[alone], tokens[alone])
         log_q = proposed.log_reverse - proposed.log_forward
-        if proposed.site is not None:
-            log_q = log_q - _log_choice(state.scores, valid, proposed.site)
+        if proposed.order is not None:
+            log_q = log_q - choice(state.scores, valid, proposed.order)
         rows, undecided, bounded = proposed.rows, changed, self.energy in BOUNDED
         log_ratio = log_q - self._rise(scores, state, changed) / temperature
         for sites in stages(new & ~alone, state.scores, proposed.masked) if bounded else [new & ~alone]:
@@ -109,18 +109,13 @@ class Kernel:
                 scores[asked], features[asked] = evaluate(self.lm, tokens, self.rows, asked)
             rows = rows + asked.sum(1)
             log_ratio = log_q - self._rise(scores, state, changed) / temperature
-        if proposed.site is not None:
-            log_ratio = log_ratio + _log_choice(scores, valid, proposed.site)
+        if proposed.order is not None:
+            log_ratio = log_ratio + choice(scores, valid, proposed.order)
         return State(tokens, scores, features), log_ratio, rows
 
     def _rise(self, scores: Tensor, state: State, changed: Tensor) -> Tensor:
         """E(X') - E(X), (N,), as far as it is known."""
         return (total(scores, self.energy) - total(state.scores, self.energy)).where(changed, 0.0)
-
-
-def _log_choice(scores: Tensor, valid: Tensor, site: Tensor) -> Tensor:
-    """log-probability (N,) with which an informed choice takes these sites (N,)."""
-    return choice(scores, valid).gather(1, site[:, None])[:, 0]
 
 
 def _where(novel: Tensor, candidate: State, state: State) -> State:

@@ -22,6 +22,7 @@ from fairseq_mh.mcmc.masked_lm import MaskedLM, state_logits
 
 Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
 FLOOR = 0.05  # of an informed choice: what even a certain position weighs
+NOWHERE = -1  # in an order, behind its last position
 
 
 class State(NamedTuple):
@@ -36,7 +37,7 @@ class Proposed(NamedTuple):
     log_reverse: Tensor  # (N,) log q(state | candidate)
     rows: Tensor  # (N,) long: decoder rows spent
     masked: Tensor  # (N, T) bool: what was drawn again
-    site: Tensor | None = None  # (N,) long: chosen with the probability of `choice`, which both ways lack so far
+    order: Tensor | None = None  # (N, K) long, of an informed choice; its probability is not in the two above
 
 
 def conditional(
@@ -97,25 +98,42 @@ def masked_conditional(
 def informed(
     lm: MaskedLM, rows: Tensor, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
 ) -> Proposed:
-    """Choose one of the masked positions, the least certain ones more often, and draw it again.
+    """Draw as many positions as are masked, wherever they are: the less certain ones more often.
 
-    Its own probability changes with the state and belongs into the ratio: the kernel adds it, who knows
-    the candidate's scores. The first column of `uniforms` is the choice's, the second the draw's.
+    They are chosen one by one, by `choice`; their order is a part of the move. The probability of that order changes
+    with the state and belongs into the ratio: the kernel adds it, who knows the candidate's scores.
+
+    Args:
+        uniforms: (N, 2T): position t's column 2t is for the choice, column 2k + 1 for the k-th chosen one's symbol.
     """
-    asked = masked.any(1)
-    site = torch.zeros_like(rows)
-    site[asked] = inverse_cdf(choice(state.scores[asked], masked[asked]), uniforms[asked, 0])
-    one = masked & (torch.arange(masked.size(1), device=masked.device) == site[:, None])
-    return masked_conditional(lm, rows, state, one, uniforms[:, 1:], log_q)._replace(site=site)
+    length = masked.size(1)
+    # The largest of log-weights with Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
+    noise = -(-uniforms[:, : 2 * length : 2].log()).log()
+    weights = misses(state.scores).masked_fill(state.tokens.eq(lm.pad), 0)
+    ranked = (weights.log() + noise).argsort(dim=1, descending=True)
+    taken = torch.arange(length, device=masked.device) < masked.sum(1, keepdim=True)
+    chosen = torch.zeros_like(masked).scatter(1, ranked, taken)
+    order = ranked.masked_fill(~taken, NOWHERE)
+    return masked_conditional(lm, rows, state, chosen, uniforms[:, 1::2], log_q)._replace(order=order)
 
 
-def choice(scores: Tensor, valid: Tensor) -> Tensor:
-    """log-probability of each position for an informed choice: (N, T, E), (N, T) bool -> (N, T).
+def choice(scores: Tensor, valid: Tensor, order: Tensor) -> Tensor:
+    """log-probability of choosing these positions in this order: (N, T, E), (N, T) bool, (N, K) long -> (N,).
 
-    Proportional to FLOOR + 1 - p(X_t | X_\\t), the probability that the conditional would draw another symbol.
+    Each is chosen among those that are left with a probability proportional to FLOOR + 1 - p(X_t | X_\\t), the
+    conditional's own that the symbol there is another.
     """
-    misses = FLOOR - site_scores(scores, "norm").expm1()
-    return misses.log().masked_fill(~valid, -torch.inf).log_softmax(-1)
+    taken, weights = order.ne(NOWHERE), misses(scores).masked_fill(~valid, 0)
+    own = weights.gather(1, order.clamp(min=0)).masked_fill(~taken, 0)
+    outside = torch.ones(len(order), valid.size(1) + 1, dtype=torch.bool, device=order.device)
+    outside = outside.scatter(1, order.where(taken, valid.size(1)), False)[:, :-1]
+    left = own.flip(1).cumsum(1).flip(1) + (weights * outside).sum(1, keepdim=True)
+    return (own / left).where(taken, 1).log().sum(1)
+
+
+def misses(scores: Tensor) -> Tensor:
+    """The weight of each position in an informed choice: (N, T, E) -> (N, T)."""
+    return FLOOR - site_scores(scores, "norm").expm1()
 
 
 def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Schedule:
             uniforms (U, S + 1) in [0, 1): S for the proposal, the last for the acceptance.
         """
         offered = SCANS[self.scan](length, self.block_at(sweep, length), stream)
-        draws = INFORMED_DRAWS if self.scan == "informed" else offered.sum(1).max()
+        draws = 2 * length if self.scan == "informed" else offered.sum(1).max()
         return offered, stream.random((len(offered), draws + 1))
 
 
@@ -86,8 +86,8 @@ def sequential_scan(length: int, block: int, stream: np.random.Generator) -> np.
 
 
 def informed_scan(length: int, block: int, stream: np.random.Generator) -> np.ndarray:
-    """As many updates as positions; each offers all of them to a proposal that chooses one (`informed`)."""
-    return np.ones((length, length), dtype=bool)
+    """As many updates; the proposal looks at how many positions each masks, and chooses which (`informed`)."""
+    return sequential_scan(length, block, stream)
 
 
 def _blocks(order: np.ndarray, block: int) -> np.ndarray:
@@ -97,6 +97,5 @@ def _blocks(order: np.ndarray, block: int) -> np.ndarray:
     return masked
 
 
-INFORMED_DRAWS = 2  # the site, and its symbol
 Scan = Callable[[int, int, np.random.Generator], np.ndarray]  # length, block size, stream -> (U, length) bool
 SCANS: dict[str, Scan] = {"random": random_scan, "sequential": sequential_scan, "informed": informed_scan}

@@ -134,17 +134,25 @@ class Reference:
         """P(x -> x') of one update that masks `sites`."""
         return self._metropolis(lambda state: self.proposals(state, sites))
 
-    def choice(self, state, floor):
-        """The probability of each site: of its symbol not being what its conditional would draw, and a floor."""
+    def choice(self, state, order, floor):
+        """The probability of choosing these sites in this order, one by one, each among those that are left."""
         misses = [1 + floor - self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
-        return [miss / sum(misses) for miss in misses]
+        left, result = set(range(self.length)), 1.0
+        for site in order:
+            result *= misses[site] / sum(misses[i] for i in left)
+            left.remove(site)
+        return result
 
-    def informed(self, site: int, floor: float) -> np.ndarray:
-        """The part of an informed update's P(x -> x') in which `site` is chosen; their sum is the update."""
+    def informed_update(self, block: int, floor: float) -> np.ndarray:
+        """P(x -> x') of an informed update; the order in which its sites are chosen is a part of the move."""
+        return sum(self.informed(order, floor) for order in itertools.permutations(range(self.length), block))
+
+    def informed(self, order: tuple[int, ...], floor: float) -> np.ndarray:
+        """The part of an informed update's P(x -> x') in which the sites of `order` are chosen."""
 
         def proposals(state):
-            for candidate, forward, reverse in self.proposals(state, (site,)):
-                there, back = self.choice(state, floor)[site], self.choice(candidate, floor)[site]
+            for candidate, forward, reverse in self.proposals(state, order):
+                there, back = self.choice(state, order, floor), self.choice(candidate, order, floor)
                 yield candidate, there * forward, back * reverse
 
         return self._metropolis(proposals, whole=False)

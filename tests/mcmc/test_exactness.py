@@ -72,14 +72,14 @@ def moves_of(reference) -> dict:
 def test_reference_is_exact(name, energy, temperature, q):
     """The enumerated Metropolis-Hastings satisfies detailed balance, keeps the target and reaches every state."""
     reference = Reference(TABLES[name], energy, temperature, q)
-    informed_update = sum(reference.informed(site, FLOOR) for site in range(reference.length))
-    for matrix in (*moves_of(reference).values(), informed_update):
+    informed_updates = [reference.informed_update(block, FLOOR) for block in range(1, reference.length + 1)]
+    for matrix in (*moves_of(reference).values(), *informed_updates):
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
         flow = reference.target[:, None] * matrix
         np.testing.assert_allclose(flow, flow.T, atol=1e-10)
         np.testing.assert_allclose(flow.sum(0), reference.target, atol=1e-10)
     assert (np.linalg.matrix_power(reference.sweep(), 50) > 0).all()
-    assert (np.linalg.matrix_power(informed_update, 50) > 0).all()
+    assert (np.linalg.matrix_power(informed_updates[0], 50) > 0).all()
 
 
 @SETTINGS
@@ -98,20 +98,23 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
 
 @SETTINGS
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
-    """The site is chosen by a look at the tokens: its probability is in the ratio both ways."""
+    """The sites are chosen by a look at the tokens: their probability is in the ratio both ways."""
     lm, copies = TABLES[name], 2000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
     kernel = kernel_of(lm, len(states), energy, propose=informed, **q)
-    by_site = [reference.informed(site, FLOOR) for site in range(reference.length)]
-    info = one_step(reference, kernel, states, torch.ones_like(states, dtype=torch.bool), temperature, sum(by_site))
-    for site, part in enumerate(by_site):
-        check_ratios(reference, lm, info, states, (site,), part, informed=True)
+    for block in {1, 2, reference.length}:
+        masked = torch.arange(reference.length).expand(len(states), -1) < block
+        info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block, FLOOR))
+        if block == 1:  # of more sites, the candidate alone does not say in which order they were chosen
+            for site in range(reference.length):
+                part = reference.informed((site,), FLOOR)
+                check_ratios(reference, lm, info, states, (site,), part, informed=True)
 
 
 def one_step(reference, kernel, states, masked, temperature, expected):
     """Step once from all states; the frequencies of where each ends against the enumerated row."""
-    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), reference.length + 2)))
+    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + 1)))
     state, log_u = kernel.init(states), uniforms[:, -1].log()
     after, info = kernel.step(state, masked, temperature, uniforms)
     counts = np.zeros(expected.shape)
@@ -135,7 +138,7 @@ def check_ratios(reference, lm, info, states, sites, expected, informed=False):
     for (i, j), n in pairs.items():
         state, candidate = reference.states[i], reference.states[j]
         forward = {new: there for new, there, _ in reference.proposals(state, sites)}[candidate]
-        forward *= reference.choice(state, FLOOR)[sites[0]] if informed else 1.0
+        forward *= reference.choice(state, sites, FLOOR) if informed else 1.0
         assert forward * min(1.0, info.log_ratio[n].exp().item()) == pytest.approx(expected[i, j], abs=1e-10)
 
 
@@ -154,6 +157,8 @@ SCHEDULES = {
     "pairs": {"block_size": 2, "final_block_size": 2},
     "whole to single": {"block_size": 0, "final_block_size": 1},
     "informed": {"scan": "informed"},
+    "informed pairs": {"scan": "informed", "block_size": 2, "final_block_size": 2},
+    "informed whole to single": {"scan": "informed", "block_size": 0, "final_block_size": 1},
 }
 
 
@@ -217,8 +222,8 @@ def frozen_nucleus(*args, log_q):
 
 
 def no_way_back(*args, log_q):
-    """An informed choice of the site whose probability is left out of the ratio."""
-    return informed(*args, log_q=log_q)._replace(site=None)
+    """An informed choice of the sites whose probability is left out of the ratio."""
+    return informed(*args, log_q=log_q)._replace(order=None)
 
 
 PAIRS = SCHEDULES["pairs"]
@@ -228,6 +233,7 @@ CONTROLS = {
     "mean for sum": (mean_for_sum, PAIRS),
     "frozen nucleus": (frozen_nucleus, {}),
     "informed without its ratio": (no_way_back, SCHEDULES["informed"]),
+    "informed pairs without their ratio": (no_way_back, SCHEDULES["informed pairs"]),
 }
 
 

@@ -34,7 +34,6 @@ OPTIONS = {
     "empty nucleus": (("--mh-nucleus", "0"), "--mh-nucleus"),
     "negative top k": (("--mh-top-k", "-1"), "--mh-top-k"),
     "frozen nucleus": (("--mh-nucleus", "0.9", "--mh-proposal-mix", "0"), "--mh-proposal-mix"),
-    "informed blocks": (("--mh-scan", "informed", "--mh-proposal", "block"), "--mh-proposal"),
     "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
     "unknown utility": (("--mh-utility", "meteor"), "meteor"),
     "reranker": (("--iter-decode-with-external-reranker",), "reranker"),

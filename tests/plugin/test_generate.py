@@ -109,6 +109,7 @@ CHAINS = {
     "blocks": ("--mh-proposal", "block", "--mh-init", "masked", "--mh-nucleus", 0.9),
     "Gibbs blocks": ("--mh-proposal", "block", "--mh-init", "masked", "--mh-decoding", "gibbs"),
     "informed": ("--mh-scan", "informed"),
+    "informed blocks": ("--mh-scan", "informed", "--mh-proposal", "block"),
 }
 
 
