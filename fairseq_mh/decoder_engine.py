@@ -73,9 +73,8 @@ class DecoderEngine:
         return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x)
 
 
-Pairs = tuple[
-    Tensor, Tensor
-]  # one occurrence of each (symbol, position): (U,) into (M * L), and each one's number: (M, L)
+# One occurrence of each (symbol, position) pair, (U,) into M * L, and the number of each one's pair, (M, L).
+Pairs = tuple[Tensor, Tensor]
 
 
 class Layer:
