@@ -32,7 +32,7 @@ setup(
     extras_require={
         "eval": ["arviz-stats>=0.6", "polars>=1", "pyyaml", "tabulate"],
         "report": ["jinja2>=3", "plotly>=6", "polars>=1", "pyyaml", "tabulate"],
-        "dev": ["mypy", "playwright", "pytest", "ruff", "scipy"],
+        "dev": ["mypy", "playwright", "pytest", "pytest-xdist", "ruff", "scipy"],
     },
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -46,11 +46,13 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_sweeps: int = _option(6, "sweeps of each chain, burn-in included; a sweep updates every position once")
     mh_burn_in: int = _option(0, "first sweeps, whose states are no hypotheses")
     mh_thin: int = _option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
-    mh_chains: int = _option(1, "chains for each length of each sentence")
+    mh_chains: Optional[int] = _option(  # noqa: UP045  (fairseq cannot read `int | None`)
+        None, "chains for each length of each sentence. Default: 3; mask-predict, which is deterministic, has one"
+    )
     mh_temperature: float = _option(0.3, "temperature of the target in the first sweep")
     mh_final_temperature: float = _option(0.02, "temperature of the target in the last sweep, linear in between")
     mh_proposal_temperature: float = _option(0.5, "temperature of the proposals")
-    mh_proposal: PROPOSALS = _option("single", "redraw one position at a time, or blocks of them at once")
+    mh_proposal: PROPOSALS = _option("block", "redraw one position at a time, or blocks of them at once")
     mh_block_size: int = _option(0, "block proposals: positions in a block in the first sweep; 0 is all of them")
     mh_final_block_size: int = _option(1, "block proposals: the same in the last sweep, linear in between")
     mh_nucleus: float = _option(1.0, "propose from the smallest set of symbols with this mass; 1 is all")
@@ -58,15 +60,15 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_proposal_mix: float = _option(
         0.01, "with --mh-nucleus or --mh-top-k: the share of proposals that all symbols have a part in"
     )
-    mh_scan: SCAN_CHOICES = _option(
-        "random",
-        "order of the positions within a sweep; sequential: left to right; "
-        "informed: as many updates, their positions chosen by how uncertain the symbols there are",
+    mh_scan: Optional[SCAN_CHOICES] = _option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None,
+        "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
+        "chosen by how uncertain the symbols there are. Default: informed; with gibbs, which does not compute that, random",
     )
     mh_init: START_CHOICES = _option(
-        "mask-predict",
-        "where chains begin: one greedy fill of the masked target (warm-start), a draw of all its positions at once "
-        "(masked), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; implies "
+        "masked",
+        "where chains begin: a draw of all positions of the masked target at once (masked), one greedy fill of it "
+        "(warm-start), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; implies "
         "its length)",
     )
     mh_select: SELECTION_CHOICES = _option(
@@ -86,6 +88,17 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     seed: int = II("common.seed")
 
 
+def chains_of(cfg: TranslationMHConfig) -> int:
+    """What `--mh-chains` says, or its default."""
+    default = 1 if cfg.mh_decoding == "mask-predict" else 3
+    return default if cfg.mh_chains is None else cfg.mh_chains
+
+
+def scan_of(cfg: TranslationMHConfig) -> str:
+    """What `--mh-scan` says, or its default."""
+    return str(cfg.mh_scan or ("random" if cfg.mh_decoding == "gibbs" else "informed"))
+
+
 def proposal_of(cfg: TranslationMHConfig) -> Propose:
     log_q = partial(
         conditional,
@@ -94,7 +107,7 @@ def proposal_of(cfg: TranslationMHConfig) -> Propose:
         top_k=cfg.mh_top_k,
         mix=cfg.mh_proposal_mix,
     )
-    return partial(informed if cfg.mh_scan == "informed" else masked_conditional, log_q=log_q)
+    return partial(informed if scan_of(cfg) == "informed" else masked_conditional, log_q=log_q)
 
 
 def schedule_of(cfg: TranslationMHConfig) -> Schedule:
@@ -109,7 +122,7 @@ def schedule_of(cfg: TranslationMHConfig) -> Schedule:
             cfg.mh_final_temperature,
             cfg.mh_block_size if block else 1,
             cfg.mh_final_block_size if block else 1,
-            str(cfg.mh_scan),
+            scan_of(cfg),
         )
     except ValueError as error:
         raise UserError(f"--mh-*: {error}") from None
@@ -120,7 +133,7 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
     schedule_of(cfg)
     given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
     refusals = {
-        "--mh-chains must be 1 or more": cfg.mh_chains < 1,
+        "--mh-chains must be 1 or more": chains_of(cfg) < 1,
         "--mh-proposal-temperature must be above 0": not cfg.mh_proposal_temperature > 0,
         "--mh-nucleus must be above 0, and at most 1": not 0 < cfg.mh_nucleus <= 1,
         "--mh-top-k must not be negative": cfg.mh_top_k < 0,
@@ -135,8 +148,8 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
         "--nbest must be 1 or more": generation.nbest < 1,
         "--seed must not be negative": cfg.seed < 0,
-        "--mh-decoding mask-predict is deterministic: it has one chain a length (--mh-chains 1)": (
-            cfg.mh_decoding == "mask-predict" and cfg.mh_chains > 1
+        "--mh-decoding mask-predict is deterministic: it has one chain a length": (
+            cfg.mh_decoding == "mask-predict" and chains_of(cfg) > 1
         ),
         "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
             given_length and generation.iter_decode_with_beam > 1

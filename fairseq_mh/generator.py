@@ -13,7 +13,7 @@ from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
 from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, decoder_of, length_log_probs, longest_target, subwords
-from fairseq_mh.config import TranslationMHConfig
+from fairseq_mh.config import TranslationMHConfig, chains_of
 from fairseq_mh.decoders import DECODERS, Decoded
 from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.mcmc.chain import chain_stream
@@ -70,7 +70,7 @@ class MHGenerator:
         lm = FairseqCMLM(self.model, self.decoder(encoder_out), self.dictionary, self.allowed)
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
         log_p = length_log_probs(self.model, encoder_out)
-        plan = plan_chains(log_p, self.cfg.mh_chains, self.generation.iter_decode_with_beam, gold)
+        plan = plan_chains(log_p, chains_of(self.cfg), self.generation.iter_decode_with_beam, gold)
         keys = zip(plan.rows.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[row], length, chain) for row, length, chain in keys]
         positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)

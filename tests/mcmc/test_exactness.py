@@ -85,7 +85,7 @@ def test_reference_is_exact(name, energy, temperature, q):
 @SETTINGS
 def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q):
     """From every state, by every move: the ratio to 1e-10, and the frequencies within sampling error."""
-    lm, copies = TABLES[name], 2000
+    lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
     kernel = kernel_of(lm, len(states), energy, **q)
@@ -99,7 +99,7 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
 @SETTINGS
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
     """The sites are chosen by a look at the tokens: their probability is in the ratio both ways."""
-    lm, copies = TABLES[name], 2000
+    lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
     kernel = kernel_of(lm, len(states), energy, propose=informed, **q)
@@ -149,7 +149,7 @@ def number_of(tokens, lm):
 
 # --- whole chains -------------------------------------------------------------------------------
 
-COPIES, SWEEPS, TEMPERATURE, Q = 6000, 40, 1.0, {"temperature": 1.6}
+COPIES, SWEEPS, TEMPERATURE, Q = 5000, 40, 1.0, {"temperature": 1.6}
 LM = random_table(3, 3, seed=5, scale=1.0)
 SCHEDULES = {
     "single": {},

@@ -14,18 +14,9 @@ from sacrebleu import sentence_chrf
 
 from fairseq_mh.cmlm import allowed_symbols
 
-SHORT = (
-    "--mh-init",
-    "warm-start",
-    "--mh-sweeps",
-    3,
-    "--mh-temperature",
-    1.0,
-    "--mh-final-temperature",
-    1.0,
-    "--batch-size",
-    4,
-)
+SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")
+SHORT = (*SINGLE, "--mh-chains", 1, "--mh-init", "warm-start", "--mh-sweeps", 3, "--batch-size", 4)
+SHORT += ("--mh-temperature", 1.0, "--mh-final-temperature", 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +53,12 @@ def energies_by_definition(stock, tiny, sentence, states):
 
 
 SWEEPS = 16
-BLOCKS = ("--mh-proposal", "block", "--mh-block-size", 0, "--mh-final-block-size", 1)
+BLOCKS = ("--mh-scan", "random", "--mh-block-size", 0, "--mh-final-block-size", 1)
 BLOCKS += ("--mh-top-k", 2, "--mh-proposal-mix", 0.5)
 
 
 @pytest.mark.parametrize(
-    ("energy", "moves"), [("raw", ()), ("norm", ()), ("norm", BLOCKS), ("norm", ("--mh-scan", "informed"))]
+    ("energy", "moves"), [("raw", SINGLE), ("norm", SINGLE), ("norm", BLOCKS), ("raw", ()), ("norm", ())]
 )
 def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_path, energy, moves):
     """5,000 chains of one sentence: total variation to the enumerated target within its sampling error.
@@ -104,12 +95,12 @@ BATCHES = [("--batch-size", 1), ("--batch-size", 6), ("--max-tokens", 14), ("--m
 
 
 CHAINS = {
-    "mh": (),
-    "gibbs": ("--mh-decoding", "gibbs"),
-    "blocks": ("--mh-proposal", "block", "--mh-init", "masked", "--mh-nucleus", 0.9),
-    "Gibbs blocks": ("--mh-proposal", "block", "--mh-init", "masked", "--mh-decoding", "gibbs"),
-    "informed": ("--mh-scan", "informed"),
-    "informed blocks": ("--mh-scan", "informed", "--mh-proposal", "block"),
+    "the default": (),
+    "single": SINGLE,
+    "single Gibbs": ("--mh-decoding", "gibbs", *SINGLE),
+    "informed": ("--mh-proposal", "single"),
+    "blocks": ("--mh-scan", "random", "--mh-nucleus", 0.9),
+    "Gibbs": ("--mh-decoding", "gibbs"),
 }
 
 
