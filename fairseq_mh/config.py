@@ -63,13 +63,13 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_scan: Optional[SCAN_CHOICES] = _option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None,
         "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
-        "chosen by how uncertain the symbols there are. Default: informed; with gibbs, which does not compute that, random",
+        "chosen by how uncertain the symbols there are. Default: informed; with gibbs, which computes no energies, random",
     )
     mh_init: START_CHOICES = _option(
         "masked",
-        "where chains begin: a draw of all positions of the masked target at once (masked), one greedy fill of it "
-        "(warm-start), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; implies "
-        "its length)",
+        "where chains begin: a draw of all positions of the masked target at once (masked), its greedy fill "
+        "(warm-start), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; "
+        "implies its length)",
     )
     mh_select: SELECTION_CHOICES = _option(
         "lowest-energy",
