@@ -63,7 +63,7 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_scan: Optional[SCAN_CHOICES] = _option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None,
         "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
-        "chosen by how uncertain the symbols there are. Default: informed; with gibbs, which computes no energies, random",
+        "chosen by how uncertain their symbols are. Default: informed; with gibbs, which computes no energies, random",
     )
     mh_init: START_CHOICES = _option(
         "masked",
