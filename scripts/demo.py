@@ -23,7 +23,7 @@ from fairseq_mh.evaluation.tables import summary
 
 ROOT = Path(os.path.relpath(Path(__file__).parents[1]))
 MODEL = ROOT / "models" / "libreoffice-de-en"
-ARGUMENTS = ("--post-process", "sentencepiece", "--batch-size", "10")
+ARGUMENTS = ("--post-process", "sentencepiece", "--batch-size", "20")
 A_FIFTH = ("--distributed-world-size", "5")  # one of five shards: 100 of the 500 segments
 SHOWN = slice(3, 6)
 

@@ -157,7 +157,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path)
     parser.add_argument("--teacher-updates", type=int, default=2000)
-    parser.add_argument("--cmlm-updates", type=int, nargs=2, default=(1600, 4600), help="ends of the two stages")
+    parser.add_argument("--cmlm-updates", type=int, nargs=2, default=(2500, 8000), help="ends of the two stages")
     parser.add_argument("--export", type=Path, default=Path("models/libreoffice-de-en"), help="the model's folder")
     args = parser.parse_args()
     out, (first, last) = args.output, args.cmlm_updates
