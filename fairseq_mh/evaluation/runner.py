@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 import fairseq_mh
 from fairseq_mh.cmlm import subwords
-from fairseq_mh.config import TranslationMHConfig
+from fairseq_mh.config import TranslationMHConfig, chains_of, scan_of
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
@@ -58,6 +59,8 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
     found, trace = read_output(partial / "output.txt"), read_trace(partial / "trace.jsonl")
     references = read_references(bench.reference) if bench.reference else found.references
     settings = DEFAULTS | {name.replace("-", "_"): value for name, value in run.options.items()}
+    cfg: Any = SimpleNamespace(**settings)
+    settings |= {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
     row = {
         "experiment": run.experiment,
         "decoder": run.decoder,
