@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Translate held-out segments with the embedded model, several ways, and compare.
 
-    python scripts/demo.py            # 100 segments
+    python scripts/demo.py            # 50 segments
     python scripts/demo.py --all      # the whole test set: the model card's figures
 
 The decoders are those of experiments/demo.yaml.
@@ -23,16 +23,16 @@ from fairseq_mh.evaluation.tables import summary
 
 ROOT = Path(os.path.relpath(Path(__file__).parents[1]))
 MODEL = ROOT / "models" / "libreoffice-de-en"
-ARGUMENTS = ("--post-process", "sentencepiece", "--batch-size", "20")
-A_FIFTH = ("--distributed-world-size", "5")  # one of five shards: 100 of the 500 segments
+ARGUMENTS = ("--post-process", "sentencepiece", "--batch-size", "10")
+A_TENTH = ("--distributed-world-size", "10")  # one of ten shards: 50 of the 500 segments
 SHOWN = slice(3, 6)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="the whole test set, not a fifth of it")
+    parser.add_argument("--all", action="store_true", help="the whole test set, not a tenth of it")
     args = parser.parse_args()
-    arguments = ARGUMENTS if args.all else (*ARGUMENTS, *A_FIFTH)
+    arguments = ARGUMENTS if args.all else (*ARGUMENTS, *A_TENTH)
     bench = Bench(MODEL, MODEL / "checkpoint.pt", "test", MODEL / "test.en", arguments)
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -69,6 +69,7 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     results = runner.collect(folders, output)
     assert pl.read_csv(output / "results.csv")["bleu"].to_list() == pytest.approx(results["bleu"].to_list())
     assert results["mh_sweeps"].to_list() == ["2"] * 4
+    assert results["mh_chains"].to_list() == ["3", "3", "3", "1"]
     found = runner.read_output(folders[0] / "output.txt")
     pairs = runner.in_order(found.hypotheses, found.references)
     assert results["bleu"][0] == pytest.approx(BLEU().corpus_score(pairs[0], [pairs[1]]).score)
