@@ -101,19 +101,21 @@ def informed(
     """Draw as many positions as are masked, wherever they are: the less certain ones more often.
 
     They are chosen one by one, by `choice`; their order is a part of the move. The probability of that order changes
-    with the state and belongs into the ratio: the kernel adds it, who knows the candidate's scores.
+    with the state and belongs into the ratio: the kernel adds it, who knows the candidate's scores. Where all positions
+    are drawn there is no choice, and no order.
 
     Args:
-        uniforms: (N, 2T): position t's column 2t is for the choice, column 2k + 1 for the k-th chosen one's symbol.
+        uniforms: (N, 2T): position t's column 2t is for the choice, column 2k + 1 for the k-th symbol from the left.
     """
     length = masked.size(1)
     # The largest of log-weights with Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
     noise = -(-uniforms[:, : 2 * length : 2].log()).log()
-    weights = misses(state.scores).masked_fill(state.tokens.eq(lm.pad), 0)
+    valid, count = state.tokens.ne(lm.pad), masked.sum(1, keepdim=True)
+    weights = misses(state.scores).masked_fill(~valid, 0)
     ranked = (weights.log() + noise).argsort(dim=1, descending=True)
-    taken = torch.arange(length, device=masked.device) < masked.sum(1, keepdim=True)
+    taken = torch.arange(length, device=masked.device) < count
     chosen = torch.zeros_like(masked).scatter(1, ranked, taken)
-    order = ranked.masked_fill(~taken, NOWHERE)
+    order = ranked.masked_fill(~taken | (count == valid.sum(1, keepdim=True)), NOWHERE)
     return masked_conditional(lm, rows, state, chosen, uniforms[:, 1::2], log_q)._replace(order=order)
 
 

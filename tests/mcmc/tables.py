@@ -144,7 +144,9 @@ class Reference:
         return result
 
     def informed_update(self, block: int, floor: float) -> np.ndarray:
-        """P(x -> x') of an informed update; the order in which its sites are chosen is a part of the move."""
+        """P(x -> x') of an informed update; the order in which its sites are chosen, if any, is a part of the move."""
+        if block == self.length:
+            return self.transition(tuple(range(block)))
         return sum(self.informed(order, floor) for order in itertools.permutations(range(self.length), block))
 
     def informed(self, order: tuple[int, ...], floor: float) -> np.ndarray:
