@@ -3,6 +3,7 @@
 Every name begins with `mh_`, because fairseq silently swallows a field that repeats an option of its own.
 """
 
+import math
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Optional
@@ -41,10 +42,14 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
         "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
     )
     mh_energy: ENERGY_CHOICES = _option(
-        "norm", "energy of a translation: raw logits, or locally normalised log-probabilities, summed over positions"
+        "norm",
+        "energy of a translation: minus the sum of its logits (raw), of logits less their mean over the vocabulary "
+        "(centred), or of its locally normalised log-probabilities (norm)",
     )
-    mh_sweeps: int = _option(6, "sweeps of each chain, burn-in included; a sweep updates every position once")
-    mh_burn_in: int = _option(0, "first sweeps, whose states are no hypotheses")
+    mh_sweeps: int = _option(
+        6, "sweeps of each chain, burn-in included; a sweep redraws as many positions as there are"
+    )
+    mh_burn_in: int = _option(0, "sweeps before the first whose end is a hypothesis")
     mh_thin: int = _option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
     mh_chains: Optional[int] = _option(  # noqa: UP045  (fairseq cannot read `int | None`)
         None, "chains for each length of each sentence. Default: 3; mask-predict, which is deterministic, has one"
@@ -134,7 +139,7 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
     given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
     refusals = {
         "--mh-chains must be 1 or more": chains_of(cfg) < 1,
-        "--mh-proposal-temperature must be above 0": not cfg.mh_proposal_temperature > 0,
+        "--mh-proposal-temperature must be above 0, and finite": not 0 < cfg.mh_proposal_temperature < math.inf,
         "--mh-nucleus must be above 0, and at most 1": not 0 < cfg.mh_nucleus <= 1,
         "--mh-top-k must not be negative": cfg.mh_top_k < 0,
         "--mh-proposal-mix must be from 0 to 1": not 0 <= cfg.mh_proposal_mix <= 1,
@@ -154,7 +159,16 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
             given_length and generation.iter_decode_with_beam > 1
         ),
+        "--mh-select mbr ranks what chains visited; --mh-decoding mask-predict has no chains": (
+            cfg.mh_decoding == "mask-predict" and cfg.mh_select == "mbr"
+        ),
+        "--mh-init reference begins a chain; --mh-decoding mask-predict has none (for its length: --mh-gold-length)": (
+            cfg.mh_decoding == "mask-predict" and cfg.mh_init == "reference"
+        ),
         "--iter-decode-with-external-reranker is not supported": generation.iter_decode_with_external_reranker,
+        "--print-alignment is not supported": generation.print_alignment is not None,
+        "--score-reference is not supported": generation.score_reference,
+        "--lm-path is not supported": generation.lm_path is not None,
         "--prefix-size is not supported": generation.prefix_size > 0,
         "--constraints is not supported": bool(generation.constraints),
         "--retain-dropout is not supported": generation.retain_dropout,

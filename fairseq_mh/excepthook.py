@@ -18,8 +18,9 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
         line = f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {line[:300]}"
     elif not isinstance(error, UserError | OSError):
         return sys.__excepthook__(kind, error, trace)
-    for path in (*half_written, *_results_file(trace)):
-        path.unlink(missing_ok=True)
+    if _while_loading(trace) or isinstance(error, UserError | FileNotFoundError):  # a full disk takes nothing away
+        for path in (*half_written, *_results_file(trace)):
+            path.unlink(missing_ok=True)
     print(f"fairseq-mh: error: {line}", file=sys.stderr)
 
 

@@ -82,8 +82,10 @@ class MHGenerator:
         if self.cfg.mh_select != "mbr":
             return found
 
+        joined = subwords(self.dictionary)
+
         def text(tokens: Tensor) -> str:
-            return self.dictionary.string(tokens, subwords(self.dictionary))
+            return self.dictionary.string(tokens, joined)
 
         return rescore(found, plan, text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model")
 
@@ -140,5 +142,5 @@ class MHGenerator:
         self.rows_spent += int(decoded.rows.sum())
         broken = sum(int(sweep.broken.sum()) for sweep in decoded.sweeps)
         if broken:
-            logger.warning("%d proposals were rejected because the model's numbers were broken (NaN)", broken)
+            logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
         logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.rows), self.rows_spent)

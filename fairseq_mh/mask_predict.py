@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.masked_lm import MaskedLM, full_logits
+from fairseq_mh.mcmc.masked_lm import MaskedLM, few_at_a_time, full_logits
 
 
 class Filled(NamedTuple):
@@ -50,10 +50,17 @@ def _fill(
 ) -> tuple[Tensor, Tensor]:
     if not asked.any():
         return tokens, scores
-    # Ranked by the whole vocabulary's softmax, as the published decoder does; chosen from the state space.
-    log_p = full_logits(lm, lm.features(tokens[asked], masked[asked], rows[asked])).log_softmax(-1)
-    best, symbol = log_p.masked_fill(~lm.allowed, -torch.inf).max(-1)
+    features = lm.features(tokens[asked], masked[asked], rows[asked])
+    found = [_likeliest(lm, features[part]) for part in few_at_a_time(len(features), features.device)]
+    best, symbol = (torch.cat(part) for part in zip(*found, strict=True))
     return tokens.masked_scatter(masked, symbol), scores.masked_scatter(masked, best.to(scores.dtype))
+
+
+def _likeliest(lm: MaskedLM, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Ranked by the whole vocabulary's softmax, as the published decoder does; chosen from the state space."""
+    log_p = full_logits(lm, features).log_softmax(-1)
+    best, symbol = log_p.masked_fill(~lm.allowed, -torch.inf).max(-1)
+    return best, symbol
 
 
 def _least_likely(scores: Tensor, valid: Tensor, share: float) -> Tensor:

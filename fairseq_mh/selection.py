@@ -25,6 +25,11 @@ def samples(run: Run, schedule: Schedule) -> list[Snapshot]:
     return [sweep.end for number, sweep in enumerate(run.sweeps) if schedule.is_sample(number)]
 
 
+def visited(run: Run, schedule: Schedule) -> list[Snapshot]:
+    """Every sample but the start, which is no draw from the target; the start where there is nothing else."""
+    return samples(run, schedule)[-max(schedule.sweeps, 1) :]
+
+
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:
     """Every sample, and the state of lowest energy: the score then puts the lowest first."""
     return [run.lowest, *samples(run, schedule)]
@@ -70,5 +75,5 @@ def _worse(candidate: Candidate) -> tuple[bool, float]:
     return math.isnan(candidate.score), -candidate.score
 
 
-SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": samples}
+SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": visited}
 LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model}

@@ -27,14 +27,16 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
 
     Args:
         log_p: (B, L) log-probability of each length; minus infinity at impossible ones.
-        gold: (B,) long, the lengths to use instead.
+        gold: (B,) long, the lengths to use instead; they are certain.
     """
-    possible = int(log_p.isfinite().sum(1).min())
-    lengths = log_p.topk(min(beam, possible), 1).indices if gold is None else gold[:, None]  # (B, K)
-    scores = log_p.gather(1, lengths)
+    if gold is None:
+        scores, lengths = log_p.topk(min(beam, log_p.size(1)), 1)  # (B, K)
+    else:
+        scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
+    possible = scores.isfinite()
     rows = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
-    number = torch.arange(chains, device=log_p.device).repeat(rows.numel())
-    rows, lengths, scores = (part.flatten().repeat_interleave(chains) for part in (rows, lengths, scores))
+    rows, lengths, scores = (part[possible].repeat_interleave(chains) for part in (rows, lengths, scores))
+    number = torch.arange(chains, device=log_p.device).repeat(len(rows) // chains)
     return Plan(rows, lengths, number, scores)
 
 
@@ -60,7 +62,8 @@ def masked_start(start: Start) -> Filled:
     uniforms = torch.ones(start.blank.shape, dtype=torch.float64)
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         uniforms[n, :length] = torch.from_numpy(stream.random(length))
-    nothing = State(start.blank, start.blank, None)
+    anything = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))  # stays where the model is broken
+    nothing = State(anything, anything, None)
     drawn = masked_conditional(start.lm, start.plan.rows, nothing, valid, uniforms.to(start.blank.device))
     return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
 

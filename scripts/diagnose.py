@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Have the chains of a trace converged?
 
-fairseq-generate DATA ... --mh-temperature 1 --mh-final-temperature 1 --mh-chains 4 --mh-sweeps 40 --mh-trace FILE
+fairseq-generate DATA ... --mh-proposal single --mh-temperature 1 --mh-final-temperature 1 --mh-chains 4 \\
+    --mh-sweeps 40 --mh-trace FILE
 python scripts/diagnose.py FILE --burn-in 7
 """
 

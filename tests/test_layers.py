@@ -28,6 +28,36 @@ def test_mcmc_is_pure_torch(path):
     assert all(name.split(".")[0] in {"torch", "numpy"} or name.startswith("fairseq_mh.mcmc") for name in outside)
 
 
+DOWN = [
+    "tasks",
+    "translation_mh",
+    "generator",
+    "decoders",
+    "config",
+    "minimum_bayes_risk",
+    "selection",
+    "start",
+    "mask_predict",
+    "cmlm",
+    "decoder_engine",
+    "chain",
+    "kernel",
+    "stages",
+    "proposal",
+    "energy",
+    "masked_lm",
+    "schedule",
+]
+
+
+def test_imports_point_down():
+    """Of the decoding side: a file imports what stands behind it in this list alone."""
+    for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("tasks/*.py"), *PACKAGE.glob("mcmc/*.py")):
+        if path.stem in DOWN:
+            imported = {name.split(".")[-1] for name in imports_of(path) if name.startswith("fairseq_mh.")}
+            assert imported & set(DOWN) <= set(DOWN[DOWN.index(path.stem) + 1 :]), path
+
+
 def test_the_model_is_known_by_two_files():
     """`cmlm.py` and the engine behind it; the task and the generator never look inside."""
     inside = re.compile("output_layer|encoder_attn|extract_features")

@@ -54,14 +54,22 @@ def read_grid(path: Path) -> list[GridRun]:
         grid: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
-    if not isinstance(grid, dict) or not set(grid) <= KEYS or not isinstance(grid.get("runs"), list):
-        raise UserError(f"{path} is no grid: its keys must be among {', '.join(sorted(KEYS))}, and runs a list")
+    if (
+        not isinstance(grid, dict)
+        or not set(grid) <= KEYS
+        or not isinstance(grid.get("runs"), list)
+        or not grid["runs"]
+    ):
+        raise UserError(f"{path} is no grid: its keys must be among {', '.join(sorted(KEYS))}, and runs a list of some")
     runs = []
     for entry in grid["runs"]:
         if not isinstance(entry, dict) or not set(entry) <= RUN_KEYS or "decoder" not in entry:
             raise UserError(f"{path}: a run needs a decoder, and may have options and seeds; this one is {entry}")
-        seeds: list[int] = entry.get("seeds") or grid.get("seeds") or [1]
-        options = {**grid.get("options", {}), **entry.get("options", {})}
+        seeds: Any = entry.get("seeds") or grid.get("seeds") or [1]
+        given: Any = [source.get("options") or {} for source in (grid, entry)]
+        if not isinstance(seeds, list) or not all(isinstance(options, dict) for options in given):
+            raise UserError(f"{path}: seeds are a list, and options names with values; not so in {entry}")
+        options = given[0] | given[1]
         choices = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in itertools.product(*choices):
             chosen = dict(zip(options, values, strict=True))

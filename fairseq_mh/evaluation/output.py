@@ -29,7 +29,7 @@ def read_output(path: Path) -> Output:
     sources: dict[int, str] = {}
     rows = seconds = None
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028 and its like, as fairseq
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     for line in lines:
@@ -69,6 +69,6 @@ def read_references(path: Path) -> dict[int, str]:
         UserError: where the file cannot be read.
     """
     try:
-        return dict(enumerate(path.read_text(encoding="utf-8").splitlines()))
+        return dict(enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n")))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None

@@ -40,16 +40,20 @@ class Bench(NamedTuple):
     checkpoint: Path
     subset: str
     reference: Path | None  # plain text; the data's own targets unless given
-    arguments: tuple[str, ...]  # more of fairseq-generate's, --post-process above all
+    arguments: tuple[str, ...]  # more of fairseq-generate's, --post-process above all; no setting of a decoder
 
 
 def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
     """The folder of a finished run: its output, trace, row of results and curve.
 
     Raises:
-        UserError: where the run fails, or the options do not fit the bench.
+        UserError: where the run fails, or the bench's arguments hold what is the grid's to say.
     """
-    key = run.key(bench.data.name, bench.checkpoint.name, bench.subset, *bench.arguments)
+    for argument in bench.arguments:
+        if argument.startswith(("--mh-", "--iter-", "--seed")):
+            raise UserError(f"{argument} belongs into the grid, so that the results name it")
+    settings = settings_of(run)
+    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench)))
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
         return folder
@@ -58,9 +62,6 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
     decode(run, bench, partial)
     found, trace = read_output(partial / "output.txt"), read_trace(partial / "trace.jsonl")
     references = read_references(bench.reference) if bench.reference else found.references
-    settings = DEFAULTS | {name.replace("-", "_"): value for name, value in run.options.items()}
-    cfg: Any = SimpleNamespace(**settings)
-    settings |= {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
     row = {
         "experiment": run.experiment,
         "decoder": run.decoder,
@@ -79,6 +80,13 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
     (partial / "row.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
     partial.rename(folder)
     return folder
+
+
+def settings_of(run: GridRun) -> dict[str, Any]:
+    """Every setting of the run, those that it leaves to their defaults included."""
+    settings = DEFAULTS | {name.replace("-", "_"): value for name, value in run.options.items()}
+    cfg: Any = SimpleNamespace(**settings)
+    return settings | {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
 
 
 def decode(run: GridRun, bench: Bench, folder: Path) -> None:

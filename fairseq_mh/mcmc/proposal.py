@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.energy import site_scores
-from fairseq_mh.mcmc.masked_lm import MaskedLM, state_logits
+from fairseq_mh.mcmc.masked_lm import MaskedLM, few_at_a_time, state_logits
 
 Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
 FLOOR = 0.05  # of an informed choice: what even a certain position weighs
@@ -77,22 +77,26 @@ def masked_conditional(
     """
     chain, site = masked.nonzero(as_tuple=True)
     features, spent = _features(lm, rows, state, masked)
-    log_probs = log_q(state_logits(lm, features))
     current = state.tokens[chain, site]
     rank = (masked.cumsum(1) - 1)[chain, site]
-    drawn = inverse_cdf(log_probs, uniforms[chain, rank])
-    log_forward = log_probs.gather(-1, drawn[:, None])[:, 0]
-    drawn = torch.where(log_forward.isnan(), current, drawn)  # a broken row keeps its symbol; its NaN is rejected
+    parts = [
+        _draw(log_q(state_logits(lm, features[part])), current[part], uniforms[chain[part], rank[part]])
+        for part in few_at_a_time(len(chain), chain.device)
+    ]
+    drawn, log_forward, log_reverse = (torch.cat(part) for part in zip(*parts, strict=True))
     candidate = state.tokens.clone()
     candidate[chain, site] = drawn
-    zero = log_probs.new_zeros(len(rows))
-    return Proposed(
-        candidate,
-        zero.index_add(0, chain, log_forward),
-        zero.index_add(0, chain, log_probs.gather(-1, current[:, None])[:, 0]),
-        spent,
-        masked,
-    )
+    zero = log_forward.new_zeros(len(rows))
+    forward, reverse = zero.index_add(0, chain, log_forward), zero.index_add(0, chain, log_reverse)
+    return Proposed(candidate, forward, reverse, spent, masked)
+
+
+def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Symbols (P,), log q of them and of the current ones; a broken row keeps its symbol, and its NaN is rejected."""
+    drawn = inverse_cdf(log_probs, uniforms)
+    log_forward = log_probs.gather(-1, drawn[:, None])[:, 0]
+    drawn = torch.where(log_forward.isnan(), current, drawn)
+    return drawn, log_forward, log_probs.gather(-1, current[:, None])[:, 0]
 
 
 def informed(

@@ -5,6 +5,7 @@ many updates and leaves the choice of the position to the proposal. The target's
 size of the blocks are constant or change linearly with the sweeps.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ class Schedule:
 
     Args:
         sweeps: all of them, burn-in included.
-        burn_in: sweeps at the beginning whose states are no samples; with 0 the start is a sample too.
+        burn_in: the sweep whose end is the first sample; with 0 the start is one.
         thin: of the others, every thin-th is a sample, the last one always.
         temperature, final_temperature: tau at the first and at the last sweep.
         block_size, final_block_size: positions masked at once at the first and at the last sweep; 0 is all of them.
@@ -43,8 +44,8 @@ class Schedule:
             raise ValueError(f"burn-in must leave a state: {self.burn_in} of {self.sweeps} sweeps")
         if self.thin < 1:
             raise ValueError(f"thinning must be 1 or more, and is {self.thin}")
-        if not (self.temperature > 0 and self.final_temperature > 0):
-            raise ValueError("temperatures must be above 0")
+        if not all(0 < temperature < math.inf for temperature in (self.temperature, self.final_temperature)):
+            raise ValueError("temperatures must be above 0, and finite")
         if min(self.block_size, self.final_block_size) < 0:
             raise ValueError("block sizes must be 1 or more, or 0 for all positions")
 

@@ -93,7 +93,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         if constraints is not None:
             raise UserError("--constraints is not supported")
         for tokens in src_tokens:
-            self.lines_of[tuple(tokens.tolist())].append(self.lines_read)
+            self.lines_of[self._text(tokens)].append(self.lines_read)
             self.lines_read += 1
         return super().build_dataset_for_inference(src_tokens, src_lengths)
 
@@ -103,6 +103,9 @@ class TranslationMHTask(TranslationLevenshteinTask):
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
 
     def _line_numbers(self, src_tokens: torch.Tensor) -> torch.Tensor:
-        outside = src_tokens.new_tensor([self.source_dictionary.bos(), self.source_dictionary.pad()])
-        texts = (tuple(row[~torch.isin(row, outside)].tolist()) for row in src_tokens)
-        return torch.tensor([self.lines_of[text].popleft() for text in texts])
+        return torch.tensor([self.lines_of[self._text(row)].popleft() for row in src_tokens])
+
+    def _text(self, tokens: torch.Tensor) -> tuple[int, ...]:
+        """What tells a line from others, in a batch or alone."""
+        outside = tokens.new_tensor([self.source_dictionary.bos(), self.source_dictionary.pad()])
+        return tuple(tokens[~torch.isin(tokens, outside)].tolist())

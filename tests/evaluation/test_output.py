@@ -41,6 +41,14 @@ def test_reads_the_best_translations_and_the_cost(tmp_path):
         in_order(output.hypotheses, {0: "a cat"})
 
 
+def test_a_line_ends_where_fairseq_ends_it(tmp_path):
+    (tmp_path / "reference").write_text("one\u2028line\nand another\n", encoding="utf-8")
+    assert read_references(tmp_path / "reference") == {0: "one\u2028line", 1: "and another"}
+    (tmp_path / "out").write_text("T-0\tone\u2028line\nD-0\t-1\tone\x0bline\n", encoding="utf-8")
+    output = read_output(tmp_path / "out")
+    assert (output.references, output.hypotheses) == ({0: "one\u2028line"}, {0: "one\x0bline"})
+
+
 def test_files_that_are_no_output(tmp_path):
     (tmp_path / "log").write_text("nothing translated\n", encoding="utf-8")
     for reader, name, message in (

@@ -1,9 +1,11 @@
 """A user's mistake ends in one clear line and status 1, and leaves nothing behind."""
 
+import os
 import shutil
+import subprocess
 
 import pytest
-from conftest import cli, write_checkpoint, write_data
+from conftest import cli, command, write_checkpoint, write_data
 
 GENERATE = ("--gen-subset", "test")
 
@@ -27,6 +29,8 @@ OPTIONS = {
     "no chain": (("--mh-chains", "0"), "--mh-chains"),
     "zero temperature": (("--mh-final-temperature", "0"), "temperature"),
     "not-a-number temperature": (("--mh-temperature", "nan"), "temperature"),
+    "infinite temperature": (("--mh-temperature", "inf"), "temperature"),
+    "infinite proposal temperature": (("--mh-proposal-temperature", "inf"), "--mh-proposal-temperature"),
     "zero proposal temperature": (("--mh-proposal-temperature", "0"), "--mh-proposal-temperature"),
     "chains of mask-predict": (("--mh-decoding", "mask-predict", "--mh-chains", "2"), "deterministic"),
     "gold length and a beam": (("--mh-gold-length", "--iter-decode-with-beam", "2"), "--mh-gold-length"),
@@ -35,8 +39,15 @@ OPTIONS = {
     "negative top k": (("--mh-top-k", "-1"), "--mh-top-k"),
     "frozen nucleus": (("--mh-nucleus", "0.9", "--mh-proposal-mix", "0"), "--mh-proposal-mix"),
     "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
+    "MBR of mask-predict": (("--mh-decoding", "mask-predict", "--mh-select", "mbr"), "no chains"),
+    "mask-predict from the reference": (
+        ("--mh-decoding", "mask-predict", "--mh-init", "reference"),
+        "--mh-gold-length",
+    ),
     "unknown utility": (("--mh-utility", "meteor"), "meteor"),
     "reranker": (("--iter-decode-with-external-reranker",), "reranker"),
+    "alignment": (("--print-alignment", "hard"), "--print-alignment"),
+    "scores of the reference": (("--score-reference",), "--score-reference"),
     "prefix": (("--prefix-size", "1"), "--prefix-size"),
     "split": (("--gen-subset", "nowhere"), "nowhere"),
     "trace in no folder": (("--mh-trace", "no/such/folder/trace"), "--mh-trace"),
@@ -95,6 +106,18 @@ def test_sources_and_references(tiny, tmp_path):
     skipped = cli("generate", tiny, "--gen-subset", "long", "--skip-invalid-size-inputs-valid-test", "--mh-sweeps", 1)
     assert skipped.returncode == 0
     assert "H-0" in skipped.stdout
+
+
+def test_a_reader_that_stops_takes_nothing_away(tiny, tmp_path):
+    """A trace of hours stays where the output's reader, or the disk, ends the run."""
+    trace = tmp_path / "trace"
+    call = command("generate", tiny, *GENERATE, "--batch-size", 1, "--mh-sweeps", 1, "--mh-trace", trace)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode != 0
+    assert trace.read_text(encoding="utf-8")
 
 
 def test_interactive(tiny):

@@ -47,7 +47,19 @@ def test_a_grid_is_every_combination(tmp_path):
     assert runs[0].key("other data") != runs[0].key()
 
 
-@pytest.mark.parametrize("grid", [[], {"rums": []}, {"runs": {}}, {"runs": [{}]}, {"runs": [{"decoder": "a", "b": 1}]}])
+NO_GRIDS = [
+    [],
+    {"rums": []},
+    {"runs": {}},
+    {"runs": []},
+    {"runs": [{}]},
+    {"runs": [{"decoder": "a", "b": 1}]},
+    {"runs": [{"decoder": "a", "options": ["mh-sweeps"]}]},
+    {"runs": [{"decoder": "a", "seeds": 3}]},
+]
+
+
+@pytest.mark.parametrize("grid", NO_GRIDS)
 def test_what_is_no_grid(tmp_path, grid):
     with pytest.raises(UserError, match=r"grid\.yaml"):
         read_grid(grid_file(tmp_path, grid))
@@ -81,6 +93,8 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     assert table["seeds"].to_list() == [1, 2, 1]
     assert "mh_proposal_temperature" in table.columns
     assert "mask-predict" in summary(results)
+    with pytest.raises(UserError, match="--mh-chains belongs into the grid"):
+        runner.run_once(runs[0], bench._replace(arguments=("--mh-chains", "2")), output)
     folders[0].rename(folders[0].with_suffix(".part"))  # as if stopped in the midst of it
     asked = []
     decode = runner.decode

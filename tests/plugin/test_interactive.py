@@ -27,6 +27,12 @@ def test_interactive_gives_what_generate_gives(tiny):
         assert texts == {n: [line.split("\t")[1] for line in lines] for n, lines in expected.items()}
 
 
+def test_special_symbols_in_a_line_are_words_that_nobody_knows(tiny):
+    size = ("--buffer-size", 4, "--batch-size", 4, "--source-lang", "de", "--target-lang", "en")
+    result = cli("interactive", tiny, *OPTIONS, *size, stdin="a <s> b\na b\na <pad> b c\n")
+    assert sorted(lines_of(result.stdout, "H")) == [0, 1, 2]
+
+
 def test_the_module_prints_the_user_dir():
     command = [sys.executable, "-m", "fairseq_mh"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
