@@ -81,7 +81,7 @@ def encode(raw: Path, pieces: Path, model: Path) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     pieces.mkdir(exist_ok=True)
     for path in raw.iterdir():
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
         encoded = (" ".join(line) for line in processor.encode(lines, out_type=str))
         (pieces / path.name).write_text("".join(line + "\n" for line in encoded), encoding="utf-8")
 

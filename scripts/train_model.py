@@ -99,7 +99,8 @@ def distil(out: Path) -> None:
     found = re.findall(r"^H-(\d+)\t[^\t]*\t(.*)$", hypotheses.read_text(encoding="utf-8"), re.MULTILINE)
     by_line = {int(number): text for number, text in found}
     sources, references = (
-        (out / "spm" / f"train.{language}").read_text(encoding="utf-8").splitlines() for language in ("de", "en")
+        (out / "spm" / f"train.{language}").read_text(encoding="utf-8").rstrip("\n").split("\n")
+        for language in ("de", "en")
     )
     distilled = [(source, by_line[i]) for i, source in enumerate(sources) if by_line.get(i)]
     both = distilled + list(zip(sources, references, strict=True))

@@ -27,7 +27,7 @@ class Info(NamedTuple):
     """What one step did; diagnostics read this and nothing else."""
 
     candidate: Tensor  # (N, T) long
-    log_ratio: Tensor  # (N,) nats, or, where the rejection was certain before the end, a bound above it; NaN rejects
+    log_ratio: Tensor  # (N,) nats, or what was known of it when the rejection was certain; NaN rejects
     proposed: Tensor  # (N,) bool: the chain had a position to update
     accepted: Tensor  # (N,) bool, unchanged candidates included
     novel: Tensor  # (N,) bool: accepted, and not the state it came from
