@@ -20,6 +20,21 @@ from fairseq_mh.evaluation.output import Output, in_order, read_output, read_ref
 HEADERS = ("output", "BLEU", "95 %", "p", "chrF", "95 %", "p", "wins", "losses", "rows", "seconds")
 
 
+def of_common_sentences(outputs: dict[str, Output]) -> dict[str, Output]:
+    """The outputs, cut down to the sentences that all of them translate.
+
+    Raises:
+        UserError: where there is none.
+    """
+    common = set.intersection(*(set(output.hypotheses) for output in outputs.values()))
+    if not common:
+        raise UserError("no sentence is in all of the outputs")
+    return {
+        name: output._replace(hypotheses={n: text for n, text in output.hypotheses.items() if n in common})
+        for name, output in outputs.items()
+    }
+
+
 def compare(outputs: dict[str, Output], references: dict[int, str], samples: int) -> str:
     """The table.
 
@@ -29,7 +44,7 @@ def compare(outputs: dict[str, Output], references: dict[int, str], samples: int
     first = next(iter(outputs.values()))
     for name, output in outputs.items():
         if output.hypotheses.keys() != first.hypotheses.keys():
-            raise UserError(f"{name} is not of the same sentences as the first output")
+            raise UserError(f"{name} is not of the same sentences as the first output (--common)")
     systems = [(name, in_order(output.hypotheses, references)[0]) for name, output in outputs.items()]
     right = in_order(first.hypotheses, references)[1]
     test = PairedTest(systems, {"BLEU": BLEU(), "chrF": CHRF()}, [right], test_type="bs", n_samples=samples)
@@ -43,7 +58,7 @@ def compare(outputs: dict[str, Output], references: dict[int, str], samples: int
         line = [name, *figures(bleu[n], same), *figures(chrf[n], same)]
         line += [sum(mine > base for mine, base in against), sum(mine < base for mine, base in against)]
         lines.append([*line, f"{output.rows:,}" if output.rows else "-", output.seconds])
-    return "\n".join([tabulate(lines, HEADERS, floatfmt=".1f", missingval="-"), *map(str, signatures.values())])
+    return "\n".join([tabulate(lines, HEADERS, floatfmt=".2f", missingval="-"), *map(str, signatures.values())])
 
 
 def figures(result, same: bool) -> list[str]:
@@ -60,11 +75,15 @@ def main():
     parser.add_argument("outputs", type=Path, nargs="+", help="the baseline, and others")
     parser.add_argument("--reference", type=Path, help="plain text, a sentence a line; default: the outputs' T- lines")
     parser.add_argument("--samples", type=int, default=1000, help="of the bootstrap; default: %(default)s")
+    parser.add_argument("--common", action="store_true", help="of the sentences that all outputs hold; cost is of all")
     args = parser.parse_args()
     try:
         if len(args.outputs) < 2:
             raise UserError("there is nothing to compare: give two outputs or more")
         outputs = {str(path): read_output(path) for path in args.outputs}
+        if args.common:
+            outputs = of_common_sentences(outputs)
+            print(f"{len(next(iter(outputs.values())).hypotheses)} sentences")
         references = read_references(args.reference) if args.reference else next(iter(outputs.values())).references
         print(compare(outputs, references, args.samples))
     except UserError as error:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from compare import compare
+from compare import compare, of_common_sentences
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
@@ -84,6 +84,9 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
     shorter = outputs(tmp_path, base=wrong, other=right[:-1])
     with pytest.raises(UserError, match="same sentences"):
         compare(shorter, dict(enumerate(right)), samples=10)
+    common = of_common_sentences(shorter)
+    assert [len(output.hypotheses) for output in common.values()] == [199, 199]
+    assert compare(common, dict(enumerate(right)), samples=10)
 
 
 def test_compare_as_a_command(tmp_path):
