@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.masked_lm import MaskedLM, few_at_a_time, full_logits
+from fairseq_mh.mcmc.masked_lm import PROJECTED_AT_ONCE, MaskedLM, full_logits
 
 
 class Filled(NamedTuple):
@@ -51,8 +51,8 @@ def _fill(
     if not asked.any():
         return tokens, scores
     features = lm.features(tokens[asked], masked[asked], rows[asked])
-    found = [_likeliest(lm, features[part]) for part in few_at_a_time(len(features), features.device)]
-    best, symbol = (torch.cat(part) for part in zip(*found, strict=True))
+    found = [_likeliest(lm, part) for part in features.split(PROJECTED_AT_ONCE)]
+    best, symbol = map(torch.cat, zip(*found, strict=True))
     return tokens.masked_scatter(masked, symbol), scores.masked_scatter(masked, best.to(scores.dtype))
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import sentencepiece
 
+from fairseq_mh.evaluation.output import read_lines
+
 RESERVE_PERCENT = 3
 HELDOUT_PERCENT = 4  # of the pages, for test, and as many again for validation
 HELDOUT_SEGMENTS = 500
@@ -81,7 +83,7 @@ def encode(raw: Path, pieces: Path, model: Path) -> None:
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     pieces.mkdir(exist_ok=True)
     for path in raw.iterdir():
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")
+        lines = read_lines(path)
         encoded = (" ".join(line) for line in processor.encode(lines, out_type=str))
         (pieces / path.name).write_text("".join(line + "\n" for line in encoded), encoding="utf-8")
 

@@ -21,6 +21,8 @@ from pathlib import Path
 import torch
 from prepare_data import binarise
 
+from fairseq_mh.evaluation.output import read_lines
+
 SIZES = "--encoder-layers 3 --decoder-layers 3 --encoder-embed-dim 256 --decoder-embed-dim 256 \
 --encoder-ffn-embed-dim 1024 --decoder-ffn-embed-dim 1024 --encoder-attention-heads 4 --decoder-attention-heads 4 \
 --encoder-normalize-before --decoder-normalize-before --encoder-learned-pos --decoder-learned-pos \
@@ -98,10 +100,7 @@ def distil(out: Path) -> None:
         translate(out / "data", out / "teacher" / "checkpoint_best.pt", "train", hypotheses)
     found = re.findall(r"^H-(\d+)\t[^\t]*\t(.*)$", hypotheses.read_text(encoding="utf-8"), re.MULTILINE)
     by_line = {int(number): text for number, text in found}
-    sources, references = (
-        (out / "spm" / f"train.{language}").read_text(encoding="utf-8").rstrip("\n").split("\n")
-        for language in ("de", "en")
-    )
+    sources, references = (read_lines(out / "spm" / f"train.{language}") for language in ("de", "en"))
     distilled = [(source, by_line[i]) for i, source in enumerate(sources) if by_line.get(i)]
     both = distilled + list(zip(sources, references, strict=True))
     for name, pairs in (("both", both), ("distilled", distilled)):

@@ -29,7 +29,7 @@ def read_output(path: Path) -> Output:
     sources: dict[int, str] = {}
     rows = seconds = None
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")  # not at U+2028 and its like, as fairseq
+        lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     for line in lines:
@@ -47,6 +47,11 @@ def read_output(path: Path) -> Output:
     if not hypotheses:
         raise UserError(f"{path} holds no D- line: not the output of fairseq-generate, or of a run that failed")
     return Output(hypotheses, references, sources, rows, seconds)
+
+
+def read_lines(path: Path) -> list[str]:
+    """A text's lines as fairseq counts them: not ended by U+2028 and its like, which may stand within one."""
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:
@@ -69,6 +74,6 @@ def read_references(path: Path) -> dict[int, str]:
         UserError: where the file cannot be read.
     """
     try:
-        return dict(enumerate(path.read_text(encoding="utf-8").rstrip("\n").split("\n")))
+        return dict(enumerate(read_lines(path)))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None

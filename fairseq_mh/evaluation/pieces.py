@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import read_lines
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the file's own
 OVERWRITE = "#fairseq:overwrite"  # a mark at a line's end that fairseq takes off
@@ -28,7 +29,7 @@ def target_pieces(data: Path) -> list[str]:
     """
     path = data / f"dict.{target_language(data)}.txt"
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")  # a symbol may hold other line separators
+        lines = read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     return SPECIAL + [line.removesuffix(f" {OVERWRITE}").rpartition(" ")[0] for line in lines]

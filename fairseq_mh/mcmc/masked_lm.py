@@ -1,6 +1,5 @@
 """What the sampler asks of a model, and the one place where the state space is cut out of its vocabulary."""
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -13,7 +12,7 @@ class MaskedLM(Protocol):
     """A masked language model over a batch of contexts (source sentences, say).
 
     `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state:
-    proposing at any site is then free, and the (N, T, V) logits never exist at once (`few_at_a_time`).
+    proposing at any site is then free, and the (N, T, V) logits never exist at once.
     """
 
     pad: int  # fills the positions behind a sequence's end
@@ -35,11 +34,6 @@ class MaskedLM(Protocol):
     def project(self, features: Tensor) -> Tensor:
         """Logits over the whole vocabulary: (..., D) -> (..., V)."""
         ...
-
-
-def few_at_a_time(positions: int, device: torch.device) -> Iterator[Tensor]:
-    """Parts of range(positions), one empty part where there is none: (p,) long each."""
-    return iter(torch.arange(positions, device=device).split(PROJECTED_AT_ONCE))
 
 
 def full_logits(lm: MaskedLM, features: Tensor) -> Tensor:

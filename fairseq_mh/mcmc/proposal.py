@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.energy import site_scores
-from fairseq_mh.mcmc.masked_lm import MaskedLM, few_at_a_time, state_logits
+from fairseq_mh.mcmc.masked_lm import PROJECTED_AT_ONCE, MaskedLM, state_logits
 
 Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
 FLOOR = 0.05  # of an informed choice: what even a certain position weighs
@@ -79,11 +79,9 @@ def masked_conditional(
     features, spent = _features(lm, rows, state, masked)
     current = state.tokens[chain, site]
     rank = (masked.cumsum(1) - 1)[chain, site]
-    parts = [
-        _draw(log_q(state_logits(lm, features[part])), current[part], uniforms[chain[part], rank[part]])
-        for part in few_at_a_time(len(chain), chain.device)
-    ]
-    drawn, log_forward, log_reverse = (torch.cat(part) for part in zip(*parts, strict=True))
+    parts = (part.split(PROJECTED_AT_ONCE) for part in (features, current, uniforms[chain, rank]))
+    draws = [_draw(log_q(state_logits(lm, features)), *rest) for features, *rest in zip(*parts, strict=True)]
+    drawn, log_forward, log_reverse = map(torch.cat, zip(*draws, strict=True))
     candidate = state.tokens.clone()
     candidate[chain, site] = drawn
     zero = log_forward.new_zeros(len(rows))

@@ -1,15 +1,10 @@
 """Which lengths the chains get, and what they begin from."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import torch
+from tables import TableLM, random_table
 
 from fairseq_mh.start import STARTS, Start, plan_chains
-
-sys.path.append(str(Path(__file__).parents[1] / "mcmc"))
-from tables import TableLM, random_table
 
 
 def test_a_sentence_gets_its_own_possible_lengths():
