@@ -27,7 +27,7 @@ def samples(run: Run, schedule: Schedule) -> list[Snapshot]:
 
 def visited(run: Run, schedule: Schedule) -> list[Snapshot]:
     """Every sample but the start, which is no draw from the target; the start where there is nothing else."""
-    return samples(run, schedule)[-max(schedule.sweeps, 1) :]
+    return [end for end in samples(run, schedule) if end.sweep.all() or not schedule.sweeps]
 
 
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:

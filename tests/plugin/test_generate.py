@@ -225,13 +225,14 @@ def test_select_and_burn_in(tiny, tmp_path, capsys):
         assert scores["lowest-energy", 0][n] >= scores["last", 0][n]
 
 
-@pytest.mark.parametrize(("length_select", "burn_in"), [("token-mean", 0), ("length-model", 2)])
-def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, length_select, burn_in):
+@pytest.mark.parametrize(
+    ("length_select", "burn_in", "thin"), [("token-mean", 0, 1), ("length-model", 2, 1), ("token-mean", 0, 3)]
+)
+def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, length_select, burn_in, thin):
     """Over all visits of all chains; with the length model, a visit counts as much as its length is likely."""
     options = ("--mh-select", "mbr", "--mh-chains", 3, "--iter-decode-with-beam", 2, "--nbest", 20)
-    records = trace_of(
-        tiny, tmp_path / "trace", *SHORT, *options, "--mh-length-select", length_select, "--mh-burn-in", burn_in
-    )
+    options += ("--mh-length-select", length_select, "--mh-burn-in", burn_in, "--mh-thin", thin)
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, *options)
     lines = lines_of(capsys.readouterr().out, "H")
     model, dataset = stock
     for number in range(len(dataset)):
@@ -241,7 +242,8 @@ def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys,
         )[0]
         visits = Counter()
         for r in records:
-            if r["id"] == number and r["sweep"] >= max(burn_in, 1):  # the start is no draw
+            kept = r["sweep"] >= max(burn_in, 1) and (3 - r["sweep"]) % thin == 0  # the start is no draw
+            if r["id"] == number and kept:
                 text = tiny.dictionary.string(torch.tensor(r["tokens"]))
                 likely = log_p[r["length"] + 2].exp().item()
                 visits[text] += likely if length_select == "length-model" else 1

@@ -1,9 +1,11 @@
 """Which lengths the chains get, and what they begin from."""
 
 import numpy as np
+import pytest
 import torch
 from tables import TableLM, random_table
 
+from fairseq_mh.errors import UserError
 from fairseq_mh.start import STARTS, Start, plan_chains
 
 
@@ -17,6 +19,11 @@ def test_a_sentence_gets_its_own_possible_lengths():
     assert plan.log_p_length.tolist() == [
         log_p[row, length] for row, length in zip(plan.rows, plan.lengths, strict=True)
     ]
+
+
+def test_a_sentence_without_a_length_is_not_lost_in_silence():
+    with pytest.raises(UserError, match="lengths"):
+        plan_chains(torch.tensor([[-1.0, -2.0], [torch.nan, torch.nan]]), chains=1, beam=1)
 
 
 def test_a_given_length_is_certain():
