@@ -4,7 +4,9 @@ import pytest
 import torch
 from conftest import dictionary_of, model_of
 
+from fairseq_mh import decoder_layer
 from fairseq_mh.cmlm import decoder_of, stock_decoder
+from fairseq_mh.source_attention import Folded, Plain, source_attention
 
 OPTIONS = {
     "plain": {},
@@ -45,14 +47,26 @@ def queries(model):
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("attention", [Plain, Folded])
 @torch.no_grad()
-def test_logits_are_the_stock_decoders(options):
+def test_logits_are_the_stock_decoders(attention, options, monkeypatch):
+    monkeypatch.setattr(decoder_layer, "source_attention", attention)
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, *query = queries(model)
     logits = [model.decoder.output_layer(decode(*query)) for decode in (bind(model, encoded) for bind in DECODERS)]
     assert logits[0].std() > 0.01
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=0)
     assert decoder_of(model).__qualname__ == "DecoderEngine.bind"
+
+
+@torch.no_grad()
+def test_short_sources_are_folded():
+    model = model_of(dictionary_of())
+    attention = model.decoder.layers[0].encoder_attn
+    just = attention.embed_dim // attention.num_heads
+    for length, kind in ((just - 1, Folded), (just, Plain)):
+        memory = torch.zeros(2, length, attention.embed_dim)
+        assert type(source_attention(attention, memory, memory[..., 0] == 0)) is kind
 
 
 DECODERS = (stock_decoder, lambda model, encoded: decoder_of(model)(encoded))
