@@ -18,7 +18,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.energy import BOUNDED, evaluate, score, total
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import Proposed, State, choice
-from fairseq_mh.mcmc.stages import stages
+from fairseq_mh.mcmc.stages import expected_shares, next_stage
 
 Propose = Callable[[MaskedLM, Tensor, State, Tensor, Tensor], Proposed]
 
@@ -99,16 +99,19 @@ class Kernel:
         log_q = proposed.log_reverse - proposed.log_forward
         if proposed.order is not None:
             log_q = log_q - choice(state.scores, valid, proposed.order)
-        rows, undecided, bounded = proposed.rows, changed, self.energy in BOUNDED
-        log_ratio = log_q - self._rise(scores, state, changed) / temperature
-        for sites in stages(new & ~alone, state.scores, proposed.masked) if bounded else [new & ~alone]:
-            if bounded:
-                undecided = undecided & (log_u < log_ratio)
-            asked = sites & undecided[:, None]
-            if asked.any():
-                scores[asked], features[asked] = evaluate(self.lm, tokens, self.rows, asked)
-            rows = rows + asked.sum(1)
+        rows, open_sites = proposed.rows, new & ~alone
+        expected = expected_shares(state.scores, proposed.masked)
+        while True:
             log_ratio = log_q - self._rise(scores, state, changed) / temperature
+            if self.energy in BOUNDED:
+                open_sites = open_sites & (log_u < log_ratio)[:, None]
+                asked = next_stage(open_sites, expected, (log_ratio - log_u) * temperature)
+            else:
+                asked = open_sites
+            if not asked.any():
+                break
+            scores[asked], features[asked] = evaluate(self.lm, tokens, self.rows, asked)
+            rows, open_sites = rows + asked.sum(1), open_sites & ~asked
         if proposed.order is not None:
             log_ratio = log_ratio + choice(scores, valid, proposed.order)
         return State(tokens, scores, features), log_ratio, rows
