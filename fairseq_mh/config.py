@@ -84,7 +84,8 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_utility: UTILITY_CHOICES = _option("chrf", "with --mh-select mbr: sacrebleu's score of one against another")
     mh_length_select: LENGTH_CHOICES = _option(
         "token-mean",
-        "how hypotheses of different lengths compare: energy per token, or energy minus log p(length | source)",
+        "how hypotheses of different lengths compare: energy per token, or energy minus log p(length | source); "
+        "mask-predict: chains run at one length only, that of the likeliest mask-predict translation",
     )
     mh_gold_length: bool = _option(False, "decode at the reference's length (for studies)")
     mh_trace: Optional[str] = _option(  # noqa: UP045  (fairseq cannot read `str | None`)

@@ -15,7 +15,7 @@ from fairseq_mh.mcmc.chain import Run, Sweep, run
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
-from fairseq_mh.start import STARTS, Start, mask_predict_start
+from fairseq_mh.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
 
 
 class Decoded(NamedTuple):
@@ -23,19 +23,22 @@ class Decoded(NamedTuple):
     sweeps: list[Sweep]  # rows of the start included; of mask-predict one, and only where a trace is wanted
     rows: Tensor  # (N,) long: decoder rows spent on decoding
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T), of what the chain went through
+    plan: Plan  # of these N chains
 
 
 def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     """Run the chains."""
+    if cfg.mh_length_select == "mask-predict":
+        start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
     finished = _run(start, cfg, schedule_of(cfg), filled.tokens, metropolis)
     first = finished.sweeps[0]
-    sweeps = [first._replace(rows=first.rows + filled.rows.cpu()), *finished.sweeps[1:]]
+    sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule_of(cfg))
     found = candidates(snapshots, start.plan, str(cfg.mh_energy), str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
     nowhere = torch.zeros(start.blank.shape, dtype=torch.bool)
-    return Decoded(found, sweeps, rows, [(sweep.end.tokens, nowhere) for sweep in sweeps])
+    return Decoded(found, sweeps, rows, [(sweep.end.tokens, nowhere) for sweep in sweeps], start.plan)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
@@ -51,7 +54,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
         Candidate(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n])
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
-    return Decoded(found, sweeps, filled.rows.cpu(), filled.history)
+    return Decoded(found, sweeps, filled.rows.cpu(), filled.history, start.plan)
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:

@@ -62,8 +62,8 @@ class MHGenerator:
         reference = self._references(sample) if self._needs_reference() else None
         start = self._start(encoder_out, sample["id"].tolist(), reference)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
-        self._report(decoded, start.plan, sample["id"].tolist())
-        ranked = best_first(self._scored(decoded.found, start.plan), len(sample["id"]), start.plan)
+        self._report(decoded, sample["id"].tolist())
+        ranked = best_first(self._scored(decoded.found, decoded.plan), len(sample["id"]), decoded.plan)
         return [[self._hypothesis(c, decoded) for c in best[: self.generation.nbest]] for best in ranked]
 
     def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
@@ -127,8 +127,9 @@ class MHGenerator:
         """BOS and EOS around a state, as in the stock generator's hypotheses."""
         return torch.cat([tokens.new_tensor([self.dictionary.bos()]), tokens, tokens.new_tensor([self.eos])])
 
-    def _report(self, decoded: Decoded, plan: Plan, ids: list[int]) -> None:
+    def _report(self, decoded: Decoded, ids: list[int]) -> None:
         """Trace and log what the batch cost."""
+        plan = decoded.plan
         if self.trace:
             sentences = [ids[row] for row in plan.rows.tolist()]
             write_trace(

@@ -76,4 +76,5 @@ def _worse(candidate: Candidate) -> tuple[bool, float]:
 
 
 SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": visited}
-LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model}
+# With "mask-predict" a sentence's chains have one length, which mask-predict chose before they began.
+LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model, "mask-predict": token_mean}

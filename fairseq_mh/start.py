@@ -55,6 +55,32 @@ class Start(NamedTuple):
     passes: int  # of mask-predict
     streams: list[np.random.Generator]
     reference: Tensor | None  # (B, T') long, padded, no BOS or EOS
+    filled: Filled | None = None  # by mask-predict, where that was done to choose the lengths
+    spent: Tensor | int = 0  # (N,) long: decoder rows that it took
+
+
+def at_likeliest_lengths(start: Start) -> Start:
+    """Of each sentence's lengths only the one whose mask-predict translation has the highest mean log-probability."""
+    plan = start.plan
+    first = plan.chains.eq(0).nonzero()[:, 0]  # a chain of each length
+    rows = plan.rows[first]
+    filled = mask_predict(start.lm, start.blank[first], rows, start.passes)
+    mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
+    best: dict[int, int] = {}  # sentence -> its best length's place in `first`
+    for place, row in enumerate(rows.tolist()):
+        best[row] = max(best.get(row, place), place, key=lambda n: float(mean[n]))
+    places = torch.tensor([best[row] for row in plan.rows.tolist()], device=first.device)
+    kept = (plan.lengths == plan.lengths[first][places]).nonzero()[:, 0]
+    plan, places = Plan(*(part[kept] for part in plan)), places[kept]
+    longest = int(plan.lengths.max())
+    spent = rows.new_zeros(len(best)).index_add(0, rows, filled.rows)  # (B,); the first chain's, not each one's
+    return start._replace(
+        plan=plan,
+        blank=start.blank[kept, :longest],
+        streams=[start.streams[n] for n in kept.tolist()],
+        filled=Filled(filled.tokens[places, :longest], filled.scores[places, :longest], torch.zeros_like(places), []),
+        spent=spent[plan.rows].where(plan.chains == 0, 0),
+    )
 
 
 def warm_start(start: Start) -> Filled:
@@ -75,7 +101,7 @@ def masked_start(start: Start) -> Filled:
 
 
 def mask_predict_start(start: Start) -> Filled:
-    return mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
+    return start.filled or mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
 
 
 def random_start(start: Start) -> Filled:

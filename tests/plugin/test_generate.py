@@ -276,3 +276,21 @@ def test_length_model_is_the_joint_score(tiny, stock, tmp_path, capsys):
         for length, (hypothesis, positional) in zip(lengths, lines, strict=True):
             expected = sum(map(float, positional.split())) + log_p[length].item() / np.log(2)
             assert float(hypothesis.split("\t")[0]) == pytest.approx(expected, abs=1e-2)
+
+
+@pytest.mark.parametrize("start", ["mask-predict", "masked"])
+def test_mask_predict_chooses_the_length(tiny, tmp_path, capsys, start):
+    """All chains have the length of its likeliest translation; what that took is counted once, and not done again."""
+    lengths = ("--iter-decode-with-beam", 4, "--iter-decode-max-iter", 2)
+    heuristic = trace_of(tiny, tmp_path / "heuristic", "--mh-decoding", "mask-predict", *lengths)
+    translations = [hypothesis.split("\t")[1] for hypothesis, *_ in lines_of(capsys.readouterr().out, "H").values()]
+    options = (*SHORT, *lengths, "--mh-length-select", "mask-predict", "--mh-init", start, "--mh-chains", 2)
+    records = [r for r in trace_of(tiny, tmp_path / "trace", *options) if r["sweep"] == 0]
+    assert len(records) == 2 * len(translations)
+    for record in records:
+        sentence, spent = record["id"], sum(r["rows"] for r in heuristic if r["id"] == record["id"])
+        assert record["length"] == len(translations[sentence].split())
+        if start == "mask-predict":
+            assert tiny.dictionary.string(torch.tensor(record["tokens"])) == translations[sentence]
+        own = record["length"] + (start == "masked")
+        assert record["rows"] == own + (spent if record["chain"] == 0 else 0)
