@@ -14,6 +14,7 @@ from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
 from fairseq_mh.decoder_engine import Decode, DecoderEngine
+from fairseq_mh.linear import apply
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class FairseqCMLM:
         return self.decode(inputs, asked, rows)
 
     def project(self, features: Tensor) -> Tensor:
-        return self.model.decoder.output_layer(features)
+        return apply(self.model.decoder.output_projection, features)
 
 
 def decoder_of(model: CMLMNATransformerModel) -> Callable[[dict], Decode]:

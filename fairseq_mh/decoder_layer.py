@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor, nn
 
+from fairseq_mh.linear import apply, linear
 from fairseq_mh.source_attention import SourceAttention, joined, source_attention, split
 
 # One occurrence of each (symbol, position) pair, (U,) into M * L, and the number of each one's pair, (M, L).
@@ -28,10 +29,10 @@ class Layer:
 
     def among(self, x: Tensor, valid: Tensor | None, pairs: Pairs | None) -> Tensor:
         """x and its attention to itself: (M, L, D) -> (M, L, D)."""
-        three = _projected(lambda y: F.linear(y, self.weight, self.bias), self._before(x), pairs)
+        three = _projected(lambda y: linear(y, self.weight, self.bias), self._before(x), pairs)
         queries, keys, values = (split(part, self.attention.num_heads) for part in three.chunk(3, -1))
         found = F.scaled_dot_product_attention(queries, keys, values, valid)
-        return x + self.attention.out_proj(joined(found))
+        return x + apply(self.attention.out_proj, joined(found))
 
     def among_at(self, x: Tensor, valid: Tensor | None, chosen: Tensor) -> Tensor:
         """The same at few positions: (M, L, D), (M, Q) long -> (M, Q, D).
@@ -41,14 +42,14 @@ class Layer:
         """
         own, heads = self.attention, self.attention.num_heads
         y, at = self._before(x), chosen[..., None].expand(-1, -1, x.size(-1))
-        queries = own.q_proj(y.gather(1, at)).unflatten(-1, (heads, -1))  # (M, Q, H, D / H)
+        queries = apply(own.q_proj, y.gather(1, at)).unflatten(-1, (heads, -1))  # (M, Q, H, D / H)
         queries = torch.einsum("mqhe,hed->mqhd", queries, own.k_proj.weight.unflatten(0, (heads, -1)))
         scale = 1 / math.sqrt(own.head_dim)
         queries, y = queries.flatten(1, 2)[:, None], y[:, None]
         found = F.scaled_dot_product_attention(queries, y, y, valid, scale=scale)
         found = found[:, 0].unflatten(1, (-1, heads))  # (M, Q, H, D)
         values = torch.einsum("mqhd,hed->mqhe", found, own.v_proj.weight.unflatten(0, (heads, -1))).flatten(2)
-        return x.gather(1, at) + own.out_proj(values + own.v_proj.bias)
+        return x.gather(1, at) + apply(own.out_proj, values + own.v_proj.bias)
 
     def onwards(self, x: Tensor, source: SourceAttention, rows: Tensor) -> Tensor:
         """From the sum behind attention among the targets to the layer's output: (M, Q, D) -> (M, Q, D)."""
@@ -57,7 +58,7 @@ class Layer:
         x = x + source(layer.encoder_attn_layer_norm(x) if layer.normalize_before else x, rows)
         x = self._after(x, layer.encoder_attn_layer_norm)
         y = layer.final_layer_norm(x) if layer.normalize_before else x
-        return self._after(x + layer.fc2(layer.activation_fn(layer.fc1(y))), layer.final_layer_norm)
+        return self._after(x + apply(layer.fc2, layer.activation_fn(apply(layer.fc1, y))), layer.final_layer_norm)
 
     def _before(self, x: Tensor) -> Tensor:
         return self.layer.self_attn_layer_norm(x) if self.layer.normalize_before else x
@@ -66,8 +67,8 @@ class Layer:
         return x if self.layer.normalize_before else norm(x)
 
 
-def _projected(linear: Callable[[Tensor], Tensor], x: Tensor, pairs: Pairs | None) -> Tensor:
+def _projected(project: Callable[[Tensor], Tensor], x: Tensor, pairs: Pairs | None) -> Tensor:
     if pairs is None:
-        return linear(x)
+        return project(x)
     distinct, place = pairs
-    return F.embedding(place, linear(x.flatten(0, 1)[distinct]))
+    return F.embedding(place, project(x.flatten(0, 1)[distinct]))

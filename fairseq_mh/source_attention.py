@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from fairseq.modules.multihead_attention import MultiheadAttention
 from torch import Tensor
 
+from fairseq_mh.linear import apply
+
 
 class SourceAttention(Protocol):
     """One layer's attention to each of B sentences."""
@@ -31,11 +33,11 @@ class Plain:
         self.valid = None if valid.all() else valid[:, None, None]
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        queries = split(self.attention.q_proj(x), self.attention.num_heads)
+        queries = split(apply(self.attention.q_proj, x), self.attention.num_heads)
         keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
         valid = None if self.valid is None else self.valid[rows]
         found = F.scaled_dot_product_attention(queries, keys, values, valid)
-        return self.attention.out_proj(joined(found))
+        return apply(self.attention.out_proj, joined(found))
 
 
 class Folded:
@@ -48,20 +50,20 @@ class Folded:
         offset = attention.q_proj.bias.unflatten(0, (self.heads, -1, 1)) * scale  # (H, D / H, 1)
         out = attention.out_proj.weight.t().unflatten(0, (self.heads, -1))  # (H, D / H, D)
         pairs = list(zip(*keys_values(attention, memory), valid, strict=True))
-        self.keys = [(keys[:, here] @ into).flatten(0, 1).t() for keys, _, here in pairs]  # (D, H S) a sentence
+        self.keys = [(keys[:, here] @ into).flatten(0, 1) for keys, _, here in pairs]  # (H S, D) a sentence
         self.offsets = [(keys[:, here] @ offset).flatten() for keys, _, here in pairs]  # (H S,)
-        self.values = [(values[:, here] @ out).flatten(0, 1) for _, values, here in pairs]  # (H S, D)
+        self.values = [(values[:, here] @ out).flatten(0, 1).t().contiguous() for _, values, here in pairs]  # (D, H S)
 
     def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
         sentences, counts = rows.unique_consecutive(return_counts=True)
         groups = x.split(counts.tolist())  # rows of one sentence, side by side
         found = [self._attend(group, sentence) for group, sentence in zip(groups, sentences.tolist(), strict=True)]
-        return torch.cat(found) + self.bias
+        return torch.cat(found)
 
     def _attend(self, x: Tensor, sentence: int) -> Tensor:
-        scores = torch.addmm(self.offsets[sentence], x.flatten(0, 1), self.keys[sentence])
-        shares = scores.unflatten(-1, (self.heads, -1)).softmax(-1).flatten(1)
-        return (shares @ self.values[sentence]).unflatten(0, x.shape[:2])
+        scores = F.linear(x, self.keys[sentence], self.offsets[sentence])  # (M, Q, H S)
+        shares = scores.unflatten(-1, (self.heads, -1)).softmax(-1).flatten(-2)
+        return F.linear(shares, self.values[sentence], self.bias)
 
 
 def source_attention(attention: MultiheadAttention, memory: Tensor, valid: Tensor) -> SourceAttention:
@@ -72,7 +74,7 @@ def source_attention(attention: MultiheadAttention, memory: Tensor, valid: Tenso
 
 def keys_values(attention: MultiheadAttention, memory: Tensor) -> tuple[Tensor, Tensor]:
     """(B, S, D) -> twice (B, H, S, D / H)."""
-    keys, values = attention.k_proj(memory), attention.v_proj(memory)
+    keys, values = apply(attention.k_proj, memory), apply(attention.v_proj, memory)
     return split(keys, attention.num_heads).contiguous(), split(values, attention.num_heads).contiguous()
 
 
