@@ -92,6 +92,7 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
         None, "write every chain's states, energies and counts, sweep by sweep, to this JSON lines file"
     )
     seed: int = II("common.seed")
+    bf16: bool = II("common.bf16")
 
 
 def chains_of(cfg: TranslationMHConfig) -> int:

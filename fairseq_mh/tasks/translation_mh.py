@@ -64,6 +64,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
         if model.decoder.src_embedding_copy:
             raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
         model.eval()
+        if self.cfg.bf16:  # fairseq-generate itself does so for --fp16 alone
+            model.bfloat16()
         return MHGenerator(model, self.target_dictionary, self.cfg, args)
 
     def load_dataset(self, split, *args, **kwargs):

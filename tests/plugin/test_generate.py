@@ -294,3 +294,13 @@ def test_mask_predict_chooses_the_length(tiny, tmp_path, capsys, start):
             assert tiny.dictionary.string(torch.tensor(record["tokens"])) == translations[sentence]
         own = record["length"] + (start == "masked")
         assert record["rows"] == own + (spent if record["chain"] == 0 else 0)
+
+
+def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
+    """Energies of one state, to the three digits that it has; log-probabilities are summed in float32."""
+    options = (*SHORT, "--mh-sweeps", 0, "--mh-init", "reference")
+    whole, short = (trace_of(tiny, tmp_path / name, *options, *more) for name, more in (("w", ()), ("s", ("--bf16",))))
+    assert [r["tokens"] for r in whole] == [r["tokens"] for r in short]
+    energies = [[r["energy"] for r in records] for records in (whole, short)]
+    assert energies[0] != energies[1]
+    assert np.allclose(*energies, rtol=0.02)
