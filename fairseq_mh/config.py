@@ -17,6 +17,7 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.kernel import Propose
 from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood, Surrogate
 from fairseq_mh.minimum_bayes_risk import UTILITIES
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.start import STARTS
@@ -70,6 +71,11 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
         "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
         "chosen by how uncertain their symbols are. Default: informed; with gibbs, which computes no energies, random",
     )
+    mh_surrogate_passes: int = _option(
+        0,
+        "delayed acceptance: candidates must first be accepted by a surrogate of the energy that takes this many "
+        "decoder rows (each masks every n-th position); 0: by the energy alone",
+    )
     mh_init: START_CHOICES = _option(
         "masked",
         "where chains begin: a draw of all positions of the masked target at once (masked), its greedy fill "
@@ -117,6 +123,10 @@ def proposal_of(cfg: TranslationMHConfig) -> Propose:
     return partial(informed if scan_of(cfg) == "informed" else masked_conditional, log_q=log_q)
 
 
+def surrogate_of(cfg: TranslationMHConfig) -> Surrogate | None:
+    return BlockPseudoLikelihood(cfg.mh_surrogate_passes) if cfg.mh_surrogate_passes else None
+
+
 def schedule_of(cfg: TranslationMHConfig) -> Schedule:
     """Raises UserError for numbers that no run can have."""
     block = cfg.mh_proposal == "block"
@@ -150,6 +160,10 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         ),
         "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
             cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"
+        ),
+        "--mh-surrogate-passes must not be negative": cfg.mh_surrogate_passes < 0,
+        "--mh-surrogate-passes delays acceptance; only --mh-decoding mh accepts": (
+            cfg.mh_decoding != "mh" and cfg.mh_surrogate_passes > 0
         ),
         "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,

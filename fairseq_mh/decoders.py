@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.config import TranslationMHConfig, proposal_of, schedule_of
+from fairseq_mh.config import TranslationMHConfig, proposal_of, schedule_of, surrogate_of
 from fairseq_mh.mcmc.chain import Run, Sweep, run
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.schedule import Schedule
@@ -58,7 +58,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    kernel = Kernel(start.lm, start.plan.rows, str(cfg.mh_energy), proposal_of(cfg), metropolis)
+    kernel = Kernel(start.lm, start.plan.rows, str(cfg.mh_energy), proposal_of(cfg), metropolis, surrogate_of(cfg))
     return run(kernel, tokens, start.streams, schedule)
 
 

@@ -45,6 +45,7 @@ DOWN = [
     "linear",
     "chain",
     "kernel",
+    "surrogate",
     "stages",
     "proposal",
     "energy",

@@ -45,23 +45,23 @@ def chain_stream(seed: int, sentence: int, length: int, chain: int) -> np.random
 
 def run(kernel: Kernel, start: Tensor, streams: Sequence[np.random.Generator], schedule: Schedule) -> Run:
     """Run N chains from `start` (N, T), padded; `streams` holds one generator a chain."""
-    state = kernel.init(start)
+    state, spent = kernel.init(start)
     lengths = start.ne(kernel.lm.pad).sum(1).cpu()
     nothing = torch.zeros_like(lengths)
     begin = _snapshot(state, 0)
-    sweeps = [Sweep(begin, schedule.temperature_at(0), nothing, nothing, nothing, lengths, nothing)]
+    sweeps = [Sweep(begin, schedule.temperature_at(0), nothing, nothing, nothing, spent.cpu(), nothing)]
     lowest = begin
     for sweep in range(1, schedule.sweeps + 1):
         temperature = schedule.temperature_at(sweep)
         counts = torch.zeros(5, len(start), dtype=torch.long)
-        for masked, uniforms in _moves(start, lengths, streams, schedule, sweep):
+        for masked, uniforms in _moves(kernel, start, lengths, streams, schedule, sweep):
             state, info = kernel.step(state, masked, temperature, uniforms)
             counts += _counts(info)
             if kernel.metropolis and sweep > schedule.burn_in:
                 lowest = _lower(kernel.energy, lowest, _snapshot(state, sweep))
         if state.features is None:  # nothing was evaluated on the way
-            state = kernel.init(state.tokens)
-            counts[3] += lengths
+            state, spent = kernel.init(state.tokens)
+            counts[3] += spent.cpu()
         end = _snapshot(state, sweep)
         lowest = end if sweep == schedule.burn_in else _lower(kernel.energy, lowest, end)
         sweeps.append(Sweep(end, temperature, *counts))
@@ -69,20 +69,28 @@ def run(kernel: Kernel, start: Tensor, streams: Sequence[np.random.Generator], s
 
 
 def _moves(
-    start: Tensor, lengths: Tensor, streams: Sequence[np.random.Generator], schedule: Schedule, sweep: int
+    kernel: Kernel,
+    start: Tensor,
+    lengths: Tensor,
+    streams: Sequence[np.random.Generator],
+    schedule: Schedule,
+    sweep: int,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One sweep's updates: the masked positions (N, T) and the uniforms (N, S + 1) of each.
 
     Each chain draws for its own length only, so that padding leaves its randomness alone.
     """
-    own = [schedule.updates(sweep, n, stream) for n, stream in zip(lengths.tolist(), streams, strict=True)]
+    own = [
+        schedule.updates(sweep, n, stream, kernel.decisions)
+        for n, stream in zip(lengths.tolist(), streams, strict=True)
+    ]
     updates, draws = (max(uniforms.shape[axis] for _, uniforms in own) for axis in (0, 1))
     masked = np.zeros((updates, *start.shape), dtype=bool)
     uniforms = np.zeros((updates, len(start), draws))
     for chain, (blocks, drawn) in enumerate(own):
         masked[: len(blocks), chain, : blocks.shape[1]] = blocks
-        uniforms[: len(drawn), chain, : drawn.shape[1] - 1] = drawn[:, :-1]
-        uniforms[: len(drawn), chain, -1] = drawn[:, -1]
+        uniforms[: len(drawn), chain, : drawn.shape[1] - kernel.decisions] = drawn[:, : -kernel.decisions]
+        uniforms[: len(drawn), chain, -kernel.decisions :] = drawn[:, -kernel.decisions :]
     for blocks, drawn in zip(masked, uniforms, strict=True):
         yield torch.from_numpy(blocks).to(start.device), torch.from_numpy(drawn).to(start.device)
 

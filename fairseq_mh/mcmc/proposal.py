@@ -29,6 +29,7 @@ class State(NamedTuple):
     tokens: Tensor  # (N, T) long, padded
     scores: Tensor  # (N, T, E): minus each position's share of each energy, 0 at padding; no meaning without features
     features: Tensor | None  # (N, T, D): of each position, it alone being masked; None: not known for these tokens
+    surrogate: Tensor | None = None  # (N,) float64 nats: the first stage's energy, where acceptance is delayed
 
 
 class Proposed(NamedTuple):

@@ -64,16 +64,18 @@ class Schedule:
     def is_sample(self, sweep: int) -> bool:
         return sweep >= self.burn_in and (self.sweeps - sweep) % self.thin == 0
 
-    def updates(self, sweep: int, length: int, stream: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def updates(
+        self, sweep: int, length: int, stream: np.random.Generator, decisions: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """One chain's updates in a sweep.
 
         Returns:
             masked (U, length) bool: the positions of each update.
-            uniforms (U, S + 1) in [0, 1): S for the proposal, the last for the acceptance.
+            uniforms (U, S + decisions) in [0, 1): S for the proposal, the last ones for the acceptance.
         """
         offered = SCANS[self.scan](length, self.block_at(sweep, length), stream)
         draws = 2 * length if self.scan == "informed" else offered.sum(1).max()
-        return offered, stream.random((len(offered), draws + 1))
+        return offered, stream.random((len(offered), draws + decisions))
 
 
 def random_scan(length: int, block: int, stream: np.random.Generator) -> np.ndarray:

@@ -134,6 +134,27 @@ class Reference:
         """P(x -> x') of one update that masks `sites`."""
         return self._metropolis(lambda state: self.proposals(state, sites))
 
+    def surrogate(self, state, passes):
+        """Minus the log-probability of each symbol, all positions being masked that are a multiple of `passes` away."""
+        result = 0.0
+        for site, symbol in enumerate(state):
+            sites = {other for other in range(self.length) if (other - site) % passes == 0}
+            result -= math.log(self.softmax(self.logits(state, site, sites), 1.0)[symbol])
+        return result
+
+    def delayed(self, sites, passes, temperature) -> np.ndarray:
+        """P(x -> x') of an update that the surrogate must accept before the energy does."""
+        cheap = {state: math.exp(-self.surrogate(state, passes) / temperature) for state in self.states}
+        weights = dict(zip(self.states, self.weights, strict=True))
+        matrix = np.zeros((len(self.states), len(self.states)))
+        for i, state in enumerate(self.states):
+            for candidate, forward, reverse in self.proposals(state, sites):
+                first = min(1.0, cheap[candidate] * reverse / (cheap[state] * forward)) if forward else 0.0
+                second = min(1.0, weights[candidate] / cheap[candidate] / (weights[state] / cheap[state]))
+                matrix[i, self.states.index(candidate)] += forward * first * second
+            matrix[i, i] += 1.0 - matrix[i].sum()
+        return matrix
+
     def choice(self, state, order, floor):
         """The probability of choosing these sites in this order, one by one, each among those that are left."""
         misses = [1 + floor - self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]

@@ -20,6 +20,7 @@ from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import state_logits
 from fairseq_mh.mcmc.proposal import FLOOR, State, conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
 
 FALSE_ALARM = 1e-6
 TABLES = {
@@ -46,9 +47,9 @@ SETTINGS = pytest.mark.parametrize(
 )
 
 
-def kernel_of(lm, copies, energy="norm", metropolis=True, propose=masked_conditional, **q):
-    log_q = partial(conditional, **q)
-    return Kernel(lm, torch.zeros(copies, dtype=torch.long), energy, partial(propose, log_q=log_q), metropolis)
+def kernel_of(lm, copies, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
+    propose = partial(propose, log_q=partial(conditional, **q))
+    return Kernel(lm, torch.zeros(copies, dtype=torch.long), energy, propose, metropolis, surrogate)
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
@@ -112,10 +113,36 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
                 check_ratios(reference, lm, info, states, (site,), part, informed=True)
 
 
+@SETTINGS
+@pytest.mark.parametrize("passes", [1, 2])
+def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, temperature, q, passes):
+    """Two stages, the first by a surrogate that is no function of the energy; the product keeps the target."""
+    lm, copies = TABLES[name], 1000
+    reference = Reference(lm, energy, temperature, q)
+    states = torch.tensor(reference.states).repeat_interleave(copies, 0)
+    kernel = kernel_of(lm, len(states), energy, surrogate=BlockPseudoLikelihood(passes), **q)
+    for sites in moves_of(reference):
+        expected = reference.delayed(sites, passes, temperature)
+        flow = reference.target[:, None] * expected
+        np.testing.assert_allclose(flow, flow.T, atol=1e-10)
+        masked = torch.zeros_like(states, dtype=torch.bool)
+        masked[:, list(sites)] = True
+        one_step(reference, kernel, states, masked, temperature, expected)
+
+
+def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
+    lm = TABLES["V2T4"]
+    states = torch.tensor(list(itertools.product(range(2), repeat=4)))
+    kernel = kernel_of(lm, len(states), surrogate=BlockPseudoLikelihood(4))
+    state, rows = kernel.init(states)
+    torch.testing.assert_close(state.surrogate, total(state.scores, "norm"), atol=1e-12, rtol=0)
+    assert (rows == 4 + 4).all()
+
+
 def one_step(reference, kernel, states, masked, temperature, expected):
     """Step once from all states; the frequencies of where each ends against the enumerated row."""
-    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + 1)))
-    state, log_u = kernel.init(states), uniforms[:, -1].log()
+    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + kernel.decisions)))
+    (state, _), log_u = kernel.init(states), uniforms[:, -1].log()
     after, info = kernel.step(state, masked, temperature, uniforms)
     counts = np.zeros(expected.shape)
     np.add.at(counts, (number_of(states, kernel.lm), number_of(after.tokens, kernel.lm)), 1)
@@ -186,6 +213,14 @@ def test_chain_has_the_target_distribution(schedule, energy):
     assert long_run_p_value(kernel, energy=energy, **schedule) > FALSE_ALARM
 
 
+@pytest.mark.parametrize("schedule", ["single", "pairs", "informed"])
+@pytest.mark.parametrize("energy", ENERGIES)
+def test_delayed_acceptance_has_the_target_distribution(schedule, energy):
+    schedule = SCHEDULES[schedule]
+    kernel = kernel_of(LM, COPIES, energy, propose=propose_of(schedule), surrogate=BlockPseudoLikelihood(2), **Q)
+    assert long_run_p_value(kernel, energy=energy, **schedule) > FALSE_ALARM
+
+
 @pytest.mark.parametrize("q", [{"nucleus": 0.8, "mix": 0.1}, {"top_k": 2, "mix": 0.1}], ids=["nucleus", "top k"])
 def test_truncated_proposals_have_the_target_distribution(q):
     assert long_run_p_value(kernel_of(LM, COPIES, **Q, **q)) > FALSE_ALARM
@@ -243,6 +278,20 @@ def test_negative_controls_fail(name):
     assert long_run_p_value(kernel_of(LM, COPIES, propose=broken, **Q), **schedule) < FALSE_ALARM
 
 
+class Forgetful(Kernel):
+    """Delayed acceptance whose second stage does not take the surrogate back."""
+
+    def _screen(self, *args):
+        screened = super()._screen(*args)
+        return screened._replace(log_rest=screened.log_rest.where(screened.log_rest.isinf(), 0))
+
+
+def test_a_surrogate_that_is_not_taken_back_fails():
+    kernel = kernel_of(LM, COPIES, surrogate=BlockPseudoLikelihood(1), **Q)
+    kernel = Forgetful(**vars(kernel))
+    assert long_run_p_value(kernel) < FALSE_ALARM
+
+
 def test_degenerate_gibbs_fails():
     kernel = kernel_of(LM, COPIES, metropolis=False, **Q)
     assert long_run_p_value(kernel) < FALSE_ALARM
@@ -263,7 +312,7 @@ def test_the_proposed_site_cancels_at_temperature_one():
     lm = random_table(3, 3, seed=8)
     kernel = kernel_of(lm, 500)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(0, 3, (500, 3)))
-    state = kernel.init(tokens)
+    state, _ = kernel.init(tokens)
     masked = torch.tensor([[False, True, False]]).expand(500, -1)
     uniforms = torch.from_numpy(np.random.default_rng(3).random((500, 2)))
     uniforms[:, 1] = 0.0  # accept whatever has a chance
@@ -293,7 +342,7 @@ def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropo
     finished = run(kernel, torch.zeros(200, 3, dtype=torch.long), streams, Schedule(6, burn_in=2))
     assert sum(int(sweep.rows.sum()) for sweep in finished.sweeps) == lm.rows_asked
     for snapshot in (finished.lowest, *(sweep.end for sweep in finished.sweeps)):
-        torch.testing.assert_close(snapshot.scores, kernel.init(snapshot.tokens).scores, atol=1e-12, rtol=0)
+        torch.testing.assert_close(snapshot.scores, kernel.init(snapshot.tokens)[0].scores, atol=1e-12, rtol=0)
     ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
     assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
     assert (finished.lowest.sweep >= 2).all()
@@ -304,7 +353,7 @@ def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch)
     """Token for token the chain that evaluates every candidate to the end."""
     lm = random_table(2, 7, seed=9, scale=3.0)
     states = torch.tensor(list(itertools.product(range(2), repeat=7)))
-    shares = site_scores(kernel_of(lm, len(states)).init(states).scores, energy)
+    shares = site_scores(kernel_of(lm, len(states)).init(states)[0].scores, energy)
     assert (shares <= 0).all() == (energy in BOUNDED)
     ends, spent = [], []
     for bounded in (BOUNDED, set()):

@@ -1,0 +1,55 @@
+"""The paper's Algorithm 1 as printed, on the stock decoder: one chain, one proposal at a time, nothing remembered.
+
+Straightforwardly batched: a candidate's T masked rows are one call. It shares no code with the package.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class Chain:
+    """One chain on one sentence.
+
+    Args:
+        source: (1, S) long. `allowed`: (V,) bool, the symbols that a state may hold.
+    """
+
+    def __init__(self, model, dictionary, allowed: Tensor, source: Tensor, seed: int):
+        self.model, self.dictionary, self.allowed = model, dictionary, allowed
+        self.encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+        self.random = torch.Generator().manual_seed(seed)
+
+    def log_p(self, rows: Tensor, sites: Tensor) -> Tensor:
+        """Logits of masked rows (M, T + 2) at one position each (M,): (M, V)."""
+        repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, torch.zeros(len(rows), dtype=torch.long))
+        logits = self.model.decoder(normalize=False, prev_output_tokens=rows, encoder_out=repeated)
+        return logits[torch.arange(len(rows)), sites].masked_fill(~self.allowed, -math.inf).log_softmax(-1)
+
+    def energy(self, state: Tensor) -> float:
+        sites = torch.arange(1, len(state) - 1)
+        rows = state.repeat(len(sites), 1)
+        rows[torch.arange(len(sites)), sites] = self.dictionary.unk()
+        return -self.log_p(rows, sites).gather(1, state[1:-1, None]).sum().item()
+
+    def run(self, length: int, sweeps: int, first: float, last: float, proposal: float) -> tuple[Tensor, int]:
+        """Anneal from a warm start; the last state, and how many proposals it took."""
+        masks = torch.full((length,), self.dictionary.unk())
+        state = torch.cat([torch.tensor([self.dictionary.bos()]), masks, torch.tensor([self.dictionary.eos()])])
+        sites = torch.arange(1, length + 1)
+        state[1:-1] = self.log_p(state.repeat(length, 1), sites).argmax(-1)
+        energy, proposals = self.energy(state), 0
+        for sweep in range(sweeps):
+            temperature = first + sweep / max(sweeps - 1, 1) * (last - first)
+            for site in (torch.randperm(length, generator=self.random) + 1).tolist():
+                masked, candidate = state.clone(), state.clone()
+                masked[site] = self.dictionary.unk()
+                log_q = (self.log_p(masked[None], torch.tensor([site]))[0] / proposal).log_softmax(-1)
+                candidate[site] = torch.multinomial(log_q.exp(), 1, generator=self.random)[0]
+                energy_there = self.energy(candidate)
+                ratio = -(energy_there - energy) / temperature + (log_q[state[site]] - log_q[candidate[site]]).item()
+                if torch.rand(1, generator=self.random).log().item() < ratio:
+                    state, energy = candidate, energy_there
+                proposals += 1
+        return state, proposals

@@ -1,0 +1,91 @@
+"""How fast decoders are, in one process: rows a second, against the stock decoder and the machine's products."""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from fairseq_mh import linear
+from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, decoder_of
+from fairseq_mh.mcmc.energy import SITES_AT_ONCE, evaluate
+
+REPEATS = 3  # the fastest of so many: what else the machine does only adds
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def product_rates(size: int = 2048) -> dict[str, float]:
+    """Of float32 matrix products, in GFLOP/s: torch's own, and the package's."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    operations = {"matmul": lambda: a @ b, "linear": lambda: linear.linear(a, b)}
+    return {
+        name: 2 * size**3 / min(seconds(product) for _ in range(2 * REPEATS)) / 1e9
+        for name, product in operations.items()
+    }
+
+
+class Rows:
+    """Every position of these references masked once: the rows of a state's energy."""
+
+    def __init__(self, model, dictionary, sample: dict):
+        self.model, self.dictionary = model, dictionary
+        self.encoder_out = model.forward_encoder(
+            [sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]]
+        )
+        special = torch.tensor([dictionary.bos(), dictionary.eos(), dictionary.pad()])
+        lines = [line[~torch.isin(line, special)] for line in sample["target"]]
+        self.tokens = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=dictionary.pad())
+        self.valid = self.tokens != dictionary.pad()
+        self.allowed = allowed_symbols(dictionary)
+        self.sentences = torch.arange(len(lines))
+
+    def engine(self) -> Tensor:
+        """log p(token | all others) of each position, by the package."""
+        lm = FairseqCMLM(self.model, decoder_of(self.model)(self.encoder_out), self.dictionary, self.allowed)
+        return evaluate(lm, self.tokens, self.sentences, self.valid).scores[:, 1]
+
+    def stock(self) -> Tensor:
+        """The same by the stock decoder as fairseq calls it, rows of about equal length together."""
+        sequence, site = self.valid.nonzero(as_tuple=True)
+        lengths, found = self.valid.sum(1), torch.zeros(len(sequence))
+        for part in lengths[sequence].argsort(stable=True).split(SITES_AT_ONCE):
+            m, t = sequence[part], site[part]
+            inputs = torch.full((len(part), int(lengths[m].max()) + 2), self.dictionary.pad())
+            inputs[:, 0] = self.dictionary.bos()
+            inputs[:, 1:-1] = self.tokens[m, : inputs.size(1) - 2]
+            inputs.scatter_(1, lengths[m][:, None] + 1, self.dictionary.eos())
+            inputs[torch.arange(len(part)), t + 1] = self.dictionary.unk()
+            repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, self.sentences[m])
+            logits = self.model.decoder(normalize=False, prev_output_tokens=inputs, encoder_out=repeated)
+            log_p = logits[torch.arange(len(part)), t + 1].masked_fill(~self.allowed, -torch.inf).log_softmax(-1)
+            found[part] = log_p.gather(1, self.tokens[m, t, None])[:, 0]
+        return found
+
+    def figures(self) -> dict[str, float]:
+        """Rows a second of both, turn by turn, and the engine's share of the products' rates."""
+        torch.testing.assert_close(self.engine(), self.stock(), atol=1e-4, rtol=0)
+        times = {"engine": [], "stock": []}
+        for _ in range(REPEATS):
+            for name, taken in times.items():
+                taken.append(seconds(getattr(self, name)))
+        rows = int(self.valid.sum())
+        rates, speed = {name: rows / min(taken) for name, taken in times.items()}, product_rates()
+        gflops = self._flops() / min(times["engine"]) / 1e9
+        shares = {f"share of {name}": gflops / rate for name, rate in speed.items()}
+        return {**rates, "times stock": rates["engine"] / rates["stock"], **speed, "in products": gflops, **shares}
+
+    def _flops(self) -> int:
+        """Of the engine's matrix products; what attention multiplies inside is not counted, nor padding."""
+        kept, linear.ONEDNN = linear.ONEDNN, False  # the counter knows torch's own products alone
+        try:
+            with FlopCounterMode(display=False) as counter:
+                self.engine()
+        finally:
+            linear.ONEDNN = kept
+        return counter.get_total_flops()

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""The package's speed, as ratios that are measured in one run on one machine.
+
+    python benchmarks/run.py models/libreoffice-de-en
+    python benchmarks/run.py DATA --output results.json
+
+DATA is a fairseq data folder with a CMLM's checkpoint.pt in it.
+"""
+
+import argparse
+import json
+import logging
+import platform
+import warnings
+from pathlib import Path
+
+import polars as pl
+import torch
+from algorithm_1 import Chain
+from decoding import AT_ONE, PAPER, generate, load, sample_of, trace_of
+from rates import Rows, seconds
+from tabulate import tabulate
+
+from fairseq_mh.cmlm import allowed_symbols
+
+MASK_PREDICT = ("--task", "translation_lev", "--iter-decode-max-iter", "9", "--iter-decode-force-max-iter")
+MASK_PREDICT += ("--iter-decode-with-beam", "5", "--required-batch-size-multiple", "1")  # or it drops sentences
+SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
+SAME_TIME += ("--iter-decode-with-beam", "8", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
+SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3")
+
+
+def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
+    """Decoder rows that an update of a site takes, in units of the chain's length; and how often it moves."""
+    moves = trace.filter(pl.col("sweep") > 0)
+    units = (moves["proposals"] * moves["length"]).sum()
+    novel = (moves["novel"] * moves["length"]).sum() / units
+    rows = moves["rows"].sum() / units
+    return {"rows per update / T": rows, "novel rate": novel, "above novel": rows - novel}
+
+
+def against_algorithm_1(data: str, sentences: int) -> dict[str, float]:
+    """Wall clock of the paper's annealed chains, one on each sentence: Algorithm 1, and the package."""
+    loaded = load(data, *PAPER)
+    sample = sample_of(loaded, sentences)
+    loaded.generator.generate([loaded.model], sample)  # warm
+    ours = seconds(lambda: loaded.generator.generate([loaded.model], sample))
+    trace = trace_of(data, sentences, *PAPER)
+    lengths = dict(trace.filter(pl.col("sweep") == 0).select("id", "length").iter_rows())
+    dictionary = loaded.task.target_dictionary
+    allowed = allowed_symbols(dictionary)
+    proposals = []
+
+    def naive() -> None:
+        for n, source in enumerate(sample["net_input"]["src_tokens"]):
+            source = source[source != dictionary.pad()][None]
+            chain = Chain(loaded.model, dictionary, allowed, source, seed=n)
+            proposals.append(chain.run(lengths[int(sample["id"][n])], 6, 0.3, 0.02, 0.5)[1])
+
+    theirs = seconds(naive)
+    assert sum(proposals) == trace["proposals"].sum()
+    return {
+        "sentences": sentences,
+        "proposals": sum(proposals),
+        "algorithm 1": theirs,
+        "package": ours,
+        "ratio": theirs / ours,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
+    parser.add_argument("--sentences", type=int, default=100, help="of the test set, where not all are decoded")
+    parser.add_argument("--few", type=int, default=16, help="sentences of Algorithm 1, which is slow")
+    parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    with torch.no_grad():
+        loaded = load(args.data)
+        figures = {
+            "machine": {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__},
+            "decoder": Rows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, args.sentences)).figures(),
+            "one temperature": rows_per_update(trace_of(args.data, args.sentences, *PAPER, *AT_ONE)),
+            "annealed": rows_per_update(trace_of(args.data, args.sentences, *PAPER)),
+            "against algorithm 1": against_algorithm_1(args.data, args.few),
+        }
+    figures["stock mask-predict, 5 lengths"] = generate(args.data, *MASK_PREDICT)
+    figures["MH from mask-predict, 8 lengths"] = generate(args.data, *SAME_TIME)
+    figures["default settings"] = generate(args.data, "--task", "translation_mh")
+    table = [(part, name, value) for part, values in figures.items() for name, value in values.items()]
+    print(tabulate(table, ("part", "figure", "value"), floatfmt=".3g"))
+    if args.output:
+        args.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def processor() -> str:
+    """As the operating system names it."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+#!/usr/bin/env python3
+"""Decoder rows and seconds of the default decoder, against target length, chains and sentences; as JSON and a plot.
+
+python benchmarks/scaling.py models/libreoffice-de-en --output benchmarks/scaling
+"""
+
+import argparse
+import json
+import logging
+import warnings
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import torch
+from decoding import load, sample_of
+from rates import seconds
+
+SIZES = {
+    "target length": (10, 20, 30, 40, 50, 60),
+    "chains a sentence": (1, 2, 4, 8, 16),
+    "sentences": (1, 4, 16, 64),
+}
+FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 8}
+
+
+def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
+    """Of decoding so many sentences as one batch, at a given target length."""
+    loaded = load(data, "--mh-gold-length", "--mh-chains", str(sizes["chains a sentence"]))
+    sample = sample_of(loaded, sizes["sentences"])
+    symbol = loaded.task.target_dictionary.nspecial
+    sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # read for its length alone
+    taken = seconds(lambda: loaded.generator.generate([loaded.model], sample))
+    chains = sizes["sentences"] * sizes["chains a sentence"]
+    return {"rows": loaded.generator.rows_spent / chains, "seconds": taken / chains}
+
+
+def plot(figures: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
+    """Cost of one chain in each experiment."""
+    _, axes = plt.subplots(1, len(figures), figsize=(11, 3.2), layout="constrained")
+    for axis, (name, costs) in zip(axes, figures.items(), strict=True):
+        other = axis.twinx()
+        for place, kind, colour in ((axis, "rows", "#0072B2"), (other, "seconds", "#D55E00")):
+            place.plot(list(costs), [cost[kind] for cost in costs.values()], "o-", color=colour)
+            place.set_ylabel(f"{kind} a chain", color=colour)
+            place.set_ylim(bottom=0)
+        axis.set_xlabel(name)
+        axis.set_xticks(list(costs))
+    plt.savefig(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
+    parser.add_argument("--output", type=Path, required=True, help="OUTPUT.json and OUTPUT.svg are written")
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    cost(args.data, FIXED)  # warm
+    with torch.no_grad():
+        figures = {
+            name: {size: cost(args.data, {**FIXED, name: size}) for size in sizes} for name, sizes in SIZES.items()
+        }
+    args.output.with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    plot(figures, args.output.with_suffix(".svg"))
+
+
+if __name__ == "__main__":
+    main()

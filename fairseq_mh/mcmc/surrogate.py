@@ -1,0 +1,51 @@
+"""Cheap stand-ins for an energy: the first stage of delayed acceptance (Christen and Fox, 2005).
+
+A candidate is first accepted or rejected by the surrogate S in the energy's place, and only one that passes is
+evaluated and accepted by what the surrogate left out:
+
+    a_1 = min(1, exp(-(S(X') - S(X)) / tau) q(X | X') / q(X' | X))
+    a_2 = min(1, exp(-(E(X') - E(X)) / tau + (S(X') - S(X)) / tau))
+
+Both ratios of the way back are one over those of the way there, so the target stays what it is, whatever S is: a bad
+surrogate costs acceptances, never correctness.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.mcmc.energy import norm
+from fairseq_mh.mcmc.masked_lm import PROJECTED_AT_ONCE, MaskedLM, state_logits
+
+
+class Surrogate(Protocol):
+    """A function of the tokens alone."""
+
+    def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Nats, and the decoder rows that they took: (M, T), (M,) -> (M,), (M,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class BlockPseudoLikelihood:
+    """- sum_k sum_{t in B_k} log p(X_t | X without B_k), B_k being every `passes`-th position from the k-th: E_norm for
+    `passes` rows, and E_norm itself where there are as many passes as positions."""
+
+    passes: int
+
+    def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        valid = tokens.ne(lm.pad)
+        every = torch.arange(tokens.size(1), device=tokens.device) % self.passes
+        energy, spent = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device), torch.zeros_like(rows)
+        for k in range(self.passes):
+            masked = valid & (every == k)
+            asked = masked.any(1)
+            if asked.any():
+                features = lm.features(tokens[asked], masked[asked], rows[asked])
+                parts = zip(features.split(PROJECTED_AT_ONCE), tokens[masked].split(PROJECTED_AT_ONCE), strict=True)
+                log_p = torch.cat([norm(state_logits(lm, part), symbols) for part, symbols in parts])
+                energy = energy.index_add(0, masked.nonzero()[:, 0], -log_p.double())
+                spent = spent + asked
+        return energy, spent
