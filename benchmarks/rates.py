@@ -9,7 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq_mh import linear
 from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, decoder_of
-from fairseq_mh.mcmc.energy import SITES_AT_ONCE, evaluate
+from fairseq_mh.mcmc.energy import evaluate
+from fairseq_mh.mcmc.masked_lm import at_once
 
 REPEATS = 3  # the fastest of so many: what else the machine does only adds
 
@@ -54,7 +55,7 @@ class Rows:
         """The same by the stock decoder as fairseq calls it, rows of about equal length together."""
         sequence, site = self.valid.nonzero(as_tuple=True)
         lengths, found = self.valid.sum(1), torch.zeros(len(sequence))
-        for part in lengths[sequence].argsort(stable=True).split(SITES_AT_ONCE):
+        for part in lengths[sequence].argsort(stable=True).split(at_once(self.tokens)):
             m, t = sequence[part], site[part]
             inputs = torch.full((len(part), int(lengths[m].max()) + 2), self.dictionary.pad())
             inputs[:, 0] = self.dictionary.bos()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.masked_lm import PROJECTED_AT_ONCE, MaskedLM, full_logits
+from fairseq_mh.mcmc.masked_lm import MaskedLM, at_once, features_of, full_logits
 
 
 class Filled(NamedTuple):
@@ -50,8 +50,8 @@ def _fill(
 ) -> tuple[Tensor, Tensor]:
     if not asked.any():
         return tokens, scores
-    features = lm.features(tokens[asked], masked[asked], rows[asked])
-    found = [_likeliest(lm, part) for part in features.split(PROJECTED_AT_ONCE)]
+    features = features_of(lm, tokens[asked], masked[asked], rows[asked])
+    found = [_likeliest(lm, part) for part in features.split(at_once(features))]
     best, symbol = map(torch.cat, zip(*found, strict=True))
     return tokens.masked_scatter(masked, symbol), scores.masked_scatter(masked, best.to(scores.dtype))
 

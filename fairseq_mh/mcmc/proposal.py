@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.energy import site_scores
-from fairseq_mh.mcmc.masked_lm import PROJECTED_AT_ONCE, MaskedLM, state_logits
+from fairseq_mh.mcmc.masked_lm import MaskedLM, at_once, features_of, state_logits
 
 Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
 FLOOR = 0.05  # of an informed choice: what even a certain position weighs
@@ -80,7 +80,7 @@ def masked_conditional(
     features, spent = _features(lm, rows, state, masked)
     current = state.tokens[chain, site]
     rank = (masked.cumsum(1) - 1)[chain, site]
-    parts = (part.split(PROJECTED_AT_ONCE) for part in (features, current, uniforms[chain, rank]))
+    parts = (part.split(at_once(features)) for part in (features, current, uniforms[chain, rank]))
     draws = [_draw(log_q(state_logits(lm, features)), *rest) for features, *rest in zip(*parts, strict=True)]
     drawn, log_forward, log_reverse = map(torch.cat, zip(*draws, strict=True))
     candidate = state.tokens.clone()
@@ -159,7 +159,7 @@ def _features(lm: MaskedLM, rows: Tensor, state: State, masked: Tensor) -> tuple
     asked = sites.gt(0) & ~known
     if state.features is not None and not asked.any():
         return state.features[masked], asked.long()
-    fresh = lm.features(state.tokens[asked], masked[asked], rows[asked])
+    fresh = features_of(lm, state.tokens[asked], masked[asked], rows[asked])
     if state.features is None or not known.any():
         return fresh, asked.long()
     remembered = known[masked.nonzero(as_tuple=True)[0]]

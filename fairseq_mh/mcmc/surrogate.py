@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.energy import norm
-from fairseq_mh.mcmc.masked_lm import PROJECTED_AT_ONCE, MaskedLM, state_logits
+from fairseq_mh.mcmc.masked_lm import MaskedLM, at_once, features_of, state_logits
 
 
 class Surrogate(Protocol):
@@ -43,8 +43,8 @@ class BlockPseudoLikelihood:
             masked = valid & (every == k)
             asked = masked.any(1)
             if asked.any():
-                features = lm.features(tokens[asked], masked[asked], rows[asked])
-                parts = zip(features.split(PROJECTED_AT_ONCE), tokens[masked].split(PROJECTED_AT_ONCE), strict=True)
+                features = features_of(lm, tokens[asked], masked[asked], rows[asked])
+                parts = zip(features.split(at_once(features)), tokens[masked].split(at_once(features)), strict=True)
                 log_p = torch.cat([norm(state_logits(lm, part), symbols) for part, symbols in parts])
                 energy = energy.index_add(0, masked.nonzero()[:, 0], -log_p.double())
                 spent = spent + asked
