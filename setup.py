@@ -32,6 +32,7 @@ setup(
     extras_require={
         "eval": ["arviz-stats>=0.6", "polars>=1", "pyyaml", "tabulate"],
         "report": ["jinja2>=3", "plotly>=6", "polars>=1", "pyyaml", "tabulate"],
+        "bench": ["matplotlib>=3.9"],
         "dev": ["mypy", "playwright", "pytest", "pytest-xdist", "ruff", "scipy"],
     },
     classifiers=[
