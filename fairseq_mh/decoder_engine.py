@@ -50,7 +50,7 @@ class DecoderEngine:
         x, padding = self.decoder.forward_embedding(inputs)  # (M, L, D)
         valid = ~padding[:, None, None] if padding.any() else None
         pairs: Pairs | None = _distinct(inputs)
-        for layer, source in zip(self.layers[:-1], sources, strict=False):
+        for layer, source in zip(self.layers[:-1], sources[:-1], strict=True):
             x, pairs = layer.onwards(layer.among(x, valid, pairs), source, rows), None
         chosen, kept = _asked_first(asked)  # (M, Q)
         last = self.layers[-1]

@@ -53,14 +53,16 @@ def evaluate(lm: MaskedLM, tokens: Tensor, rows: Tensor, sites: Tensor) -> Evalu
     sequence, site = sites.nonzero(as_tuple=True)
     masked = torch.arange(tokens.size(1), device=tokens.device) == site[:, None]
     features = features_of(lm, tokens[sequence], masked, rows[sequence])
-    parts = zip(features.split(at_once(features)), tokens[sites].split(at_once(features)), strict=True)
-    return Evaluation(torch.cat([score(lm, *part) for part in parts]), features)
+    return Evaluation(score(lm, features, tokens[sites]), features)
 
 
 def score(lm: MaskedLM, features: Tensor, symbols: Tensor) -> Tensor:
     """Minus the positions' shares of each energy: (P, D), (P,) -> (P, E)."""
-    logits = state_logits(lm, features)
-    return torch.stack([share(logits, symbols) for share in ENERGIES.values()], -1)
+    found = []
+    for some, theirs in zip(features.split(at_once(features)), symbols.split(at_once(features)), strict=True):
+        logits = state_logits(lm, some)
+        found.append(torch.stack([share(logits, theirs) for share in ENERGIES.values()], -1))
+    return torch.cat(found)
 
 
 def site_scores(scores: Tensor, name: str) -> Tensor:

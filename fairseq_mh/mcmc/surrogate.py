@@ -16,8 +16,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import norm
-from fairseq_mh.mcmc.masked_lm import MaskedLM, at_once, features_of, state_logits
+from fairseq_mh.mcmc.energy import score, site_scores
+from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
 
 class Surrogate(Protocol):
@@ -44,8 +44,7 @@ class BlockPseudoLikelihood:
             asked = masked.any(1)
             if asked.any():
                 features = features_of(lm, tokens[asked], masked[asked], rows[asked])
-                parts = zip(features.split(at_once(features)), tokens[masked].split(at_once(features)), strict=True)
-                log_p = torch.cat([norm(state_logits(lm, part), symbols) for part, symbols in parts])
+                log_p = site_scores(score(lm, features, tokens[masked]), "norm")
                 energy = energy.index_add(0, masked.nonzero()[:, 0], -log_p.double())
                 spent = spent + asked
         return energy, spent
