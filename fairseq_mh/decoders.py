@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.config import TranslationMHConfig, proposal_of, schedule_of, surrogate_of
-from fairseq_mh.mcmc.chain import Run, Sweep, run
+from fairseq_mh.mcmc.chain import run
 from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
 from fairseq_mh.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
@@ -58,8 +59,8 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    kernel = Kernel(start.lm, start.plan.rows, str(cfg.mh_energy), proposal_of(cfg), metropolis, surrogate_of(cfg))
-    return run(kernel, tokens, start.streams, schedule)
+    kernel = Kernel(start.lm, str(cfg.mh_energy), proposal_of(cfg), metropolis, surrogate_of(cfg))
+    return run(kernel, tokens, start.plan.rows, start.streams, schedule)
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fairseq_mh.mcmc.chain import Run, Snapshot
 from fairseq_mh.mcmc.energy import site_scores, total
+from fairseq_mh.mcmc.record import Run, Snapshot
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.start import Plan
 

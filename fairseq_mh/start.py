@@ -13,7 +13,8 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.mask_predict import Filled, mask_predict
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.proposal import State, masked_conditional
+from fairseq_mh.mcmc.proposal import masked_conditional
+from fairseq_mh.mcmc.state import unknown
 
 
 class Plan(NamedTuple):
@@ -95,8 +96,8 @@ def masked_start(start: Start) -> Filled:
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         uniforms[n, :length] = torch.from_numpy(stream.random(length))
     anything = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))  # stays where the model is broken
-    nothing = State(anything, anything, None)
-    drawn = masked_conditional(start.lm, start.plan.rows, nothing, valid, uniforms.to(start.blank.device))
+    nothing = unknown(anything, start.plan.rows)
+    drawn = masked_conditional(start.lm, nothing, valid, uniforms.to(start.blank.device))
     return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
 
 

@@ -7,8 +7,8 @@ from typing import TextIO
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.chain import Sweep
 from fairseq_mh.mcmc.energy import ENERGIES, total
+from fairseq_mh.mcmc.record import Sweep
 
 
 def open_trace(path: str) -> TextIO:

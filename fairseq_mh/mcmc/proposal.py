@@ -19,17 +19,11 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.energy import site_scores
 from fairseq_mh.mcmc.masked_lm import MaskedLM, at_once, features_of, state_logits
+from fairseq_mh.mcmc.state import State
 
 Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
 FLOOR = 0.05  # of an informed choice: what even a certain position weighs
 NOWHERE = -1  # in an order, behind its last position
-
-
-class State(NamedTuple):
-    tokens: Tensor  # (N, T) long, padded
-    scores: Tensor  # (N, T, E): minus each position's share of each energy, 0 at padding; no meaning without features
-    features: Tensor | None  # (N, T, D): of each position, it alone being masked; None: not known for these tokens
-    surrogate: Tensor | None = None  # (N,) float64 nats: the first stage's energy, where acceptance is delayed
 
 
 class Proposed(NamedTuple):
@@ -38,7 +32,7 @@ class Proposed(NamedTuple):
     log_reverse: Tensor  # (N,) log q(state | candidate)
     rows: Tensor  # (N,) long: decoder rows spent
     masked: Tensor  # (N, T) bool: what was drawn again
-    order: Tensor | None = None  # (N, K) long, of an informed choice; its probability is not in the two above
+    order: Tensor  # (N, K) long, of an informed choice, or NOWHERE; its probability is not in the two above
 
 
 def conditional(
@@ -66,18 +60,17 @@ def conditional(
 
 
 def masked_conditional(
-    lm: MaskedLM, rows: Tensor, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
+    lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
 ) -> Proposed:
     """Draw the masked positions of each chain independently from one pass.
 
     Args:
-        rows: (N,) long, the context of each chain.
         masked: (N, T) bool; a chain with nothing masked proposes its own state.
         uniforms: (N, S) in [0, 1): a chain's k-th masked position reads column k.
         log_q: `conditional` with its settings.
     """
     chain, site = masked.nonzero(as_tuple=True)
-    features, spent = _features(lm, rows, state, masked)
+    features, spent = _features(lm, state, masked)
     current = state.tokens[chain, site]
     rank = (masked.cumsum(1) - 1)[chain, site]
     parts = (part.split(at_once(features)) for part in (features, current, uniforms[chain, rank]))
@@ -85,9 +78,9 @@ def masked_conditional(
     drawn, log_forward, log_reverse = map(torch.cat, zip(*draws, strict=True))
     candidate = state.tokens.clone()
     candidate[chain, site] = drawn
-    zero = log_forward.new_zeros(len(rows))
+    zero = log_forward.new_zeros(len(masked))
     forward, reverse = zero.index_add(0, chain, log_forward), zero.index_add(0, chain, log_reverse)
-    return Proposed(candidate, forward, reverse, spent, masked)
+    return Proposed(candidate, forward, reverse, spent, masked, site.new_empty(len(masked), 0))
 
 
 def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,7 +92,7 @@ def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor,
 
 
 def informed(
-    lm: MaskedLM, rows: Tensor, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
+    lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
 ) -> Proposed:
     """Draw as many positions as are masked, wherever they are: the less certain ones more often.
 
@@ -119,7 +112,7 @@ def informed(
     taken = torch.arange(length, device=masked.device) < count
     chosen = torch.zeros_like(masked).scatter(1, ranked, taken)
     order = ranked.masked_fill(~taken | (count == valid.sum(1, keepdim=True)), NOWHERE)
-    return masked_conditional(lm, rows, state, chosen, uniforms[:, 1::2], log_q)._replace(order=order)
+    return masked_conditional(lm, state, chosen, uniforms[:, 1::2], log_q)._replace(order=order)
 
 
 def choice(scores: Tensor, valid: Tensor, order: Tensor) -> Tensor:
@@ -152,15 +145,14 @@ def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
     return drawn.clamp(max=log_probs.size(-1) - 1)  # out of range only where the row is NaN
 
 
-def _features(lm: MaskedLM, rows: Tensor, state: State, masked: Tensor) -> tuple[Tensor, Tensor]:
+def _features(lm: MaskedLM, state: State, masked: Tensor) -> tuple[Tensor, Tensor]:
     """Features (P, D) at the masked positions, from the state where they are known, and the rows (N,) it took."""
-    sites = masked.sum(1)
-    known = sites.eq(1) if state.features is not None else torch.zeros_like(sites, dtype=torch.bool)
-    asked = sites.gt(0) & ~known
-    if state.features is not None and not asked.any():
+    known = masked.sum(1).eq(1) & state.known
+    asked = masked.any(1) & ~known
+    if not asked.any():
         return state.features[masked], asked.long()
-    fresh = features_of(lm, state.tokens[asked], masked[asked], rows[asked])
-    if state.features is None or not known.any():
+    fresh = features_of(lm, state.tokens[asked], masked[asked], state.context[asked])
+    if not known.any():
         return fresh, asked.long()
     remembered = known[masked.nonzero(as_tuple=True)[0]]
     features = fresh.new_empty(len(remembered), fresh.size(-1))

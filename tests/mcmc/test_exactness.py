@@ -18,8 +18,9 @@ from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import state_logits
-from fairseq_mh.mcmc.proposal import FLOOR, State, conditional, informed, masked_conditional
+from fairseq_mh.mcmc.proposal import FLOOR, NOWHERE, conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.state import unknown
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
 
 FALSE_ALARM = 1e-6
@@ -47,9 +48,29 @@ SETTINGS = pytest.mark.parametrize(
 )
 
 
-def kernel_of(lm, copies, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
+def kernel_of(lm, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
     propose = partial(propose, log_q=partial(conditional, **q))
-    return Kernel(lm, torch.zeros(copies, dtype=torch.long), energy, propose, metropolis, surrogate)
+    return Kernel(lm, energy, propose, metropolis, surrogate)
+
+
+def at(kernel, tokens):
+    """The evaluated state of these tokens, all in context 0."""
+    return kernel.init(tokens, torch.zeros(len(tokens), dtype=torch.long))[0]
+
+
+def step(kernel, state, masked, temperature, uniforms):
+    """One update of every chain, to its decision."""
+    temperature = torch.full((len(masked),), temperature, dtype=torch.float64)
+    trial = kernel.begin(state, masked[:, None], uniforms[:, None], temperature)
+    while trial.asked.any():
+        trial = kernel.advance(trial)
+    return kernel.settle(trial)
+
+
+def run_from(kernel, tokens, schedule, seed=1):
+    """A chain from each of these states (N, T), all in context 0."""
+    streams = [chain_stream(seed, 0, tokens.size(1), chain) for chain in range(len(tokens))]
+    return run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule)
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
@@ -89,7 +110,7 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, len(states), energy, **q)
+    kernel = kernel_of(lm, energy, **q)
     for sites, expected in moves_of(reference).items():
         masked = torch.zeros_like(states, dtype=torch.bool)
         masked[:, list(sites)] = True
@@ -103,7 +124,7 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, len(states), energy, propose=informed, **q)
+    kernel = kernel_of(lm, energy, propose=informed, **q)
     for block in {1, 2, reference.length}:
         masked = torch.arange(reference.length).expand(len(states), -1) < block
         info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block, FLOOR))
@@ -120,7 +141,7 @@ def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, tem
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, len(states), energy, surrogate=BlockPseudoLikelihood(passes), **q)
+    kernel = kernel_of(lm, energy, surrogate=BlockPseudoLikelihood(passes), **q)
     for sites in moves_of(reference):
         expected = reference.delayed(sites, passes, temperature)
         flow = reference.target[:, None] * expected
@@ -133,8 +154,8 @@ def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, tem
 def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
     lm = TABLES["V2T4"]
     states = torch.tensor(list(itertools.product(range(2), repeat=4)))
-    kernel = kernel_of(lm, len(states), surrogate=BlockPseudoLikelihood(4))
-    state, rows = kernel.init(states)
+    kernel = kernel_of(lm, surrogate=BlockPseudoLikelihood(4))
+    state, rows = kernel.init(states, torch.zeros(len(states), dtype=torch.long))
     torch.testing.assert_close(state.surrogate, total(state.scores, "norm"), atol=1e-12, rtol=0)
     assert (rows == 4 + 4).all()
 
@@ -142,14 +163,14 @@ def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
 def one_step(reference, kernel, states, masked, temperature, expected):
     """Step once from all states; the frequencies of where each ends against the enumerated row."""
     uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + kernel.decisions)))
-    (state, _), log_u = kernel.init(states), uniforms[:, -1].log()
-    after, info = kernel.step(state, masked, temperature, uniforms)
+    state, log_u = at(kernel, states), uniforms[:, -1].log()
+    after, info = step(kernel, state, masked, temperature, uniforms)
     counts = np.zeros(expected.shape)
     np.add.at(counts, (number_of(states, kernel.lm), number_of(after.tokens, kernel.lm)), 1)
     lowest = min(p_value(*rows) for rows in zip(counts, expected, strict=True))
     assert lowest > FALSE_ALARM / len(counts)
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
-    _, whole = kernel.step(state, masked, temperature, uniforms)
+    _, whole = step(kernel, state, masked, temperature, uniforms)
     assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is a right one
     assert (info.rows <= whole.rows).all()
     return whole
@@ -196,8 +217,7 @@ def long_run_p_value(kernel, lm=LM, energy="norm", **schedule) -> float:
     """
     reference = Reference(lm, energy, TEMPERATURE, Q)
     worst = torch.tensor(reference.states[int(reference.target.argmin())])
-    streams = [chain_stream(7, 0, 3, chain) for chain in range(COPIES)]
-    finished = run(kernel, worst.repeat(COPIES, 1), streams, Schedule(SWEEPS, **schedule))
+    finished = run_from(kernel, worst.repeat(COPIES, 1), Schedule(SWEEPS, **schedule), seed=7)
     counts = np.bincount(number_of(finished.sweeps[-1].end.tokens, lm), minlength=len(reference.states))
     return p_value(counts, reference.target)
 
@@ -209,7 +229,7 @@ def propose_of(schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("energy", ENERGIES)
 def test_chain_has_the_target_distribution(schedule, energy):
-    kernel = kernel_of(LM, COPIES, energy, propose=propose_of(schedule), **Q)
+    kernel = kernel_of(LM, energy, propose=propose_of(schedule), **Q)
     assert long_run_p_value(kernel, energy=energy, **schedule) > FALSE_ALARM
 
 
@@ -217,13 +237,13 @@ def test_chain_has_the_target_distribution(schedule, energy):
 @pytest.mark.parametrize("energy", ENERGIES)
 def test_delayed_acceptance_has_the_target_distribution(schedule, energy):
     schedule = SCHEDULES[schedule]
-    kernel = kernel_of(LM, COPIES, energy, propose=propose_of(schedule), surrogate=BlockPseudoLikelihood(2), **Q)
+    kernel = kernel_of(LM, energy, propose=propose_of(schedule), surrogate=BlockPseudoLikelihood(2), **Q)
     assert long_run_p_value(kernel, energy=energy, **schedule) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("q", [{"nucleus": 0.8, "mix": 0.1}, {"top_k": 2, "mix": 0.1}], ids=["nucleus", "top k"])
 def test_truncated_proposals_have_the_target_distribution(q):
-    assert long_run_p_value(kernel_of(LM, COPIES, **Q, **q)) > FALSE_ALARM
+    assert long_run_p_value(kernel_of(LM, **Q, **q)) > FALSE_ALARM
 
 
 def no_hastings(*args, log_q):
@@ -231,14 +251,14 @@ def no_hastings(*args, log_q):
     return proposed._replace(log_forward=proposed.log_reverse)
 
 
-def changed_set(lm, rows, state, masked, uniforms, log_q):
+def changed_set(lm, state, masked, uniforms, log_q):
     """Trap 1: a block move, its ratio conditioned on the positions where X and X' happen to differ."""
-    proposed = masked_conditional(lm, rows, state, masked, uniforms, log_q)
+    proposed = masked_conditional(lm, state, masked, uniforms, log_q)
     differ = proposed.candidate != state.tokens
     some = differ.any(1)
     forward, reverse = torch.zeros_like(proposed.log_forward), torch.zeros_like(proposed.log_reverse)
     row, site = differ[some].nonzero(as_tuple=True)
-    log_probs = log_q(state_logits(lm, lm.features(state.tokens[some], differ[some], rows[some])))
+    log_probs = log_q(state_logits(lm, lm.features(state.tokens[some], differ[some], state.context[some])))
     where = some.nonzero()[:, 0][row]
     forward.index_add_(0, where, log_probs.gather(1, proposed.candidate[where, site][:, None])[:, 0])
     reverse.index_add_(0, where, log_probs.gather(1, state.tokens[where, site][:, None])[:, 0])
@@ -258,7 +278,8 @@ def frozen_nucleus(*args, log_q):
 
 def no_way_back(*args, log_q):
     """An informed choice of the sites whose probability is left out of the ratio."""
-    return informed(*args, log_q=log_q)._replace(order=None)
+    proposed = informed(*args, log_q=log_q)
+    return proposed._replace(order=torch.full_like(proposed.order, NOWHERE))
 
 
 PAIRS = SCHEDULES["pairs"]
@@ -275,7 +296,7 @@ CONTROLS = {
 @pytest.mark.parametrize("name", CONTROLS)
 def test_negative_controls_fail(name):
     broken, schedule = CONTROLS[name]
-    assert long_run_p_value(kernel_of(LM, COPIES, propose=broken, **Q), **schedule) < FALSE_ALARM
+    assert long_run_p_value(kernel_of(LM, propose=broken, **Q), **schedule) < FALSE_ALARM
 
 
 class Forgetful(Kernel):
@@ -287,22 +308,21 @@ class Forgetful(Kernel):
 
 
 def test_a_surrogate_that_is_not_taken_back_fails():
-    kernel = kernel_of(LM, COPIES, surrogate=BlockPseudoLikelihood(1), **Q)
+    kernel = kernel_of(LM, surrogate=BlockPseudoLikelihood(1), **Q)
     kernel = Forgetful(**vars(kernel))
     assert long_run_p_value(kernel) < FALSE_ALARM
 
 
 def test_degenerate_gibbs_fails():
-    kernel = kernel_of(LM, COPIES, metropolis=False, **Q)
+    kernel = kernel_of(LM, metropolis=False, **Q)
     assert long_run_p_value(kernel) < FALSE_ALARM
 
 
 def test_exact_conditionals_are_always_accepted():
     """Trap 7: with E = -log p of a joint p, the move is Gibbs. With one position, E_norm is that energy."""
     lm = joint_table(np.random.default_rng(0).dirichlet(np.ones(4)))
-    kernel = kernel_of(lm, 1000)
-    streams = [chain_stream(1, 0, 1, chain) for chain in range(1000)]
-    finished = run(kernel, torch.zeros(1000, 1, dtype=torch.long), streams, Schedule(5))
+    kernel = kernel_of(lm)
+    finished = run_from(kernel, torch.zeros(1000, 1, dtype=torch.long), Schedule(5))
     for sweep in finished.sweeps[1:]:
         assert torch.equal(sweep.accepted, sweep.proposals)
 
@@ -310,13 +330,13 @@ def test_exact_conditionals_are_always_accepted():
 def test_the_proposed_site_cancels_at_temperature_one():
     """Trap 7: a = min(1, prod over s != t of phi_s(X') / phi_s(X)) at tau = tau_q = 1."""
     lm = random_table(3, 3, seed=8)
-    kernel = kernel_of(lm, 500)
+    kernel = kernel_of(lm)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(0, 3, (500, 3)))
-    state, _ = kernel.init(tokens)
+    state = at(kernel, tokens)
     masked = torch.tensor([[False, True, False]]).expand(500, -1)
     uniforms = torch.from_numpy(np.random.default_rng(3).random((500, 2)))
     uniforms[:, 1] = 0.0  # accept whatever has a chance
-    after, info = kernel.step(state, masked, 1.0, uniforms)
+    after, info = step(kernel, state, masked, 1.0, uniforms)
     assert info.novel.any()
     others = site_scores(after.scores, "norm") - site_scores(state.scores, "norm")
     torch.testing.assert_close(info.log_ratio, others[:, [0, 2]].sum(1), atol=1e-10, rtol=0)
@@ -325,9 +345,8 @@ def test_the_proposed_site_cancels_at_temperature_one():
 def test_nan_rejects_and_is_counted():
     table = LM.table.clone()
     table[0, 1] = torch.nan
-    kernel = kernel_of(TableLM(table), 50)
-    streams = [chain_stream(1, 0, 3, chain) for chain in range(50)]
-    finished = run(kernel, torch.zeros(50, 3, dtype=torch.long), streams, Schedule(2))
+    kernel = kernel_of(TableLM(table))
+    finished = run_from(kernel, torch.zeros(50, 3, dtype=torch.long), Schedule(2))
     assert torch.equal(finished.sweeps[-1].end.tokens[:, 1], torch.zeros(50, dtype=torch.long))
     assert all((sweep.broken >= 1).all() for sweep in finished.sweeps[1:])
     assert total(finished.lowest.scores, "norm").isnan().all()
@@ -337,12 +356,11 @@ def test_nan_rejects_and_is_counted():
 def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropolis):
     """At the end of every sweep; unchanged candidates and current states cost the model nothing."""
     lm = random_table(3, 3, seed=9)
-    kernel = kernel_of(lm, 200, metropolis=metropolis)
-    streams = [chain_stream(3, 0, 3, chain) for chain in range(200)]
-    finished = run(kernel, torch.zeros(200, 3, dtype=torch.long), streams, Schedule(6, burn_in=2))
+    kernel = kernel_of(lm, metropolis=metropolis)
+    finished = run_from(kernel, torch.zeros(200, 3, dtype=torch.long), Schedule(6, burn_in=2), seed=3)
     assert sum(int(sweep.rows.sum()) for sweep in finished.sweeps) == lm.rows_asked
     for snapshot in (finished.lowest, *(sweep.end for sweep in finished.sweeps)):
-        torch.testing.assert_close(snapshot.scores, kernel.init(snapshot.tokens)[0].scores, atol=1e-12, rtol=0)
+        torch.testing.assert_close(snapshot.scores, at(kernel, snapshot.tokens).scores, atol=1e-12, rtol=0)
     ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
     assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
     assert (finished.lowest.sweep >= 2).all()
@@ -353,27 +371,46 @@ def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch)
     """Token for token the chain that evaluates every candidate to the end."""
     lm = random_table(2, 7, seed=9, scale=3.0)
     states = torch.tensor(list(itertools.product(range(2), repeat=7)))
-    shares = site_scores(kernel_of(lm, len(states)).init(states)[0].scores, energy)
+    shares = site_scores(at(kernel_of(lm), states).scores, energy)
     assert (shares <= 0).all() == (energy in BOUNDED)
     ends, spent = [], []
     for bounded in (BOUNDED, set()):
         monkeypatch.setattr("fairseq_mh.mcmc.kernel.BOUNDED", bounded)
-        streams = [chain_stream(3, 0, 7, chain) for chain in range(50)]
         start = torch.zeros(50, 7, dtype=torch.long)
-        sweeps = run(kernel_of(lm, 50, energy), start, streams, Schedule(4, temperature=0.5)).sweeps
+        sweeps = run_from(kernel_of(lm, energy), start, Schedule(4, temperature=0.5), seed=3).sweeps
         ends.append(torch.stack([sweep.end.tokens for sweep in sweeps]))
         spent.append(sum(int(sweep.rows.sum()) for sweep in sweeps))
     assert torch.equal(*ends)
     assert spent[0] < spent[1] if energy in BOUNDED else spent[0] == spent[1]
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("metropolis", [True, False])
+def test_chains_do_not_know_of_each_other(schedule, metropolis, monkeypatch):
+    """Token for token, and row for row, the chains that run alone and propose one update at a time."""
+    propose = propose_of(schedule) if metropolis else masked_conditional
+    kernel = kernel_of(LM, metropolis=metropolis, propose=propose, **Q)
+    start, streams = torch.zeros(20, 3, dtype=torch.long), [chain_stream(1, 0, 3, chain) for chain in range(20)]
+    schedule = Schedule(6, burn_in=2, temperature=0.5, **schedule)
+    together = run(kernel, start, torch.zeros(20, dtype=torch.long), streams, schedule)
+    monkeypatch.setattr("fairseq_mh.mcmc.chain.AHEAD", 1)
+    for chain in range(20):
+        stream = chain_stream(1, 0, 3, chain)
+        alone = run(kernel, start[:1], torch.zeros(1, dtype=torch.long), [stream], schedule)
+        assert torch.equal(alone.lowest.tokens[0], together.lowest.tokens[chain])
+        assert alone.lowest.sweep[0] == together.lowest.sweep[chain]
+        for one, other in zip(alone.sweeps, together.sweeps, strict=True):
+            assert torch.equal(one.end.tokens[0], other.end.tokens[chain])
+            assert one.temperature == other.temperature
+            assert all(a[0] == b[chain] for a, b in zip(one[2:], other[2:], strict=True))  # the counts
+
+
 def test_blocks_of_one_are_the_single_site_move():
     """Token for token, from the same streams; and a chain of shorter blocks beside it changes nothing."""
-    kernel = kernel_of(LM, 50)
+    kernel = kernel_of(LM)
     runs = []
     for schedule in (Schedule(4), Schedule(4, block_size=1, final_block_size=1), Schedule(4, final_block_size=0)):
-        streams = [chain_stream(1, 0, 3, chain) for chain in range(50)]
-        finished = run(kernel, torch.zeros(50, 3, dtype=torch.long), streams, schedule)
+        finished = run_from(kernel, torch.zeros(50, 3, dtype=torch.long), schedule)
         runs.append([sweep.end.tokens for sweep in finished.sweeps])
     assert all(map(torch.equal, runs[0], runs[1]))
     assert not all(map(torch.equal, runs[0], runs[2]))
@@ -394,11 +431,11 @@ def test_mask_predict_is_block_gibbs_without_temperature():
     lm = random_table(4, 4, seed=11)
     rows = torch.zeros(1, dtype=torch.long)
     filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), rows, passes=4)
-    kernel = kernel_of(lm, 1, metropolis=False, temperature=1e-6)
+    kernel = kernel_of(lm, metropolis=False, temperature=1e-6)
     tokens, _ = filled.history[0]
-    state, steps = State(tokens, torch.zeros(1, 4, len(ENERGIES)), None), 0
+    state, steps = unknown(tokens, rows), 0
     for _, masked in [filled.history[0], *filled.history[2::2]]:
-        state, _ = kernel.step(state, masked, 1.0, torch.full((1, 5), 0.5, dtype=torch.float64))
+        state, _ = step(kernel, state, masked, 1.0, torch.full((1, 5), 0.5, dtype=torch.float64))
         assert torch.equal(state.tokens, filled.history[2 * steps + 1][0])
         steps += 1
     assert torch.equal(state.tokens, filled.tokens)

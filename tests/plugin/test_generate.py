@@ -148,8 +148,10 @@ def test_the_cost_is_counted(tiny, tmp_path):
         r["rows"] % (r["length"] - 1) == 0 for r in whole if r["sweep"] and r["length"] > 1
     )  # no bound: all or none
     gibbs = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-decoding", "gibbs")
-    # The first update of a sweep reads the energy's own pass; the others take a row; the energy one a token.
-    assert all(r["rows"] == 2 * r["length"] - 1 for r in gibbs if r["sweep"])
+    # Until the state changes, updates read the energy's own pass; then each takes a row, and the energy one a token.
+    most = [(r["rows"], 2 * r["length"] - 1) for r in gibbs if r["sweep"]]
+    assert all(rows <= bound for rows, bound in most)
+    assert any(rows == bound for rows, bound in most)
 
 
 def test_mask_predict_equals_the_stock_generator(tiny, stock, tmp_path, capsys):

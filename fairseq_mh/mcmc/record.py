@@ -1,0 +1,81 @@
+"""What is kept of a run: the end of every sweep of every chain, what the sweeps did, and the lowest energy."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.mcmc.energy import total
+from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.state import State
+from fairseq_mh.mcmc.trial import Info
+
+
+class Snapshot(NamedTuple):
+    """One evaluated state of each chain, on the CPU."""
+
+    sweep: Tensor  # (N,) long
+    tokens: Tensor  # (N, T) long
+    scores: Tensor  # (N, T, E), as in Evaluation
+
+
+class Sweep(NamedTuple):
+    """The end of a sweep, and what the sweep did; sweep 0 is the start."""
+
+    end: Snapshot
+    temperature: float
+    proposals: Tensor  # (N,) long, as all the counts
+    accepted: Tensor  # unchanged candidates included
+    novel: Tensor
+    rows: Tensor  # decoder rows spent, the energies of the end included
+    broken: Tensor  # proposals rejected because their ratio was NaN
+
+
+COUNTS = Sweep._fields[2:]
+
+
+class Run(NamedTuple):
+    sweeps: list[Sweep]  # sweeps + 1 of them
+    lowest: Snapshot  # the state of lowest energy from burn-in on, looked at after every update
+
+
+class Record:
+    """Of a run that begins at this state; `spent` (N,) long are the decoder rows that its evaluation took."""
+
+    def __init__(self, state: State, spent: Tensor, energy: str, schedule: Schedule):
+        self._energy, self._schedule = energy, schedule
+        self._tokens, self._scores = (
+            part.repeat(schedule.sweeps + 1, *[1] * part.dim()) for part in (state.tokens, state.scores)
+        )
+        self._counts = spent.new_zeros(schedule.sweeps + 1, len(COUNTS), len(spent))
+        self._counts[0, COUNTS.index("rows")] = spent
+        self._lowest = Snapshot(torch.zeros_like(spent), state.tokens.clone(), state.scores.clone())
+
+    def updates(self, chains: Tensor, sweep: Tensor, info: Info) -> None:
+        """What updates of these chains (M,) did, each in its sweep (M,)."""
+        done, broken = info.skipped + 1, info.log_ratio.isnan()
+        counts = (done, info.accepted + info.skipped, info.novel, info.rows, broken)
+        self._counts[sweep, :, chains] += torch.stack([count.long() for count in counts], 1)
+
+    def rows(self, chains: Tensor, sweep: Tensor, spent: Tensor) -> None:
+        """Decoder rows (M,) that were no update's."""
+        self._counts[sweep, COUNTS.index("rows"), chains] += spent
+
+    def states(self, chains: Tensor, sweep: Tensor, state: State, ended: Tensor) -> None:
+        """Where these chains are after an update, and whether (M,) bool that was the last one of its sweep."""
+        end = sweep[ended], chains[ended]
+        self._tokens[end], self._scores[end] = state.tokens[ended], state.scores[ended]
+        best = total(self._lowest.scores[chains], self._energy).nan_to_num(nan=torch.inf)
+        lower = total(state.scores, self._energy) < best  # the earlier one on a tie
+        since = sweep - self._schedule.burn_in
+        taken = (ended & (since == 0)) | (state.known & (since > 0) & lower)
+        for kept, new in zip(self._lowest, (sweep, state.tokens, state.scores), strict=True):
+            kept[chains[taken]] = new[taken]
+
+    def finished(self) -> Run:
+        tokens, scores, counts = (part.cpu() for part in (self._tokens, self._scores, self._counts))
+        sweeps = []
+        for sweep, parts in enumerate(zip(tokens, scores, counts, strict=True)):
+            end = Snapshot(torch.full((len(parts[0]),), sweep), *parts[:2])
+            sweeps.append(Sweep(end, self._schedule.temperature_at(sweep), *parts[2]))
+        return Run(sweeps, Snapshot(*(part.cpu() for part in self._lowest)))

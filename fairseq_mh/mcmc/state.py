@@ -1,0 +1,46 @@
+"""What a chain is at: its tokens, and what is known of them. All tensors have one entry a chain."""
+
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.mcmc.energy import ENERGIES
+
+Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tuples
+
+
+class State(NamedTuple):
+    tokens: Tensor  # (N, T) long, padded
+    context: Tensor  # (N,) long: the model's context of each chain
+    scores: Tensor  # (N, T, E): minus each position's share of each energy, 0 at padding
+    features: Tensor  # (N, T, D): of each position, it alone being masked
+    known: Tensor  # (N,) bool: scores and features are of these tokens; without, they mean nothing
+    surrogate: Tensor  # (N,) float64 nats: the first stage's energy, where acceptance is delayed
+
+
+def unknown(tokens: Tensor, context: Tensor) -> State:
+    """These tokens (N, T) of these contexts (N,), of which nothing was evaluated."""
+    scores = torch.zeros(*tokens.shape, len(ENERGIES), device=tokens.device)
+    nothing = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
+    return State(tokens, context, scores, scores[..., :0], nothing.bool(), nothing)
+
+
+def select(parts: Parts, which: Tensor) -> Parts:
+    """The entries of these places (M,) long, or where `which` (N,) bool is true."""
+    return type(parts)(*(part[which] if isinstance(part, Tensor) else select(part, which) for part in parts))
+
+
+def put(parts: Parts, which: Tensor, entries: Parts) -> None:
+    """Set the entries of these places (M,) long, in place."""
+    for part, new in zip(parts, entries, strict=True):
+        if isinstance(part, Tensor):
+            part.index_copy_(0, which, new)
+        else:
+            put(part, which, new)
+
+
+def where(condition: Tensor, one: State, other: State) -> State:
+    """Chain by chain one of two states: condition (N,) bool."""
+    pairs = zip(one, other, strict=True)
+    return State(*(a.where(condition.view(-1, *[1] * (a.dim() - 1)), b) for a, b in pairs))
