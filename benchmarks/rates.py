@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq_mh import linear
-from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, decoder_of
+from fairseq_mh.cmlm import CMLM, allowed_symbols
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import at_once
 
@@ -48,7 +48,7 @@ class Rows:
 
     def engine(self) -> Tensor:
         """log p(token | all others) of each position, by the package."""
-        lm = FairseqCMLM(self.model, decoder_of(self.model)(self.encoder_out), self.dictionary, self.allowed)
+        lm = CMLM(self.model, self.dictionary).bind(self.encoder_out)
         return evaluate(lm, self.tokens, self.sentences, self.valid).scores[:, 1]
 
     def stock(self) -> Tensor:

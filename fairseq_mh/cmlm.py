@@ -1,7 +1,7 @@
-"""A fairseq CMLM behind the `MaskedLM` protocol: the only file that knows the model's inside.
+"""fairseq's CMLMs behind the `MaskedLM` protocol: the only file that knows what a model wants around a target.
 
-fairseq's CMLM sees targets as BOS X EOS, masks with <unk>, and predicts the length of BOS X EOS.
-Everything outside this file sees X alone.
+Everything outside this file sees a target's tokens X alone. fairseq's `cmlm_transformer` is given BOS X EOS, masks with
+<unk>, and predicts the length of BOS X EOS. To Mask-Predict's own model EOS is a token of X as any other.
 """
 
 import logging
@@ -15,42 +15,107 @@ from torch import Tensor
 
 from fairseq_mh.decoder_engine import Decode, DecoderEngine
 from fairseq_mh.linear import apply
+from fairseq_mh.models.mask_predict_transformer import MaskPredictTransformer
 
 logger = logging.getLogger(__name__)
 
-AROUND = 2  # BOS and EOS
 
+class Bound:
+    """A `CMLM` of a batch of encoded sources, which `rows` of a query index: a `MaskedLM`."""
 
-class FairseqCMLM:
-    """A CMLM bound to a batch of encoded sources; `rows` of a query index that batch.
-
-    `decode` comes from `decoder_of(model)(encoder_out)`. `allowed` comes from `allowed_symbols`, once: fairseq adds
-    words to the dictionary while it scores.
-    """
-
-    def __init__(self, model: CMLMNATransformerModel, decode: Decode, dictionary: Dictionary, allowed: Tensor):
-        self.model, self.decode = model, decode
-        self.pad, self.bos, self.eos, self.mask = (
-            dictionary.pad(),
-            dictionary.bos(),
-            dictionary.eos(),
-            dictionary.unk(),
-        )
-        self.allowed = allowed
+    def __init__(self, cmlm: "CMLM", encoder_out: dict):
+        self.cmlm, self.decode = cmlm, cmlm.decoder(encoder_out)
+        self.pad, self.mask, self.allowed = cmlm.pad, cmlm.mask, cmlm.allowed
 
     def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
-        lengths = tokens.ne(self.pad).sum(1)
-        longest = int(lengths.max())
-        inputs = tokens.new_full((len(tokens), longest + AROUND), self.pad)
-        inputs[:, 0] = self.bos
-        inputs[:, 1:-1] = tokens.masked_fill(masked, self.mask)[:, :longest]
-        inputs.scatter_(1, lengths[:, None] + 1, self.eos)
-        asked = torch.zeros_like(inputs, dtype=torch.bool)
-        asked[:, 1:-1] = masked[:, :longest]
-        return self.decode(inputs, asked, rows)
+        longest = int(tokens.ne(self.pad).sum(1).max())
+        return self.decode(*self.cmlm.framed(tokens[:, :longest], masked[:, :longest]), rows)
 
     def project(self, features: Tensor) -> Tensor:
-        return apply(self.model.decoder.output_projection, features)
+        return apply(self.cmlm.model.decoder.output_projection, features)
+
+
+class CMLM:
+    """fairseq's `cmlm_transformer` with its dictionary.
+
+    The state space is fixed here, once: fairseq adds words to the dictionary while it scores.
+    """
+
+    def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary):
+        self.model, self.decoder = model, decoder_of(model)
+        self.pad, self.bos, self.eos = dictionary.pad(), dictionary.bos(), dictionary.eos()
+        self.mask = dictionary.unk()
+        self.allowed = allowed_symbols(dictionary).to(next(model.parameters()).device)
+
+    def bind(self, encoder_out: dict) -> Bound:
+        return Bound(self, encoder_out)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a target may hold."""
+        return self.model.max_decoder_positions() - 2  # BOS and EOS
+
+    def framed(self, tokens: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        """What the decoder reads, and which of its positions are masked: two of (M, T) -> two of (M, T + 2)."""
+        inputs = tokens.new_full((len(tokens), tokens.size(1) + 2), self.pad)
+        inputs[:, 0] = self.bos
+        inputs[:, 1:-1] = tokens.masked_fill(masked, self.mask)
+        inputs.scatter_(1, tokens.ne(self.pad).sum(1, keepdim=True) + 1, self.eos)
+        asked = torch.zeros_like(inputs, dtype=torch.bool)
+        asked[:, 1:-1] = masked
+        return inputs, asked
+
+    def target(self, line: Tensor) -> Tensor:
+        """The tokens of a reference (L,) as fairseq hands it out: without BOS, EOS and padding."""
+        return line[~torch.isin(line, line.new_tensor([self.bos, self.eos, self.pad]))]
+
+    def hypothesis(self, tokens: Tensor) -> Tensor:
+        """A target's tokens (T,) with BOS and EOS around them, as in the stock generator's hypotheses: (T + 2,)."""
+        return torch.cat([tokens.new_tensor([self.bos]), tokens, tokens.new_tensor([self.eos])])
+
+    def length_log_probs(self, encoder_out: dict) -> Tensor:
+        """log p(T | source): (B, longest + 1) float32, minus infinity where impossible."""
+        decoder = self.model.decoder
+        log_p = decoder.forward_length(normalize=False, encoder_out=encoder_out).float().log_softmax(-1)
+        classes = torch.arange(self.longest + 1, device=log_p.device) + 2  # BOS and EOS
+        classes = classes.expand(len(log_p), -1)
+        if decoder.pred_length_offset:  # the class is then the difference to the source's length, plus 128
+            source = (~encoder_out["encoder_padding_mask"][0]).sum(1, keepdim=True)
+            classes = classes - source + log_p.size(1) // 2
+        possible = (classes >= 0) & (classes < log_p.size(1))
+        possible[:, 0] = False
+        return log_p.gather(1, classes.clamp(0, log_p.size(1) - 1)).masked_fill(~possible, -torch.inf)
+
+
+class MaskPredictCMLM(CMLM):
+    """Mask-Predict's own model: a target X ends with EOS, wherever the model puts it, and is masked with <mask>."""
+
+    def __init__(self, model: MaskPredictTransformer, dictionary: Dictionary):
+        super().__init__(model, dictionary)
+        self.mask = model.mask
+        self.allowed[self.mask], self.allowed[self.eos] = False, True
+
+    @property
+    def longest(self) -> int:
+        return self.model.encoder.embed_lengths.num_embeddings - 1
+
+    def framed(self, tokens: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+        return tokens.masked_fill(masked, self.mask), masked
+
+    def target(self, line: Tensor) -> Tensor:
+        return line[~torch.isin(line, line.new_tensor([self.bos, self.pad]))]
+
+    def hypothesis(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+    def length_log_probs(self, encoder_out: dict) -> Tensor:
+        log_p = self.model.length_logits(encoder_out).float().log_softmax(-1)
+        log_p[:, 1] = -torch.inf  # EOS alone; the published decoder takes 2 tokens instead
+        return log_p
+
+
+def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
+    return (MaskPredictCMLM if isinstance(model, MaskPredictTransformer) else CMLM)(model, dictionary)
 
 
 def decoder_of(model: CMLMNATransformerModel) -> Callable[[dict], Decode]:
@@ -84,21 +149,3 @@ def subwords(dictionary: Dictionary) -> str | None:
     if any(symbol.startswith("\u2581") for symbol in dictionary.symbols):
         return "sentencepiece"
     return "subword_nmt" if any(symbol.endswith("@@") for symbol in dictionary.symbols) else None
-
-
-def longest_target(model: CMLMNATransformerModel) -> int:
-    """The most tokens that a target may hold, BOS and EOS not counted."""
-    return model.max_decoder_positions() - AROUND
-
-
-def length_log_probs(model: CMLMNATransformerModel, encoder_out: dict) -> Tensor:
-    """log p(T | source) by the model's length predictor: (B, longest + 1) float32, minus infinity where impossible."""
-    log_p = model.decoder.forward_length(normalize=False, encoder_out=encoder_out).float().log_softmax(-1)
-    classes = torch.arange(longest_target(model) + 1, device=log_p.device) + AROUND
-    classes = classes.expand(len(log_p), -1)
-    if model.decoder.pred_length_offset:  # the class is then the difference to the source's length, plus 128
-        source = (~encoder_out["encoder_padding_mask"][0]).sum(1, keepdim=True)
-        classes = classes - source + log_p.size(1) // 2
-    possible = (classes >= 0) & (classes < log_p.size(1))
-    possible[:, 0] = False
-    return log_p.gather(1, classes.clamp(0, log_p.size(1) - 1)).masked_fill(~possible, -torch.inf)

@@ -12,7 +12,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.cmlm import FairseqCMLM, allowed_symbols, decoder_of, length_log_probs, longest_target, subwords
+from fairseq_mh.cmlm import cmlm_of, subwords
 from fairseq_mh.config import TranslationMHConfig, chains_of
 from fairseq_mh.decoders import DECODERS, Decoded
 from fairseq_mh.errors import UserError, half_written
@@ -42,8 +42,7 @@ class MHGenerator:
     def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary, cfg: TranslationMHConfig, generation):
         self.model, self.dictionary, self.cfg, self.generation = model, dictionary, cfg, generation
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
-        self.allowed = allowed_symbols(dictionary).to(next(model.parameters()).device)
-        self.decoder = decoder_of(model)
+        self.cmlm = cmlm_of(model, dictionary)
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
         self.rows_spent = 0
@@ -67,9 +66,9 @@ class MHGenerator:
         return [[self._hypothesis(c, decoded) for c in best[: self.generation.nbest]] for best in ranked]
 
     def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
-        lm = FairseqCMLM(self.model, self.decoder(encoder_out), self.dictionary, self.allowed)
+        lm = self.cmlm.bind(encoder_out)
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
-        log_p = length_log_probs(self.model, encoder_out)
+        log_p = self.cmlm.length_log_probs(encoder_out)
         plan = plan_chains(log_p, chains_of(self.cfg), self.generation.iter_decode_with_beam, gold)
         keys = zip(plan.rows.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[row], length, chain) for row, length, chain in keys]
@@ -93,20 +92,20 @@ class MHGenerator:
         return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"
 
     def _references(self, sample: dict) -> Tensor:
-        """The references without BOS and EOS: (B, T) long, padded."""
+        """The references' tokens: (B, T) long, padded."""
         if sample.get("target") is None:
             raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
-        around = sample["target"].new_tensor([self.dictionary.bos(), self.dictionary.eos(), self.dictionary.pad()])
-        references = [line[~torch.isin(line, around)] for line in sample["target"]]
-        limit = longest_target(self.model)
+        references, limit = [self.cmlm.target(line) for line in sample["target"]], self.cmlm.longest
         for sentence, line in zip(sample["id"].tolist(), references, strict=True):
             if not 1 <= len(line) <= limit:
                 raise UserError(f"reference {sentence} has {len(line)} tokens; this model's targets hold 1 to {limit}")
         return data_utils.collate_tokens(references, self.dictionary.pad())
 
     def _hypothesis(self, candidate: Candidate, decoded: Decoded) -> Hypothesis:
-        tokens, positional = self._around(candidate.tokens), candidate.positional.new_zeros(len(candidate.tokens) + 2)
-        positional[1:-1] = candidate.positional
+        tokens, length = self.cmlm.hypothesis(candidate.tokens), len(candidate.tokens)
+        around = (len(tokens) - length) // 2
+        positional = candidate.positional.new_zeros(len(tokens))  # fairseq changes it in place
+        positional[around : around + length] = candidate.positional
         hypothesis = {
             "tokens": tokens,
             "score": candidate.score,
@@ -115,17 +114,12 @@ class MHGenerator:
             "steps": candidate.sweep,
         }
         if self.generation.retain_iter_history:
-            length = len(candidate.tokens)
             states = (
-                tokens[candidate.chain].masked_fill(masked[candidate.chain], self.dictionary.unk())[:length]
+                tokens[candidate.chain].masked_fill(masked[candidate.chain], self.cmlm.mask)[:length]
                 for tokens, masked in decoded.history
             )
-            hypothesis["history"] = [{"tokens": self._around(state.cpu())} for state in states]
+            hypothesis["history"] = [{"tokens": self.cmlm.hypothesis(state.cpu())} for state in states]
         return hypothesis
-
-    def _around(self, tokens: Tensor) -> Tensor:
-        """BOS and EOS around a state, as in the stock generator's hypotheses."""
-        return torch.cat([tokens.new_tensor([self.dictionary.bos()]), tokens, tokens.new_tensor([self.eos])])
 
     def _report(self, decoded: Decoded, ids: list[int]) -> None:
         """Trace and log what the batch cost."""

@@ -4,8 +4,9 @@ import sys
 from argparse import ArgumentParser, Namespace
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from fairseq import utils
 from fairseq.models.nat import CMLMNATransformerModel
@@ -18,7 +19,10 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.excepthook import report
 from fairseq_mh.generator import MHGenerator
 
-torch.serialization.add_safe_globals([Namespace])  # what fairseq's checkpoints hold besides tensors
+# What fairseq's checkpoints hold besides tensors: arguments, and best scores as numbers of numpy 1 or 2.
+NUMBER: Any = np.float64(0).__reduce__()[0]
+NUMBERS = [NUMBER, (NUMBER, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]
+torch.serialization.add_safe_globals([Namespace, *NUMBERS])
 ONLY_BOS_EOS = 2
 
 
