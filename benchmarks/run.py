@@ -12,6 +12,7 @@ import json
 import logging
 import platform
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -26,7 +27,7 @@ from fairseq_mh.cmlm import allowed_symbols
 MASK_PREDICT = ("--task", "translation_lev", "--iter-decode-max-iter", "9", "--iter-decode-force-max-iter")
 MASK_PREDICT += ("--iter-decode-with-beam", "5", "--required-batch-size-multiple", "1")  # or it drops sentences
 SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
-SAME_TIME += ("--iter-decode-with-beam", "8", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
+SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
 SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3")
 
 
@@ -75,23 +76,28 @@ def main():
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    with torch.no_grad():
-        loaded = load(args.data)
-        annealed = trace_of(args.data, args.sentences, *PAPER)
-        figures = {
-            "machine": {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__},
-            "decoder": Rows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, args.sentences)).figures(),
-            "one temperature": rows_per_update(trace_of(args.data, args.sentences, *PAPER, *AT_ONE)),
-            "annealed": rows_per_update(annealed),
-            "against algorithm 1": against_algorithm_1(args.data, args.sentences, args.few, annealed),
-        }
-    figures["stock mask-predict, 5 lengths"] = generate(args.data, *MASK_PREDICT)
-    figures["MH from mask-predict, 8 lengths"] = generate(args.data, *SAME_TIME)
-    figures["default settings"] = generate(args.data, "--task", "translation_mh")
-    table = [(part, name, value) for part, values in figures.items() for name, value in values.items()]
-    print(tabulate(table, ("part", "figure", "value"), floatfmt=".3g"))
+    figures: dict[str, dict] = {}
+    for part, measured in parts(args.data, args.sentences, args.few):
+        figures[part] = measured
+        rows = [(part, name, value) for name, value in measured.items()]
+        print(tabulate(rows, tablefmt="plain", floatfmt=".3g"), flush=True)
     if args.output:
         args.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+@torch.no_grad()
+def parts(data: str, sentences: int, few: int) -> Iterator[tuple[str, dict]]:
+    """One after the other: they take minutes."""
+    loaded = load(data)
+    yield "machine", {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+    yield "decoder", Rows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences)).figures()
+    yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE))
+    annealed = trace_of(data, sentences, *PAPER)
+    yield "annealed", rows_per_update(annealed)
+    yield "against algorithm 1", against_algorithm_1(data, sentences, few, annealed)
+    yield "stock mask-predict, 5 lengths", generate(data, *MASK_PREDICT)
+    yield "MH from mask-predict, 5 lengths", generate(data, *SAME_TIME)
+    yield "default settings", generate(data, "--task", "translation_mh")
 
 
 def processor() -> str:

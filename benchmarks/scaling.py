@@ -16,11 +16,11 @@ from decoding import load, sample_of
 from rates import seconds
 
 SIZES = {
-    "target length": (10, 20, 30, 40, 50, 60),
+    "target length": (10, 20, 40, 60),
     "chains a sentence": (1, 2, 4, 8, 16),
     "sentences": (1, 4, 16, 64),
 }
-FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 8}
+FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 4}
 
 
 def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
