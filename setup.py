@@ -23,7 +23,7 @@ setup(
         # fairseq 0.12.2 does not import on Python 3.11; ve-fairseq is its main branch, under the same import name.
         'fairseq>=0.12.2; python_version < "3.11"',
         've-fairseq>=0.12.3; python_version >= "3.11"',
-        "torch>=2.4",
+        "torch>=2.6",
         "numpy",
         "sacrebleu>=2.4",
         "sentencepiece>=0.2",

@@ -1,7 +1,7 @@
 """The sampler's loop: rounds, lowest energy so far, and a record of every sweep.
 
-A round proposes for every chain that awaits no decision, evaluates the next stage of every candidate, and settles what
-is decided. So each round asks for rows of all chains that are not at their end, wherever in their sweeps they are.
+Chains do not wait for each other: what is decided is settled, and its chain proposes again, until every live chain asks
+for rows, wherever in its sweeps it is. Then the next stage of all of them is evaluated together.
 """
 
 from collections.abc import Sequence
@@ -29,15 +29,17 @@ def run(
 ) -> Run:
     """Run N chains from `start` (N, T), padded, of the model's contexts (N,); `streams` holds one generator a chain."""
     state, spent = kernel.init(start.clone(), context)
-    clocks = Clocks(schedule, start.ne(kernel.lm.pad).sum(1).tolist(), streams, kernel.decisions)
+    clocks = Clocks(schedule, start.ne(kernel.lm.pad), streams, kernel.decisions)
     record = Record(state, spent, kernel.energy, schedule)
     if not schedule.sweeps:
         return record.finished()
     live = torch.ones(len(start), dtype=torch.bool, device=start.device)
     trials = kernel.begin(state, *clocks.next(live.nonzero()[:, 0], AHEAD))
     while live.any():
-        trials = kernel.advance(trials)
         chains = (live & ~trials.asked.any(1)).nonzero()[:, 0]
+        if not len(chains):
+            trials = kernel.advance(trials)
+            continue
         reached, info = kernel.settle(select(trials, chains))
         sweep, ended = clocks.advance(chains, info.skipped + 1)
         record.updates(chains, sweep, info)

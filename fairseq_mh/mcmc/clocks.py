@@ -17,22 +17,17 @@ class Clocks:
     """Of N chains.
 
     Args:
-        lengths: of the chains.
+        valid: (N, T) bool, the positions of each.
         streams: one generator a chain.
         decisions: how many uniforms an acceptance takes.
     """
 
-    def __init__(
-        self, schedule: Schedule, lengths: Sequence[int], streams: Sequence[np.random.Generator], decisions: int
-    ):
-        self.schedule, self.lengths, self.streams, self.decisions = schedule, lengths, streams, decisions
-        chains, longest = len(lengths), max(lengths)
-        self._sweep = np.ones(chains, dtype=int)  # the one that the chain is in; after the last, one more
-        self._done, self._updates = np.zeros(chains, dtype=int), np.zeros(chains, dtype=int)  # of the sweep
-        self._masked = np.zeros((chains, longest, longest), dtype=bool)
-        self._uniforms = np.zeros((chains, longest, 2 * longest + decisions))
-        for chain in range(chains):
-            self._draw(chain)
+    def __init__(self, schedule: Schedule, valid: Tensor, streams: Sequence[np.random.Generator], decisions: int):
+        self.schedule, self.streams, self.decisions = schedule, streams, decisions
+        self.lengths, self.width, self.device = valid.sum(1).tolist(), valid.size(1), valid.device
+        self._sweep = np.ones(len(valid), dtype=int)  # the one that the chain is in; after the last, one more
+        self._done = np.zeros(len(valid), dtype=int)  # updates of the sweep
+        self._updates = [self._draw(chain) for chain in range(len(valid))]  # each one's sweep
 
     def next(self, chains: Tensor, ahead: int) -> tuple[Tensor, Tensor, Tensor]:
         """The next updates of these chains (M,) long, as many as their sweeps have left, at most `ahead`.
@@ -41,14 +36,17 @@ class Clocks:
             masked (M, K, T) bool, nothing where the sweep has no update any more; uniforms (M, K, S + decisions);
             temperature (M,) float64, of the target.
         """
-        mine = chains.cpu().numpy()
-        step = self._done[mine, None] + np.arange(ahead)  # (M, K)
-        left = step < self._updates[mine, None]
-        step = np.where(left, step, 0)
+        mine = chains.tolist()
+        steps = [slice(self._done[chain], self._done[chain] + ahead) for chain in mine]
+        own = [[part[step] for part in self._updates[chain]] for chain, step in zip(mine, steps, strict=True)]
+        masked = np.zeros((len(mine), ahead, self.width), dtype=bool)
+        uniforms = np.zeros((len(mine), ahead, max(drawn.shape[1] for _, drawn in own)))
+        for n, (blocks, drawn) in enumerate(own):
+            masked[n, : len(blocks), : blocks.shape[1]] = blocks
+            uniforms[n, : len(drawn), : drawn.shape[1] - self.decisions] = drawn[:, : -self.decisions]
+            uniforms[n, : len(drawn), -self.decisions :] = drawn[:, -self.decisions :]
         temperature = np.array([self.schedule.temperature_at(sweep) for sweep in self._sweep[mine].tolist()])
-        found = (self._masked[mine[:, None], step] & left[..., None], self._uniforms[mine[:, None], step], temperature)
-        masked, uniforms, tau = (torch.from_numpy(part).to(chains.device) for part in found)
-        return masked, uniforms, tau
+        return self._tensor(masked), self._tensor(uniforms), self._tensor(temperature)
 
     def advance(self, chains: Tensor, updates: Tensor) -> tuple[Tensor, Tensor]:
         """So many updates (M,) of these chains (M,) are done.
@@ -58,20 +56,20 @@ class Clocks:
         """
         mine = chains.cpu().numpy()
         self._done[mine] += updates.cpu().numpy()
-        sweep, ended = self._sweep[mine], self._done[mine] == self._updates[mine]
+        sweep = self._sweep[mine]
+        ended = self._done[mine] == [len(self._updates[chain][0]) for chain in mine]
         for chain in mine[ended].tolist():
             self._sweep[chain] += 1
-            self._draw(chain)
-        return torch.from_numpy(sweep).to(chains.device), torch.from_numpy(ended).to(chains.device)
+            self._done[chain] = 0
+            self._updates[chain] = self._draw(chain)
+        return self._tensor(sweep), self._tensor(ended)
 
-    def _draw(self, chain: int) -> None:
-        """The chain's own sweep: its updates, and their uniforms."""
-        if self._sweep[chain] > self.schedule.sweeps:
-            return
-        length = self.lengths[chain]
-        masked, uniforms = self.schedule.updates(self._sweep[chain], length, self.streams[chain], self.decisions)
-        updates = len(masked)
-        self._masked[chain, :updates, :length] = masked
-        self._uniforms[chain, :updates, : uniforms.shape[1] - self.decisions] = uniforms[:, : -self.decisions]
-        self._uniforms[chain, :updates, -self.decisions :] = uniforms[:, -self.decisions :]
-        self._done[chain], self._updates[chain] = 0, updates
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _draw(self, chain: int) -> tuple[np.ndarray, np.ndarray]:
+        """The chain's sweep: the positions of its updates, and their uniforms; nothing after the last."""
+        sweep, length = int(self._sweep[chain]), self.lengths[chain]
+        if sweep > self.schedule.sweeps:
+            return np.zeros((0, length), dtype=bool), np.zeros((0, self.decisions))
+        return self.schedule.updates(sweep, length, self.streams[chain], self.decisions)

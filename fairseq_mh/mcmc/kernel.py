@@ -20,9 +20,9 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.energy import BOUNDED, evaluate, score, total
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.proposal import Proposed, choice
+from fairseq_mh.mcmc.proposal import NOWHERE, Proposed, choice
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
-from fairseq_mh.mcmc.state import State, select, unknown, where
+from fairseq_mh.mcmc.state import State, repeat, select, unknown, where
 from fairseq_mh.mcmc.surrogate import Surrogate
 from fairseq_mh.mcmc.trial import Info, Screened, Trial
 
@@ -77,25 +77,24 @@ class Kernel:
         """
         free = state.known[:, None] & masked[:, 1:].sum(-1).eq(1)  # to propose
         updates = 1 + free.long().cumprod(1).sum(1)  # (M,)
-        ahead, chains = int(updates.max()), torch.arange(len(masked), device=masked.device)
+        ahead = int(updates.max())
         masked = masked[:, :ahead] & (torch.arange(ahead, device=masked.device) < updates[:, None])[..., None]
-        uniforms = uniforms[:, :ahead].flatten(0, 1)
-        source = select(state, chains.repeat_interleave(ahead)) if ahead > 1 else state
+        uniforms, source = uniforms[:, :ahead].flatten(0, 1), repeat(state, ahead)
         proposed = self.propose(self.lm, source, masked.flatten(0, 1), uniforms[:, : -self.decisions])
         unchanged = (proposed.candidate == source.tokens).all(1) & (proposed.log_reverse == proposed.log_forward)
         skipped = unchanged.view(-1, ahead).long().cumprod(1).sum(1).minimum(updates - 1)
         spent = proposed.rows.view(-1, ahead).sum(1)  # of the first update, which alone may take any
-        made = skipped + ahead * chains
-        return self._open(state, select(proposed, made)._replace(rows=spent), temperature, uniforms[made], skipped)
+        made = skipped + ahead * torch.arange(len(masked), device=masked.device)
+        proposed = select(proposed, made)._replace(rows=spent)
+        trial = self._open(state, proposed, temperature, uniforms[made], unchanged[made])
+        return self._ask(trial._replace(skipped=skipped))
 
     def advance(self, trial: Trial) -> Trial:
         """Evaluate what is asked for, and ask for the next stage."""
         asked, candidate = trial.asked, trial.candidate
-        if asked.any():
-            scores, features = candidate.scores.clone(), candidate.features.clone()
-            scores[asked], features[asked] = evaluate(self.lm, candidate.tokens, candidate.context, asked)
-            candidate = candidate._replace(scores=scores, features=features)
-        return self._ask(trial._replace(candidate=candidate, open=trial.open & ~asked, rows=trial.rows + asked.sum(1)))
+        found = evaluate(self.lm, candidate.tokens, candidate.context, asked)
+        candidate.scores[asked], candidate.features[asked] = found  # in place: they are large, and the trial's own
+        return self._ask(trial._replace(open=trial.open & ~asked, rows=trial.rows + asked.sum(1)))
 
     def settle(self, trial: Trial) -> tuple[State, Info]:
         """Accept or reject candidates of which nothing is asked any more."""
@@ -106,8 +105,8 @@ class Kernel:
         info = Info(candidate.tokens, log_ratio, accepted, novel, trial.rows, trial.skipped)
         return where(novel, candidate, state), info
 
-    def _open(self, state: State, proposed: Proposed, temperature: Tensor, uniforms: Tensor, skipped: Tensor) -> Trial:
-        """The trials of these proposals, of which what costs nothing is known."""
+    def _open(self, state: State, proposed: Proposed, temperature: Tensor, uniforms: Tensor, same: Tensor) -> Trial:
+        """The trials of these proposals, of which what costs nothing is known; the same state again is accepted."""
         log_u = uniforms[:, -self.decisions :].log()
         screened = self._screen(state, proposed, temperature, log_u[:, 0])
         candidate = state._replace(
@@ -120,21 +119,20 @@ class Kernel:
         if alone.any():
             features[alone] = state.features[alone]
             scores[alone] = score(self.lm, features[alone], proposed.candidate[alone])
-        trial = Trial(
+        return Trial(
             state,
             candidate._replace(scores=scores, features=features),
-            screened.log_rest - choice(state.scores, valid, proposed.order),
+            (screened.log_rest - choice(state.scores, valid, proposed.order)).masked_fill(same, 0),
             log_u[:, -1],
             temperature,
-            proposed.order,
+            proposed.order.masked_fill(same[:, None], NOWHERE),
             expected_shares(state.scores, proposed.masked),
             screened.passed,
             new & ~alone,
             new,
             screened.rows,
-            skipped,
+            torch.zeros_like(screened.rows),
         )
-        return self._ask(trial)
 
     def _screen(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor) -> Screened:
         """By the surrogate, where there is one: which candidates are worth their energy."""

@@ -146,15 +146,20 @@ def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
 
 
 def _features(lm: MaskedLM, state: State, masked: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (P, D) at the masked positions, from the state where they are known, and the rows (N,) it took."""
+    """Features (P, D) at the masked positions, from the state where they are known, and the rows (N,) it took.
+
+    A `repeat`ed state has the features of its entries once.
+    """
     known = masked.sum(1).eq(1) & state.known
     asked = masked.any(1) & ~known
+    chain, site = (masked & known[:, None]).nonzero(as_tuple=True)
+    remembered = state.features[chain // (len(masked) // max(len(state.features), 1)), site]
     if not asked.any():
-        return state.features[masked], asked.long()
+        return remembered, asked.long()
     fresh = features_of(lm, state.tokens[asked], masked[asked], state.context[asked])
-    if not known.any():
+    if not len(remembered):
         return fresh, asked.long()
-    remembered = known[masked.nonzero(as_tuple=True)[0]]
-    features = fresh.new_empty(len(remembered), fresh.size(-1))
-    features[remembered], features[~remembered] = state.features[masked & known[:, None]], fresh
+    old = known[masked.nonzero(as_tuple=True)[0]]
+    features = fresh.new_empty(len(old), fresh.size(-1))
+    features[old], features[~old] = remembered, fresh
     return features, asked.long()

@@ -31,6 +31,15 @@ def select(parts: Parts, which: Tensor) -> Parts:
     return type(parts)(*(part[which] if isinstance(part, Tensor) else select(part, which) for part in parts))
 
 
+def repeat(state: State, times: int) -> State:
+    """Each entry so many times, but for the features, which are large: those of entry n are at n // times."""
+    if times == 1:
+        return state
+    return State(*(part.repeat_interleave(times, 0) for part in state._replace(features=state.known)))._replace(
+        features=state.features
+    )
+
+
 def put(parts: Parts, which: Tensor, entries: Parts) -> None:
     """Set the entries of these places (M,) long, in place."""
     for part, new in zip(parts, entries, strict=True):

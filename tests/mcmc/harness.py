@@ -1,0 +1,73 @@
+"""What the tests of the sampler share: kernels on tables, single steps, chains, and a chi-square test."""
+
+from functools import partial
+
+import numpy as np
+import scipy.stats
+import torch
+from tables import random_table
+
+from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
+
+FALSE_ALARM = 1e-6
+
+Q = {"temperature": 1.6}
+
+LM = random_table(3, 3, seed=5, scale=1.0)
+
+SCHEDULES = {
+    "single": {},
+    "sequential": {"scan": "sequential"},
+    "pairs": {"block_size": 2, "final_block_size": 2},
+    "whole to single": {"block_size": 0, "final_block_size": 1},
+    "informed": {"scan": "informed"},
+    "informed pairs": {"scan": "informed", "block_size": 2, "final_block_size": 2},
+    "informed whole to single": {"scan": "informed", "block_size": 0, "final_block_size": 1},
+}
+
+
+def kernel_of(lm, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
+    propose = partial(propose, log_q=partial(conditional, **q))
+    return Kernel(lm, energy, propose, metropolis, surrogate)
+
+
+def propose_of(schedule):
+    return informed if schedule.get("scan") == "informed" else masked_conditional
+
+
+def at(kernel, tokens):
+    """The evaluated state of these tokens, all in context 0."""
+    return kernel.init(tokens, torch.zeros(len(tokens), dtype=torch.long))[0]
+
+
+def step(kernel, state, masked, temperature, uniforms):
+    """One update of every chain, to its decision."""
+    temperature = torch.full((len(masked),), temperature, dtype=torch.float64)
+    trial = kernel.begin(state, masked[:, None], uniforms[:, None], temperature)
+    while trial.asked.any():
+        trial = kernel.advance(trial)
+    return kernel.settle(trial)
+
+
+def run_from(kernel, tokens, schedule, seed=1):
+    """A chain from each of these states (N, T), all in context 0."""
+    streams = [chain_stream(seed, 0, tokens.size(1), chain) for chain in range(len(tokens))]
+    return run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule)
+
+
+def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
+    """Chi-square of counts against probabilities; the rarest cells are put together until 5 are expected."""
+    expected = expected * counts.sum()
+    if counts[expected == 0].any():
+        return 0.0
+    order = np.argsort(expected)
+    rare = min(int((np.cumsum(expected[order]) < 5).sum()) + 1, len(order))
+    pooled = [np.append(cells[order][rare:], cells[order][:rare].sum()) for cells in (counts, expected)]
+    return scipy.stats.chi2.sf(((pooled[0] - pooled[1]) ** 2 / pooled[1]).sum(), max(len(pooled[0]) - 1, 1))
+
+
+def number_of(tokens, lm):
+    places = lm.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
+    return (tokens * places).sum(1)

@@ -1,0 +1,145 @@
+"""What chains keep, count and save."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from harness import LM, SCHEDULES, Q, at, kernel_of, propose_of, run_from, step
+from tables import TableLM, joint_table, random_table
+
+from fairseq_mh.mask_predict import mask_predict
+from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
+from fairseq_mh.mcmc.proposal import masked_conditional
+from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.state import unknown
+
+
+def test_exact_conditionals_are_always_accepted():
+    """Trap 7: with E = -log p of a joint p, the move is Gibbs. With one position, E_norm is that energy."""
+    lm = joint_table(np.random.default_rng(0).dirichlet(np.ones(4)))
+    kernel = kernel_of(lm)
+    finished = run_from(kernel, torch.zeros(1000, 1, dtype=torch.long), Schedule(5))
+    for sweep in finished.sweeps[1:]:
+        assert torch.equal(sweep.accepted, sweep.proposals)
+
+
+def test_the_proposed_site_cancels_at_temperature_one():
+    """Trap 7: a = min(1, prod over s != t of phi_s(X') / phi_s(X)) at tau = tau_q = 1."""
+    lm = random_table(3, 3, seed=8)
+    kernel = kernel_of(lm)
+    tokens = torch.from_numpy(np.random.default_rng(2).integers(0, 3, (500, 3)))
+    state = at(kernel, tokens)
+    masked = torch.tensor([[False, True, False]]).expand(500, -1)
+    uniforms = torch.from_numpy(np.random.default_rng(3).random((500, 2)))
+    uniforms[:, 1] = 0.0  # accept whatever has a chance
+    after, info = step(kernel, state, masked, 1.0, uniforms)
+    assert info.novel.any()
+    others = site_scores(after.scores, "norm") - site_scores(state.scores, "norm")
+    torch.testing.assert_close(info.log_ratio, others[:, [0, 2]].sum(1), atol=1e-10, rtol=0)
+
+
+def test_nan_rejects_and_is_counted():
+    table = LM.table.clone()
+    table[0, 1] = torch.nan
+    kernel = kernel_of(TableLM(table))
+    finished = run_from(kernel, torch.zeros(50, 3, dtype=torch.long), Schedule(2))
+    assert torch.equal(finished.sweeps[-1].end.tokens[:, 1], torch.zeros(50, dtype=torch.long))
+    assert all((sweep.broken >= 1).all() for sweep in finished.sweeps[1:])
+    assert total(finished.lowest.scores, "norm").isnan().all()
+
+
+@pytest.mark.parametrize("metropolis", [True, False])
+def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropolis):
+    """At the end of every sweep; unchanged candidates and current states cost the model nothing."""
+    lm = random_table(3, 3, seed=9)
+    kernel = kernel_of(lm, metropolis=metropolis)
+    finished = run_from(kernel, torch.zeros(200, 3, dtype=torch.long), Schedule(6, burn_in=2), seed=3)
+    assert sum(int(sweep.rows.sum()) for sweep in finished.sweeps) == lm.rows_asked
+    for snapshot in (finished.lowest, *(sweep.end for sweep in finished.sweeps)):
+        torch.testing.assert_close(snapshot.scores, at(kernel, snapshot.tokens).scores, atol=1e-12, rtol=0)
+    ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
+    assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
+    assert (finished.lowest.sweep >= 2).all()
+
+
+@pytest.mark.parametrize("energy", ENERGIES)
+def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch):
+    """Token for token the chain that evaluates every candidate to the end."""
+    lm = random_table(2, 7, seed=9, scale=3.0)
+    states = torch.tensor(list(itertools.product(range(2), repeat=7)))
+    shares = site_scores(at(kernel_of(lm), states).scores, energy)
+    assert (shares <= 0).all() == (energy in BOUNDED)
+    ends, spent = [], []
+    for bounded in (BOUNDED, set()):
+        monkeypatch.setattr("fairseq_mh.mcmc.kernel.BOUNDED", bounded)
+        start = torch.zeros(50, 7, dtype=torch.long)
+        sweeps = run_from(kernel_of(lm, energy), start, Schedule(4, temperature=0.5), seed=3).sweeps
+        ends.append(torch.stack([sweep.end.tokens for sweep in sweeps]))
+        spent.append(sum(int(sweep.rows.sum()) for sweep in sweeps))
+    assert torch.equal(*ends)
+    assert spent[0] < spent[1] if energy in BOUNDED else spent[0] == spent[1]
+
+
+BROKEN = TableLM(LM.table.clone())
+BROKEN.table[0, 1, :20] = torch.nan  # at the second position, for some of what stands beside it
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+@pytest.mark.parametrize("metropolis", [True, False])
+@pytest.mark.parametrize("lm", [LM, BROKEN], ids=["", "NaN"])
+def test_chains_do_not_know_of_each_other(schedule, metropolis, lm, monkeypatch):
+    """Token for token, and row for row, the chains that run alone and propose one update at a time."""
+    propose = propose_of(schedule) if metropolis else masked_conditional
+    kernel = kernel_of(lm, metropolis=metropolis, propose=propose, **Q)
+    start, streams = torch.zeros(20, 3, dtype=torch.long), [chain_stream(1, 0, 3, chain) for chain in range(20)]
+    schedule = Schedule(6, burn_in=2, temperature=0.5, **schedule)
+    together = run(kernel, start, torch.zeros(20, dtype=torch.long), streams, schedule)
+    monkeypatch.setattr("fairseq_mh.mcmc.chain.AHEAD", 1)
+    for chain in range(20):
+        stream = chain_stream(1, 0, 3, chain)
+        alone = run(kernel, start[:1], torch.zeros(1, dtype=torch.long), [stream], schedule)
+        assert torch.equal(alone.lowest.tokens[0], together.lowest.tokens[chain])
+        assert alone.lowest.sweep[0] == together.lowest.sweep[chain]
+        for one, other in zip(alone.sweeps, together.sweeps, strict=True):
+            assert torch.equal(one.end.tokens[0], other.end.tokens[chain])
+            assert one.temperature == other.temperature
+            assert all(a[0] == b[chain] for a, b in zip(one[2:], other[2:], strict=True))  # the counts
+
+
+def test_blocks_of_one_are_the_single_site_move():
+    """Token for token, from the same streams; and a chain of shorter blocks beside it changes nothing."""
+    kernel = kernel_of(LM)
+    runs = []
+    for schedule in (Schedule(4), Schedule(4, block_size=1, final_block_size=1), Schedule(4, final_block_size=0)):
+        finished = run_from(kernel, torch.zeros(50, 3, dtype=torch.long), schedule)
+        runs.append([sweep.end.tokens for sweep in finished.sweeps])
+    assert all(map(torch.equal, runs[0], runs[1]))
+    assert not all(map(torch.equal, runs[0], runs[2]))
+
+
+def test_block_sizes_fall_linearly_to_one():
+    schedule = Schedule(4, block_size=0, final_block_size=1)
+    assert [schedule.block_at(sweep, 7) for sweep in range(1, 5)] == [7, 5, 3, 1]
+    assert [schedule.block_at(sweep, 2) for sweep in range(1, 5)] == [2, 2, 1, 1]
+    masked, uniforms = schedule.updates(2, 7, chain_stream(1, 0, 7, 0))
+    assert (masked.sum(0) == 1).all()
+    assert masked.sum(1).tolist() == [5, 2]
+    assert uniforms.shape == (2, 6)
+
+
+def test_mask_predict_is_block_gibbs_without_temperature():
+    """With its own choice of positions, and tau_q near 0, degenerate block Gibbs fills what mask-predict fills."""
+    lm = random_table(4, 4, seed=11)
+    rows = torch.zeros(1, dtype=torch.long)
+    filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), rows, passes=4)
+    kernel = kernel_of(lm, metropolis=False, temperature=1e-6)
+    tokens, _ = filled.history[0]
+    state, steps = unknown(tokens, rows), 0
+    for _, masked in [filled.history[0], *filled.history[2::2]]:
+        state, _ = step(kernel, state, masked, 1.0, torch.full((1, 5), 0.5, dtype=torch.float64))
+        assert torch.equal(state.tokens, filled.history[2 * steps + 1][0])
+        steps += 1
+    assert torch.equal(state.tokens, filled.tokens)
+    assert steps == 4
