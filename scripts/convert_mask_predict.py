@@ -10,102 +10,20 @@ CC-BY-NC 4.0.
 
 import argparse
 import io
-import re
 import shutil
 import sys
-import tarfile
+import tempfile
 from argparse import Namespace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
+from published_format import CHECKPOINT, KEPT, SHARED, Files, files_of, load, renamed
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer
-
-CHECKPOINT, DICTIONARY = "checkpoint_best.pt", re.compile(r"dict\.[\w-]+\.txt")
-FORMAT = {"arch": "bert_transformer_seq2seq", "task": "translation_self"}
-SIZES = ("embed_dim", "ffn_embed_dim", "layers", "attention_heads")
-KEPT = (
-    *(f"{side}_{size}" for side in ("encoder", "decoder") for size in SIZES),
-    *("max_source_positions", "max_target_positions", "dropout", "attention_dropout", "label_smoothing"),
-)
-RENAMED = (
-    (r"^(encoder\.layers\.\d+)\.layer_norms\.0\.", r"\1.self_attn_layer_norm."),
-    (r"^(encoder\.layers\.\d+)\.layer_norms\.1\.", r"\1.final_layer_norm."),
-    (r"_norm\.gamma$", "_norm.weight"),
-    (r"_norm\.beta$", "_norm.bias"),
-)
-FUSED = re.compile(r"(.*)\.in_proj_(weight|bias)")
-VERSION = re.compile(r"(encoder|decoder)\.version")  # of the format, which fairseq counts in its own way
-
-Files = dict[str, bytes]  # name without folder -> content
-
-
-def files_of(source: Path) -> Files:
-    """The checkpoint and the dictionaries of a folder or an archive; nothing is unpacked to disk."""
-    if not source.exists():
-        raise UserError(f"{source} does not exist")
-    if source.is_dir():
-        paths = [path for path in source.iterdir() if _wanted(path.name)]
-        return {path.name: path.read_bytes() for path in paths}
-    try:
-        with tarfile.open(source) as archive:
-            members = archive.getmembers()
-            for member in members:
-                path = PurePosixPath(member.name)
-                if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                    raise UserError(
-                        f"{source} holds {member.name!r}, which leads out of it: the archive is not trusted"
-                    )
-            wanted = {PurePosixPath(member.name).name: member for member in members if member.isfile()}
-            return {name: archive.extractfile(m).read() for name, m in wanted.items() if _wanted(name)}  # type: ignore[union-attr]
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise UserError(f"{source} is no readable archive ({error})") from None
-
-
-def _wanted(name: str) -> bool:
-    return name == CHECKPOINT or bool(DICTIONARY.fullmatch(name))
-
-
-def load(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
-    """The arguments and the weights of a checkpoint in the published format."""
-    torch.serialization.add_safe_globals([Namespace])
-    try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises anything
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {foreign[1]}, which is no data" if foreign else "it is damaged, or no checkpoint"
-        raise UserError(f"{CHECKPOINT} was not loaded: {reason}") from None
-    args, weights = (state.get(key) if isinstance(state, dict) else None for key in ("args", "model"))
-    if not isinstance(args, Namespace) or not isinstance(weights, dict):
-        raise UserError(f"{CHECKPOINT} holds no arguments and weights of a Mask-Predict model")
-    for name, expected in FORMAT.items():
-        found = getattr(args, name, None)
-        if found != expected:
-            raise UserError(f"{CHECKPOINT} has {name} {found!r}; Mask-Predict's have {expected!r}")
-    missing = [name for name in (*KEPT, "source_lang", "target_lang") if not hasattr(args, name)]
-    if missing:
-        raise UserError(f"{CHECKPOINT} lacks the arguments {', '.join(missing)}")
-    return args, weights
-
-
-def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under fairseq's names, fused projections taken apart."""
-    result = {}
-    for name, weight in weights.items():
-        for old, new in RENAMED:
-            name = re.sub(old, new, name)
-        fused = FUSED.fullmatch(name)
-        if fused:
-            for part, own in zip("qkv", weight.chunk(3), strict=True):
-                result[f"{fused[1]}.{part}_proj.{fused[2]}"] = own.clone()
-        else:
-            result[name] = torch.tensor([3.0]) if VERSION.fullmatch(name) else weight
-    result["decoder.output_projection.weight"] = result.get("decoder.embed_tokens.weight")
-    return result
 
 
 def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
@@ -113,23 +31,39 @@ def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
     name = f"dict.{language}.txt"
     if name not in files:
         raise UserError(f"{name} is missing")
-    text = f"{MASK} 0\n" + files[name].decode("utf-8")
     dictionary = Dictionary()
     try:
+        text = f"{MASK} 0\n" + files[name].decode("utf-8")
         dictionary.add_from_file(io.StringIO(text))
     except (ValueError, RuntimeError) as error:
         raise UserError(f"{name} cannot be read: {error}") from None
     return text, dictionary
 
 
-def arguments(old: Namespace, shared: bool) -> Namespace:
+def arguments(old: Namespace) -> Namespace:
     """Those of a `mask_predict_transformer`."""
-    args = Namespace(**{name: getattr(old, name) for name in KEPT})
+    args = Namespace(**{name: getattr(old, name) for name in (*KEPT, *SHARED, "source_lang", "target_lang")})
+    args.share_decoder_input_output_embed |= args.share_all_embeddings
     args.arch, args.task, args.criterion = "mask_predict_transformer", "translation_mh", "nat_loss"
-    args.source_lang, args.target_lang = old.source_lang, old.target_lang
-    args.share_all_embeddings, args.share_decoder_input_output_embed = shared, True
     ARCH_CONFIG_REGISTRY[args.arch](args)
     return args
+
+
+def renamed_weights(
+    args: Namespace, old: dict[str, Tensor], source: Dictionary, target: Dictionary
+) -> dict[str, Tensor]:
+    """Those of that model. Raises UserError where they are not."""
+    try:
+        weights = renamed(old)
+        model = MaskPredictTransformer.build_model(args, Namespace(source_dictionary=source, target_dictionary=target))
+        model.load_state_dict(dict(weights), strict=True)
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        raise UserError(f"{CHECKPOINT}: {' '.join(str(error).split())[:300]}") from None
+    found = model.state_dict()
+    unlike = [name for name, weight in weights.items() if not torch.equal(found[name], weight.to(found[name]))]
+    if unlike:  # one of two tables would be lost
+        raise UserError(f"{CHECKPOINT}: {', '.join(unlike)} should be shared, and differ")
+    return weights
 
 
 def convert(files: Files, out: Path) -> Namespace:
@@ -139,13 +73,8 @@ def convert(files: Files, out: Path) -> Namespace:
     old, weights = load(files[CHECKPOINT])
     languages = (old.source_lang, old.target_lang)
     texts, (source, target) = zip(*(dictionary_of(files, language) for language in languages), strict=True)
-    args = arguments(old, shared=source == target)
-    model = MaskPredictTransformer.build_model(args, Namespace(source_dictionary=source, target_dictionary=target))
-    weights = renamed(weights)
-    try:
-        model.load_state_dict(weights, strict=True)
-    except RuntimeError as error:
-        raise UserError(f"{CHECKPOINT}: {' '.join(str(error).split())[:300]}") from None
+    args = arguments(old)
+    weights = renamed_weights(args, weights, source, target)
     state = {
         "args": args,
         "model": weights,
@@ -158,12 +87,16 @@ def convert(files: Files, out: Path) -> Namespace:
 
 def write(state: dict, texts: dict[str, str], out: Path) -> None:
     """All of it or nothing."""
-    part = out.with_name(f"{out.name}.part")
     try:
-        part.mkdir(parents=True, exist_ok=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{out.name}.", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out} cannot be written: {error}") from None
+    try:
         torch.save(state, part / "checkpoint.pt")
         for name, text in texts.items():
             (part / name).write_text(text, encoding="utf-8")
+        part.chmod(0o755)
         part.rename(out)
     except (OSError, RuntimeError) as error:  # torch's writer reports a full disk by the latter
         shutil.rmtree(part, ignore_errors=True)

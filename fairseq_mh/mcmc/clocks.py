@@ -40,7 +40,7 @@ class Clocks:
         steps = [slice(self._done[chain], self._done[chain] + ahead) for chain in mine]
         own = [[part[step] for part in self._updates[chain]] for chain, step in zip(mine, steps, strict=True)]
         masked = np.zeros((len(mine), ahead, self.width), dtype=bool)
-        uniforms = np.zeros((len(mine), ahead, max(drawn.shape[1] for _, drawn in own)))
+        uniforms = np.zeros((len(mine), ahead, 2 * self.width + self.decisions))  # what the longest could draw
         for n, (blocks, drawn) in enumerate(own):
             masked[n, : len(blocks), : blocks.shape[1]] = blocks
             uniforms[n, : len(drawn), : drawn.shape[1] - self.decisions] = drawn[:, : -self.decisions]

@@ -51,7 +51,9 @@ class MaskPredictTransformer(CMLMNATransformerModel):
         super().__init__(args, encoder, decoder)
         self.mask = decoder.dictionary.index(MASK)
         if self.mask == self.unk:
-            raise ValueError(f"the target dictionary has no {MASK}")
+            raise ValueError(
+                f"the target dictionary has no {MASK}: put the line '{MASK} 0' in front of it, and binarise"
+            )
         del decoder.embed_length  # the lengths are the encoder's
         for norm in self.modules():
             if hasattr(norm, "eps"):
@@ -103,7 +105,7 @@ def mask_predict_architecture(args) -> None:
         "decoder_learned_pos": True,
         "no_scale_embedding": True,
         "activation_fn": "gelu",
-        "share_all_embeddings": True,
+        "share_all_embeddings": not getattr(args, "share_decoder_input_output_embed", False),
         "apply_bert_init": True,
         "max_target_positions": 1024,
     }

@@ -8,7 +8,9 @@ import shlex
 import subprocess
 import sys
 import tarfile
+import types
 from argparse import Namespace
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ import torch
 from conftest import Tiny, cli, lines_of, write_data
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
+from published_format import load
 
 from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, uniformly_masked
 
@@ -35,6 +38,8 @@ PUBLISHED = Namespace(
     dropout=0.1,
     attention_dropout=0.0,
     label_smoothing=0.1,
+    share_all_embeddings=True,
+    share_decoder_input_output_embed=False,
     **SIZES,
 )
 
@@ -46,14 +51,13 @@ def dictionary() -> Dictionary:
     return result
 
 
-def model() -> MaskPredictTransformer:
-    args = Namespace(**vars(PUBLISHED))
+def model(**sharing) -> MaskPredictTransformer:
+    args = Namespace(**{**vars(PUBLISHED), "share_decoder_input_output_embed": True, **sharing})
     args.arch = "mask_predict_transformer"
     ARCH_CONFIG_REGISTRY[args.arch](args)
     torch.manual_seed(4)
-    built = MaskPredictTransformer.build_model(
-        args, Namespace(source_dictionary=dictionary(), target_dictionary=dictionary())
-    )
+    task = Namespace(source_dictionary=dictionary(), target_dictionary=dictionary())
+    built = MaskPredictTransformer.build_model(args, task)
     for weight in built.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     return built.eval()
@@ -75,15 +79,30 @@ def published_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
     return result
 
 
-@pytest.fixture
-def published(tmp_path) -> Path:
-    folder = tmp_path / "published"
+def meters(monkeypatch) -> OrderedDict:
+    """What trainers of that time kept, as objects of a module that fairseq has no more."""
+    module = types.ModuleType("fairseq.meters")
+    module.AverageMeter = type("AverageMeter", (), {"__module__": "fairseq.meters"})
+    monkeypatch.setitem(sys.modules, "fairseq.meters", module)
+    meter = module.AverageMeter()
+    meter.val, meter.sum = 1.5, 3.0
+    return OrderedDict(train_loss=meter)
+
+
+def publish(folder: Path, weights: dict[str, torch.Tensor], extra: dict, args=PUBLISHED) -> Path:
+    """In the old format of torch's files."""
     folder.mkdir()
-    state = {"args": PUBLISHED, "model": published_names(model().state_dict()), "last_optimizer_state": None}
-    torch.save(state, folder / "checkpoint_best.pt")
+    state = {"args": args, "model": weights, "extra_state": extra, "last_optimizer_state": {"state": {}}}
+    torch.save(state, folder / "checkpoint_best.pt", _use_new_zipfile_serialization=False)
     for language in ("de", "en"):
         (folder / f"dict.{language}.txt").write_text("".join(f"{word} 1\n" for word in WORDS))
     return folder
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch) -> Path:
+    extra = {"epoch": 1, "train_meters": meters(monkeypatch)}
+    return publish(tmp_path / "published", published_names(model().state_dict()), extra)
 
 
 def convert(source: Path, out: Path) -> subprocess.CompletedProcess:
@@ -167,6 +186,8 @@ CHANGES = {
     "an argument less": ({"args": Namespace(arch=PUBLISHED.arch, task=PUBLISHED.task)}, "encoder_layers"),
     "a weight more": ({"model": {"encoder.adapter.weight": torch.ones(2)}}, "encoder.adapter.weight"),
     "a weight of another shape": ({"model": {"encoder.embed_lengths.weight": torch.ones(2, 8)}}, "embed_lengths"),
+    "no tensors": ({"model": {"decoder.note": "weights"}}, "no arguments and weights"),
+    "tables that should be one": ({"model": {"encoder.embed_tokens.weight": torch.ones(9, 8)}}, "differ"),
     "a program": ({"extra_state": Malicious()}, "system"),
 }
 
@@ -175,7 +196,8 @@ CHANGES = {
 def test_what_it_does_not_know_is_refused(published, tmp_path, name):
     change, reason = CHANGES[name]
     path = published / "checkpoint_best.pt"
-    state = torch.load(path, weights_only=True)
+    _, weights = load(path.read_bytes())
+    state = {"args": PUBLISHED, "model": weights, "extra_state": {}}
     change = {key: {**state[key], **value} if key == "model" else value for key, value in change.items()}
     torch.save({**state, **change}, path)
     assert reason in refusal(published, tmp_path / "out")
@@ -192,6 +214,35 @@ def test_damaged_files_are_refused(published, tmp_path):
     archive.write_bytes(b"\x1f\x8b nothing")
     assert "no.tar.gz" in refusal(archive, tmp_path / "out")
     assert "nowhere" in refusal(tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_damage_anywhere_in_an_archive_is_one_line(published, tmp_path):
+    whole = tmp_path / "published.tar.gz"
+    with tarfile.open(whole, "w:gz") as tar:
+        tar.add(published, "maskPredict_de_en")
+    content = whole.read_bytes()
+    for place in range(20, len(content), len(content) // 6):
+        whole.write_bytes(content[:place] + b"\xff\x00\xff" + content[place + 3 :])
+        assert "fairseq-mh: error" in refusal(whole, tmp_path / "out")
+
+
+def test_a_dictionary_that_is_no_text_is_refused(published, tmp_path):
+    (published / "dict.de.txt").write_bytes(b"\xff\xfe 1\n")
+    assert "dict.de.txt" in refusal(published, tmp_path / "out")
+
+
+def test_two_dictionaries_and_an_output_of_its_own(tmp_path):
+    """As for two scripts: nothing is shared, and the output's weights are `decoder.embed_out`."""
+    alone = {"share_all_embeddings": False, "share_decoder_input_output_embed": False}
+    theirs = model(**alone).state_dict()
+    weights = {**published_names(theirs), "decoder.embed_out": theirs["decoder.output_projection.weight"]}
+    folder = publish(tmp_path / "published", weights, {}, Namespace(**{**vars(PUBLISHED), **alone}))
+    (folder / "dict.de.txt").write_text("".join(f"{word} 1\n" for word in "wxyz"))
+    result = convert(folder, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    made = torch.load(tmp_path / "out" / "checkpoint.pt", weights_only=True)["model"]
+    assert made.keys() == theirs.keys()
+    assert all(torch.equal(made[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.parametrize("name", ["../checkpoint_best.pt", "/checkpoint_best.pt", "a/../../dict.en.txt"])
