@@ -13,9 +13,11 @@ from argparse import Namespace
 from collections import OrderedDict
 from pathlib import Path
 
+import published_model
 import pytest
 import torch
 from conftest import Tiny, cli, lines_of, write_data
+from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from published_format import load
@@ -134,6 +136,33 @@ def test_a_folder_and_an_archive_become_the_model(published, tmp_path):
         expected = model().state_dict()
         assert made.keys() == expected.keys()
         assert all(torch.equal(made[name], expected[name]) for name in expected)
+
+
+def test_the_model_is_what_its_format_describes(published, tmp_path):
+    """Of two sentences in one padded batch, with fairseq's BOS before each, against plain formulas: within 1e-5."""
+    convert(published, tmp_path / "out")
+    models, _ = checkpoint_utils.load_model_ensemble(
+        [str(tmp_path / "out" / "checkpoint.pt")], {"data": str(tmp_path / "out")}
+    )
+    ours, (_, weights) = models[0].eval(), load((published / "checkpoint_best.pt").read_bytes())
+    sources = [torch.tensor([5, 7, 6, 8, 2]), torch.tensor([8, 2])]
+    targets = [torch.tensor([4, 6, 4, 2]), torch.tensor([7, 4, 5, 8, 4, 4])]
+    with torch.no_grad():
+        encoded = ours.forward_encoder([_batch(sources, before=[0]), torch.tensor([6, 3])])
+        logits = ours.decoder(normalize=False, prev_output_tokens=_batch(targets), encoder_out=encoded)
+        lengths = ours.length_logits(encoded)
+    for n, (source, target) in enumerate(zip(sources, targets, strict=True)):
+        memory, expected = published_model.encode(weights, source, heads=2)
+        found = encoded["encoder_out"][0][1 : 1 + len(source), n]
+        torch.testing.assert_close(found, memory, atol=1e-5, rtol=0)
+        torch.testing.assert_close(lengths[n], expected, atol=1e-5, rtol=0)
+        expected = published_model.decode(weights, target, memory, heads=2)
+        torch.testing.assert_close(logits[n, : len(target)], expected, atol=1e-5, rtol=0)
+
+
+def _batch(lines, before=()):
+    lines = [torch.tensor([*before, *line.tolist()]) for line in lines]
+    return torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=1)
 
 
 def test_what_it_says_to_run_next_runs(published, tmp_path):

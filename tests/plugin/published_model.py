@@ -1,0 +1,58 @@
+"""Mask-Predict's own model of one sentence, in plain formulas and under its checkpoints' own names.
+
+It shares no code with the package or with fairseq, so that a model built on their classes can be held against it.
+"""
+
+import math
+
+import torch
+
+Weights = dict[str, torch.Tensor]
+FIRST = 2  # row of the position table for the first token: 0 is not used, 1 is padding's
+
+
+def encode(w: Weights, source: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens (S,) with EOS, no BOS -> output (S, D), and logits of the target's length, class 0 not possible."""
+    words = w["encoder.embed_tokens.weight"][source] + w["encoder.embed_positions.weight"][FIRST : FIRST + len(source)]
+    x = torch.cat([w["encoder.embed_lengths.weight"][:1], words])
+    for name in _layers(w, "encoder"):
+        x = _norm(w, f"{name}.layer_norms.0", x + _attention(w, f"{name}.self_attn", x, x, heads))
+        x = _norm(w, f"{name}.layer_norms.1", x + _feed_forward(w, name, x))
+    return x[1:], torch.cat([torch.tensor([-math.inf]), w["encoder.embed_lengths.weight"][1:] @ x[0]])
+
+
+def decode(w: Weights, target: torch.Tensor, memory: torch.Tensor, heads: int) -> torch.Tensor:
+    """Tokens (T,), some of them <mask> -> logits (T, V)."""
+    x = w["decoder.embed_tokens.weight"][target] + w["decoder.embed_positions.weight"][FIRST : FIRST + len(target)]
+    for name in _layers(w, "decoder"):
+        x = _norm(w, f"{name}.self_attn_layer_norm", x + _attention(w, f"{name}.self_attn", x, x, heads))
+        x = _norm(w, f"{name}.encoder_attn_layer_norm", x + _attention(w, f"{name}.encoder_attn", x, memory, heads))
+        x = _norm(w, f"{name}.final_layer_norm", x + _feed_forward(w, name, x))
+    return x @ w["decoder.embed_tokens.weight"].T
+
+
+def _layers(w: Weights, side: str) -> list[str]:
+    return sorted({".".join(name.split(".")[:3]) for name in w if name.startswith(f"{side}.layers.")})
+
+
+def _norm(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return w[f"{name}.gamma"] * centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-12).sqrt() + w[f"{name}.beta"]
+
+
+def _attention(w: Weights, name: str, x: torch.Tensor, memory: torch.Tensor, heads: int) -> torch.Tensor:
+    parts = zip(
+        w[f"{name}.in_proj_weight"].chunk(3), w[f"{name}.in_proj_bias"].chunk(3), (x, memory, memory), strict=True
+    )
+    queries, keys, values = ((y @ weight.T + bias).chunk(heads, -1) for weight, bias, y in parts)
+    found = [
+        (q @ k.T / math.sqrt(q.size(-1))).exp() / (q @ k.T / math.sqrt(q.size(-1))).exp().sum(-1, keepdim=True) @ v
+        for q, k, v in zip(queries, keys, values, strict=True)
+    ]
+    return torch.cat(found, -1) @ w[f"{name}.out_proj.weight"].T + w[f"{name}.out_proj.bias"]
+
+
+def _feed_forward(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
+    x = x @ w[f"{name}.fc1.weight"].T + w[f"{name}.fc1.bias"]
+    x = x * (1 + torch.erf(x / math.sqrt(2))) / 2  # gelu
+    return x @ w[f"{name}.fc2.weight"].T + w[f"{name}.fc2.bias"]
