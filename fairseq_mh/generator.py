@@ -31,7 +31,7 @@ class MHGenerator:
     """Decodes a CMLM by Metropolis-Hastings, degenerate Gibbs or mask-predict.
 
     Args:
-        model: a `cmlm_transformer`, in eval mode.
+        model: a `cmlm_transformer` or a `mask_predict_transformer`, in eval mode.
         generation: fairseq's generation options, of which `iter_decode_with_beam` (lengths a sentence),
             `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
 

@@ -15,7 +15,7 @@ from fairseq_mh.start import Plan
 class Candidate(NamedTuple):
     chain: int  # index among the N chains of the batch
     sweep: int  # at which the chain was there
-    tokens: Tensor  # (T,) long, BOS and EOS not included
+    tokens: Tensor  # (T,) long: of a state
     positional: Tensor  # (T,) nats: log-probability of each token
     score: float  # higher is better
 

@@ -19,7 +19,7 @@ from fairseq_mh.mcmc.state import unknown
 
 class Plan(NamedTuple):
     rows: Tensor  # (N,) long: the sentence of each chain, counted within the batch
-    lengths: Tensor  # (N,) long: tokens, BOS and EOS not counted
+    lengths: Tensor  # (N,) long: tokens of the state
     chains: Tensor  # (N,) long: number of the chain among those of its length
     log_p_length: Tensor  # (N,) nats: log p(length | source)
 

@@ -64,7 +64,9 @@ class TranslationMHTask(TranslationLevenshteinTask):
             raise UserError(f"--path names {len(models)} models; an energy needs one")
         model = models[0]
         if not isinstance(model, CMLMNATransformerModel):
-            raise UserError(f"--path holds a {type(model).__name__}, and not a CMLM (cmlm_transformer)")
+            raise UserError(
+                f"--path holds a {type(model).__name__}, and not a CMLM (cmlm_transformer, mask_predict_transformer)"
+            )
         if model.decoder.src_embedding_copy:
             raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
         model.eval()

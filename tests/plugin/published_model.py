@@ -41,14 +41,12 @@ def _norm(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
 
 
 def _attention(w: Weights, name: str, x: torch.Tensor, memory: torch.Tensor, heads: int) -> torch.Tensor:
-    parts = zip(
-        w[f"{name}.in_proj_weight"].chunk(3), w[f"{name}.in_proj_bias"].chunk(3), (x, memory, memory), strict=True
-    )
-    queries, keys, values = ((y @ weight.T + bias).chunk(heads, -1) for weight, bias, y in parts)
-    found = [
-        (q @ k.T / math.sqrt(q.size(-1))).exp() / (q @ k.T / math.sqrt(q.size(-1))).exp().sum(-1, keepdim=True) @ v
-        for q, k, v in zip(queries, keys, values, strict=True)
-    ]
+    fused = (w[f"{name}.in_proj_{part}"].chunk(3) for part in ("weight", "bias"))
+    parts = (y @ weight.T + bias for weight, bias, y in zip(*fused, (x, memory, memory), strict=True))
+    found = []
+    for q, k, v in zip(*(part.chunk(heads, -1) for part in parts), strict=True):
+        powers = (q @ k.T / math.sqrt(q.size(-1))).exp()
+        found.append(powers / powers.sum(-1, keepdim=True) @ v)
     return torch.cat(found, -1) @ w[f"{name}.out_proj.weight"].T + w[f"{name}.out_proj.bias"]
 
 
