@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fairseq_mh import linear
-from fairseq_mh.cmlm import CMLM, allowed_symbols
+from fairseq_mh.cmlm import CMLM
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import at_once
 
@@ -39,16 +39,15 @@ class Rows:
         self.encoder_out = model.forward_encoder(
             [sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]]
         )
-        special = torch.tensor([dictionary.bos(), dictionary.eos(), dictionary.pad()])
-        lines = [line[~torch.isin(line, special)] for line in sample["target"]]
+        self.cmlm = CMLM(model, dictionary)
+        lines = [self.cmlm.target(line) for line in sample["target"]]
         self.tokens = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=dictionary.pad())
         self.valid = self.tokens != dictionary.pad()
-        self.allowed = allowed_symbols(dictionary)
         self.sentences = torch.arange(len(lines))
 
     def engine(self) -> Tensor:
         """log p(token | all others) of each position, by the package."""
-        lm = CMLM(self.model, self.dictionary).bind(self.encoder_out)
+        lm = self.cmlm.bind(self.encoder_out)
         return evaluate(lm, self.tokens, self.sentences, self.valid).scores[:, 1]
 
     def stock(self) -> Tensor:
@@ -64,7 +63,7 @@ class Rows:
             inputs[torch.arange(len(part)), t + 1] = self.dictionary.unk()
             repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, self.sentences[m])
             logits = self.model.decoder(normalize=False, prev_output_tokens=inputs, encoder_out=repeated)
-            log_p = logits[torch.arange(len(part)), t + 1].masked_fill(~self.allowed, -torch.inf).log_softmax(-1)
+            log_p = logits[torch.arange(len(part)), t + 1].masked_fill(~self.cmlm.allowed, -torch.inf).log_softmax(-1)
             found[part] = log_p.gather(1, self.tokens[m, t, None])[:, 0]
         return found
 

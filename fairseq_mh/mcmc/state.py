@@ -33,11 +33,8 @@ def select(parts: Parts, which: Tensor) -> Parts:
 
 def repeat(state: State, times: int) -> State:
     """Each entry so many times, but for the features, which are large: those of entry n are at n // times."""
-    if times == 1:
-        return state
-    return State(*(part.repeat_interleave(times, 0) for part in state._replace(features=state.known)))._replace(
-        features=state.features
-    )
+    others = (name for name in State._fields if name != "features")
+    return state._replace(**{name: getattr(state, name).repeat_interleave(times, 0) for name in others})
 
 
 def put(parts: Parts, which: Tensor, entries: Parts) -> None:
