@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairseq_mh.cmlm import Bound
 from fairseq_mh.errors import UserError
 from fairseq_mh.mask_predict import Filled, mask_predict
-from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import masked_conditional
 from fairseq_mh.mcmc.state import unknown
+from fairseq_mh.mcmc.surrogate import Surrogate
 
 
 class Plan(NamedTuple):
@@ -50,12 +51,13 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
 class Start(NamedTuple):
     """What a start may look at."""
 
-    lm: MaskedLM
+    lm: Bound
     plan: Plan
     blank: Tensor  # (N, T) long: pad behind each chain's end
     passes: int  # of mask-predict
     streams: list[np.random.Generator]
     reference: Tensor | None  # (B, T') long, padded, no BOS or EOS
+    electric: Surrogate | None = None  # of the same sentences
     filled: Filled | None = None  # by mask-predict, where that was done to choose the lengths
     spent: Tensor | int = 0  # (N,) long: decoder rows that it took
 
@@ -96,7 +98,7 @@ def masked_start(start: Start) -> Filled:
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         uniforms[n, :length] = torch.from_numpy(stream.random(length))
     anything = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))  # stays where the model is broken
-    nothing = unknown(anything, start.plan.rows)
+    nothing = unknown(start.lm, anything, start.plan.rows)
     drawn = masked_conditional(start.lm, nothing, valid, uniforms.to(start.blank.device))
     return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
 

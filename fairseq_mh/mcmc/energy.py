@@ -50,10 +50,15 @@ def evaluate(lm: MaskedLM, tokens: Tensor, rows: Tensor, sites: Tensor) -> Evalu
         tokens: (M, T) long, padded; rows: (M,) long, each sequence's context.
         sites: (M, T) bool.
     """
+    features = site_features(lm, tokens, rows, sites)
+    return Evaluation(score(lm, features, tokens[sites]), features)
+
+
+def site_features(lm: MaskedLM, tokens: Tensor, rows: Tensor, sites: Tensor) -> Tensor:
+    """The features (P, D) that `evaluate` finds."""
     sequence, site = sites.nonzero(as_tuple=True)
     masked = torch.arange(tokens.size(1), device=tokens.device) == site[:, None]
-    features = features_of(lm, tokens[sequence], masked, rows[sequence])
-    return Evaluation(score(lm, features, tokens[sites]), features)
+    return features_of(lm, tokens[sequence], masked, rows[sequence])
 
 
 def score(lm: MaskedLM, features: Tensor, symbols: Tensor) -> Tensor:
@@ -66,14 +71,20 @@ def score(lm: MaskedLM, features: Tensor, symbols: Tensor) -> Tensor:
 
 
 def site_scores(scores: Tensor, name: str) -> Tensor:
-    """Minus each position's share of the energy of that name: (..., E) -> (...)."""
-    return scores[..., list(ENERGIES).index(name)]
+    """Minus each position's share of the energy of that name, a view: (..., E + 1) -> (...)."""
+    return scores[..., COLUMNS.index(name)]
 
 
 def total(scores: Tensor, name: str) -> Tensor:
-    """The energy of that name: (N, T, E) -> (N,)."""
+    """The energy of that name: (N, T, E + 1) -> (N,)."""
     return -site_scores(scores, name).sum(-1)
 
 
+def evaluated(scores: Tensor) -> Tensor:
+    """The part that `evaluate` finds, a view: (..., E + 1) -> (..., E)."""
+    return scores[..., : len(ENERGIES)]
+
+
 ENERGIES = {"raw": raw, "norm": norm, "centred": centred}
+COLUMNS = (*ENERGIES, "surrogate")  # of scores: those energies, and one that is no function of masked rows
 BOUNDED = {"norm"}  # every position's share is 0 or more, so that some positions bound the energy from below

@@ -7,7 +7,8 @@ from below, so a candidate is evaluated in stages, until its ratio is below u: t
 of its rows is never asked for. Between two stages a candidate is a `Trial`; what waits for its next stage may be of
 any chain, at any time of its run.
 
-With a surrogate energy the acceptance is delayed: candidates that the surrogate rejects are not evaluated at all.
+With a surrogate energy the acceptance is delayed: candidates that the surrogate rejects are not evaluated at all. Where
+the surrogate is the target itself, that stage is the only one.
 
 Degenerate Gibbs is the same proposal, always accepted: the baseline, not a sampler of exp(-E / tau).
 """
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import BOUNDED, evaluate, score, total
+from fairseq_mh.mcmc.energy import BOUNDED, evaluate, evaluated, score, site_features, site_scores, total
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import NOWHERE, Proposed, choice
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
@@ -35,10 +36,10 @@ class Kernel:
 
     Args:
         lm: the model.
-        energy: a name of `ENERGIES`, the target's.
-        propose: (lm, state, masked, uniforms) -> Proposed: `masked_conditional` or `informed`.
+        energy: the target's, a name of `COLUMNS`.
+        propose: (lm, state, masked, uniforms) -> Proposed: `masked_conditional` or `informed`, by `certainty`.
         metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
-        surrogate: the energy of delayed acceptance's first stage; None: there is one stage.
+        surrogate: the energy of delayed acceptance's first stage, or the target; None: there is one stage.
     """
 
     lm: MaskedLM
@@ -50,20 +51,39 @@ class Kernel:
     @property
     def decisions(self) -> int:
         """How many uniforms an acceptance takes."""
-        return 1 if self.surrogate is None else 2
+        return 1 if self.surrogate is None or self.direct else 2
+
+    @property
+    def direct(self) -> bool:
+        """Whether the surrogate is the target, and nothing is evaluated but for proposals."""
+        return self.energy == "surrogate"
+
+    @property
+    def certainty(self) -> str:
+        """By which energy's shares an informed choice of positions goes."""
+        return "surrogate" if self.direct else "norm"
 
     def init(self, tokens: Tensor, context: Tensor) -> tuple[State, Tensor]:
-        """These tokens (N, T) of these contexts (N,), evaluated, and the decoder rows (N,) that it took."""
-        valid = tokens.ne(self.lm.pad)
-        found = evaluate(self.lm, tokens, context, valid)
-        scores, features = (part.new_zeros(*tokens.shape, part.size(-1)) for part in found)
-        scores[valid], features[valid] = found
-        state = unknown(tokens, context)
-        state = state._replace(scores=scores, features=features, known=torch.ones_like(state.known))
-        if self.surrogate is None:
-            return state, valid.sum(1)
-        surrogate, rows = self.surrogate(self.lm, tokens, context)
-        return state._replace(surrogate=surrogate), rows + valid.sum(1)
+        """These tokens (N, T) of these contexts (N,), scored, and the decoder rows (N,) that it took."""
+        state, shares, rows = unknown(self.lm, tokens, context), torch.zeros_like(tokens), torch.zeros_like(context)
+        if self.surrogate is not None:
+            shares, rows = self.surrogate(self.lm, tokens, context)
+        site_scores(state.scores, "surrogate").copy_(shares)
+        if self.direct:
+            return state, rows
+        state, spent = self.complete(state)
+        return state, rows + spent
+
+    def complete(self, state: State) -> tuple[State, Tensor]:
+        """With all features and scores, and the decoder rows (N,) that it took."""
+        valid = self._valid(state)
+        missing = valid & ~state.known
+        features, scores = state.features.clone(), state.scores.clone()
+        if missing.any():
+            features[missing] = site_features(self.lm, state.tokens, state.context, missing)
+        evaluated(scores)[valid] = score(self.lm, features[valid], state.tokens[valid])
+        known = torch.ones_like(state.known)
+        return state._replace(features=features, scores=scores, known=known), missing.sum(1)
 
     def begin(self, state: State, masked: Tensor, uniforms: Tensor, temperature: Tensor) -> Trial:
         """The first of these updates that proposes another state, or the last of them.
@@ -75,7 +95,7 @@ class Kernel:
                 (M, K, S + 2), the last but one for its stage.
             temperature: (M,) tau of the target.
         """
-        free = state.known[:, None] & masked[:, 1:].sum(-1).eq(1)  # to propose
+        free = (state.known | ~self._valid(state)).all(1)[:, None] & masked[:, 1:].sum(-1).eq(1)  # to propose
         updates = 1 + free.long().cumprod(1).sum(1)  # (M,)
         ahead = int(updates.max())
         masked = masked[:, :ahead] & (torch.arange(ahead, device=masked.device) < updates[:, None])[..., None]
@@ -93,13 +113,14 @@ class Kernel:
         """Evaluate what is asked for, and ask for the next stage."""
         asked, candidate = trial.asked, trial.candidate
         found = evaluate(self.lm, candidate.tokens, candidate.context, asked)
-        candidate.scores[asked], candidate.features[asked] = found  # in place: they are large, and the trial's own
+        evaluated(candidate.scores)[asked], candidate.features[asked] = found  # in place: large, and the trial's own
         return self._ask(trial._replace(open=trial.open & ~asked, rows=trial.rows + asked.sum(1)))
 
     def settle(self, trial: Trial) -> tuple[State, Info]:
         """Accept or reject candidates of which nothing is asked any more."""
         state, candidate = trial.state, trial.candidate
-        log_ratio = self._log_ratio(trial) + choice(candidate.scores, self._valid(candidate), trial.order)
+        chosen = choice(candidate.scores, self._valid(candidate), trial.order, self.certainty)
+        log_ratio = self._log_ratio(trial) + chosen
         accepted = trial.log_u < log_ratio if self.metropolis else torch.ones_like(trial.passed)
         novel = accepted & (candidate.tokens != state.tokens).any(1)
         info = Info(candidate.tokens, log_ratio, accepted, novel, trial.rows, trial.skipped)
@@ -109,26 +130,26 @@ class Kernel:
         """The trials of these proposals, of which what costs nothing is known; the same state again is accepted."""
         log_u = uniforms[:, -self.decisions :].log()
         screened = self._screen(state, proposed, temperature, log_u[:, 0])
-        candidate = state._replace(
-            tokens=proposed.candidate, known=state.known & self.metropolis, surrogate=screened.energy
-        )
-        valid = self._valid(candidate)
+        valid = state.tokens.ne(self.lm.pad)
+        alone = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # masked as it was in the state
         new = screened.passed[:, None] & valid
         scores, features = (part.masked_fill(new[..., None], 0) for part in (state.scores, state.features))
-        alone = new & proposed.masked & (proposed.masked.sum(1, keepdim=True) == 1)  # masked as it was in the state
-        if alone.any():
-            features[alone] = state.features[alone]
-            scores[alone] = score(self.lm, features[alone], proposed.candidate[alone])
+        site_scores(scores, "surrogate").copy_(screened.shares)
+        at_hand = new & alone
+        if at_hand.any():
+            features[at_hand] = state.features[at_hand]
+            evaluated(scores)[at_hand] = score(self.lm, features[at_hand], proposed.candidate[at_hand])
+        candidate = State(proposed.candidate, state.context, scores, features, new | alone)
         return Trial(
             state,
-            candidate._replace(scores=scores, features=features),
-            (screened.log_rest - choice(state.scores, valid, proposed.order)).masked_fill(same, 0),
+            candidate,
+            (screened.log_rest - choice(state.scores, valid, proposed.order, self.certainty)).masked_fill(same, 0),
             log_u[:, -1],
             temperature,
             proposed.order.masked_fill(same[:, None], NOWHERE),
             expected_shares(state.scores, proposed.masked),
             screened.passed,
-            new & ~alone,
+            new & ~at_hand,
             new,
             screened.rows,
             torch.zeros_like(screened.rows),
@@ -138,15 +159,18 @@ class Kernel:
         """By the surrogate, where there is one: which candidates are worth their energy."""
         log_q = proposed.log_reverse - proposed.log_forward
         changed = (proposed.candidate != state.tokens).any(1) & self.metropolis
+        shares, rows = site_scores(state.scores, "surrogate").clone(), proposed.rows.clone()
         if self.surrogate is None:
-            return Screened(changed, log_q, state.surrogate, proposed.rows)
-        energy, rows = state.surrogate.clone(), proposed.rows.clone()
-        energy[changed], spent = self.surrogate(self.lm, proposed.candidate[changed], state.context[changed])
+            return Screened(changed, log_q, shares, rows)
+        found, spent = self.surrogate(self.lm, proposed.candidate[changed], state.context[changed])
+        shares[changed] = found.to(shares)
         rows[changed] += spent
-        rise = (energy - state.surrogate) / temperature
+        rise = (site_scores(state.scores, "surrogate") - shares).sum(1) / temperature
         log_ratio = log_q - rise
+        if self.direct:
+            return Screened(torch.zeros_like(changed), log_ratio, shares, rows)
         passed = changed & (log_u < log_ratio)
-        return Screened(passed, rise.where(passed | ~changed, log_ratio - torch.inf), energy, rows)
+        return Screened(passed, rise.where(passed | ~changed, log_ratio - torch.inf), shares, rows)
 
     def _ask(self, trial: Trial) -> Trial:
         """For the positions that are expected to decide, of what is not decided yet."""

@@ -8,15 +8,10 @@ from torch import Tensor
 IN_CACHE, ON_ACCELERATOR = 64, 2048
 
 
-class MaskedLM(Protocol):
-    """A masked language model over a batch of contexts (source sentences, say).
-
-    `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state:
-    proposing at any site is then free, and the (N, T, V) logits never exist at once.
-    """
+class Features(Protocol):
+    """What reads sequences in a batch of contexts (source sentences, say)."""
 
     pad: int  # fills the positions behind a sequence's end
-    allowed: Tensor  # (V,) bool: the symbols that a state may hold
 
     def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
         """Features at the masked positions.
@@ -29,6 +24,20 @@ class MaskedLM(Protocol):
         Returns:
             (P, D), one vector a masked position, in row-major order of `masked`.
         """
+        ...
+
+
+class MaskedLM(Features, Protocol):
+    """A masked language model over a batch of contexts.
+
+    `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state:
+    proposing at any site is then free, and the (N, T, V) logits never exist at once.
+    """
+
+    allowed: Tensor  # (V,) bool: the symbols that a state may hold
+
+    def no_features(self, *sizes: int) -> Tensor:
+        """Zeros (*sizes, D) of the dtype that features have."""
         ...
 
     def project(self, features: Tensor) -> Tensor:
@@ -44,7 +53,7 @@ def at_once(tensor: Tensor) -> int:
     return IN_CACHE if tensor.device.type == "cpu" else ON_ACCELERATOR
 
 
-def features_of(lm: MaskedLM, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
+def features_of(lm: Features, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
     """`lm.features` of any number of rows, by queries of a few, which are of about equal length: little padding."""
     by_length = tokens.ne(lm.pad).sum(1).argsort(stable=True)
     found = torch.cat([lm.features(tokens[m], masked[m], rows[m]) for m in by_length.split(at_once(tokens))])

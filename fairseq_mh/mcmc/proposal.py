@@ -92,9 +92,9 @@ def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor,
 
 
 def informed(
-    lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional
+    lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional = conditional, by: str = "norm"
 ) -> Proposed:
-    """Draw as many positions as are masked, wherever they are: the less certain ones more often.
+    """Draw as many positions as are masked, wherever they are: those that cost more of the energy `by` more often.
 
     They are chosen one by one, by `choice`; their order is a part of the move. The probability of that order changes
     with the state and belongs into the ratio: the kernel adds it, who knows the candidate's scores. Where all positions
@@ -107,7 +107,7 @@ def informed(
     # The largest of log-weights with Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
     noise = -(-uniforms[:, : 2 * length : 2].log()).log()
     valid, count = state.tokens.ne(lm.pad), masked.sum(1, keepdim=True)
-    weights = misses(state.scores).masked_fill(~valid, 0)
+    weights = misses(state.scores, by).masked_fill(~valid, 0)
     ranked = (weights.log() + noise).argsort(dim=1, descending=True)
     taken = torch.arange(length, device=masked.device) < count
     chosen = torch.zeros_like(masked).scatter(1, ranked, taken)
@@ -115,13 +115,13 @@ def informed(
     return masked_conditional(lm, state, chosen, uniforms[:, 1::2], log_q)._replace(order=order)
 
 
-def choice(scores: Tensor, valid: Tensor, order: Tensor) -> Tensor:
-    """log-probability of choosing these positions in this order: (N, T, E), (N, T) bool, (N, K) long -> (N,).
+def choice(scores: Tensor, valid: Tensor, order: Tensor, by: str) -> Tensor:
+    """log-probability of choosing these positions in this order: (N, T, E + 1), (N, T) bool, (N, K) long -> (N,).
 
-    Each is chosen among those that are left with a probability proportional to FLOOR + 1 - p(X_t | X_\\t), the
-    conditional's own that the symbol there is another.
+    Each is chosen among those that are left with a probability proportional to FLOOR + 1 - exp(-share): by E_norm, to
+    FLOOR and the conditional's own probability that the symbol there is another.
     """
-    taken, weights = order.ne(NOWHERE), misses(scores).masked_fill(~valid, 0)
+    taken, weights = order.ne(NOWHERE), misses(scores, by).masked_fill(~valid, 0)
     own = weights.gather(1, order.clamp(min=0)).masked_fill(~taken, 0)
     outside = torch.ones(len(order), valid.size(1) + 1, dtype=torch.bool, device=order.device)
     outside = outside.scatter(1, order.where(taken, valid.size(1)), False)[:, :-1]
@@ -129,9 +129,9 @@ def choice(scores: Tensor, valid: Tensor, order: Tensor) -> Tensor:
     return (own / left).where(taken, 1).log().sum(1)
 
 
-def misses(scores: Tensor) -> Tensor:
-    """The weight of each position in an informed choice: (N, T, E) -> (N, T)."""
-    return FLOOR - site_scores(scores, "norm").expm1()
+def misses(scores: Tensor, by: str) -> Tensor:
+    """The weight of each position in an informed choice: (N, T, E + 1) -> (N, T)."""
+    return FLOOR - site_scores(scores, by).clamp(max=0).expm1()
 
 
 def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
@@ -148,18 +148,18 @@ def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
 def _features(lm: MaskedLM, state: State, masked: Tensor) -> tuple[Tensor, Tensor]:
     """Features (P, D) at the masked positions, from the state where they are known, and the rows (N,) it took.
 
-    A `repeat`ed state has the features of its entries once.
+    What is learned of a position masked alone is kept in the state: it is a function of its tokens. A `repeat`ed state
+    has features of its entries once.
     """
-    known = masked.sum(1).eq(1) & state.known
-    asked = masked.any(1) & ~known
-    chain, site = (masked & known[:, None]).nonzero(as_tuple=True)
-    remembered = state.features[chain // (len(masked) // max(len(state.features), 1)), site]
-    if not asked.any():
-        return remembered, asked.long()
-    fresh = features_of(lm, state.tokens[asked], masked[asked], state.context[asked])
-    if not len(remembered):
-        return fresh, asked.long()
-    old = known[masked.nonzero(as_tuple=True)[0]]
-    features = fresh.new_empty(len(old), fresh.size(-1))
-    features[old], features[~old] = remembered, fresh
+    alone = masked.sum(1).eq(1)
+    chain, site = masked.nonzero(as_tuple=True)
+    entry = chain // (len(masked) // max(len(state.features), 1))
+    known = alone[chain] & state.known[entry, site]
+    asked = torch.zeros_like(alone).index_fill(0, chain[~known], True)
+    features = state.features[entry, site]
+    if asked.any():
+        features[~known] = features_of(lm, state.tokens[asked], masked[asked], state.context[asked])
+        learned = alone[chain] & ~known
+        state.features[entry[learned], site[learned]] = features[learned]
+        state.known[entry[learned], site[learned]] = True
     return features, asked.long()

@@ -16,7 +16,7 @@ class Snapshot(NamedTuple):
 
     sweep: Tensor  # (N,) long
     tokens: Tensor  # (N, T) long
-    scores: Tensor  # (N, T, E), as in Evaluation
+    scores: Tensor  # (N, T, E + 1), as in State
 
 
 class Sweep(NamedTuple):
@@ -61,14 +61,15 @@ class Record:
         """Decoder rows (M,) that were no update's."""
         self._counts[sweep, COUNTS.index("rows"), chains] += spent
 
-    def states(self, chains: Tensor, sweep: Tensor, state: State, ended: Tensor) -> None:
-        """Where these chains are after an update, and whether (M,) bool that was the last one of its sweep."""
+    def states(self, chains: Tensor, sweep: Tensor, state: State, ended: Tensor, scored: Tensor) -> None:
+        """Where these chains are after an update, whether (M,) bool that was the last one of its sweep, and whether
+        their scores are those of their tokens."""
         end = sweep[ended], chains[ended]
         self._tokens[end], self._scores[end] = state.tokens[ended], state.scores[ended]
         best = total(self._lowest.scores[chains], self._energy).nan_to_num(nan=torch.inf)
         lower = total(state.scores, self._energy) < best  # the earlier one on a tie
         since = sweep - self._schedule.burn_in
-        taken = (ended & (since == 0)) | (state.known & (since > 0) & lower)
+        taken = (ended & (since == 0)) | (scored & (since > 0) & lower)
         for kept, new in zip(self._lowest, (sweep, state.tokens, state.scores), strict=True):
             kept[chains[taken]] = new[taken]
 

@@ -5,7 +5,8 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.energy import COLUMNS
+from fairseq_mh.mcmc.masked_lm import MaskedLM
 
 Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tuples
 
@@ -13,17 +14,18 @@ Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tup
 class State(NamedTuple):
     tokens: Tensor  # (N, T) long, padded
     context: Tensor  # (N,) long: the model's context of each chain
-    scores: Tensor  # (N, T, E): minus each position's share of each energy, 0 at padding
+    scores: Tensor  # (N, T, E + 1) nats: minus each position's share of each of COLUMNS, 0 at padding
     features: Tensor  # (N, T, D): of each position, it alone being masked
-    known: Tensor  # (N,) bool: scores and features are of these tokens; without, they mean nothing
-    surrogate: Tensor  # (N,) float64 nats: the first stage's energy, where acceptance is delayed
+    known: Tensor  # (N, T) bool: whose features are of these tokens; of the others, they mean nothing
 
 
-def unknown(tokens: Tensor, context: Tensor) -> State:
-    """These tokens (N, T) of these contexts (N,), of which nothing was evaluated."""
-    scores = torch.zeros(*tokens.shape, len(ENERGIES), device=tokens.device)
-    nothing = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device)
-    return State(tokens, context, scores, scores[..., :0], nothing.bool(), nothing)
+def unknown(lm: MaskedLM, tokens: Tensor, context: Tensor) -> State:
+    """These tokens (N, T) of these contexts (N,), of which nothing was evaluated: their scores are NaN."""
+    features = lm.no_features(*tokens.shape)
+    dtype = torch.promote_types(features.dtype, torch.float32)  # of logits
+    scores = torch.full((*tokens.shape, len(COLUMNS)), torch.nan, dtype=dtype, device=tokens.device)
+    scores = scores.masked_fill(tokens.eq(lm.pad)[..., None], 0)
+    return State(tokens, context, scores, features, torch.zeros_like(tokens, dtype=torch.bool))
 
 
 def select(parts: Parts, which: Tensor) -> Parts:
@@ -32,8 +34,8 @@ def select(parts: Parts, which: Tensor) -> Parts:
 
 
 def repeat(state: State, times: int) -> State:
-    """Each entry so many times, but for the features, which are large: those of entry n are at n // times."""
-    others = (name for name in State._fields if name != "features")
+    """Each entry so many times, but for features, which are large, and whether they are known: at n // times."""
+    others = (name for name in State._fields if name not in ("features", "known"))
     return state._replace(**{name: getattr(state, name).repeat_interleave(times, 0) for name in others})
 
 

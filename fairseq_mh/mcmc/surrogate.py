@@ -1,13 +1,13 @@
-"""Cheap stand-ins for an energy: the first stage of delayed acceptance (Christen and Fox, 2005).
+"""Energies that are no function of masked conditionals, one position each: cheap, or learned.
 
-A candidate is first accepted or rejected by the surrogate S in the energy's place, and only one that passes is
-evaluated and accepted by what the surrogate left out:
+As the first stage of delayed acceptance (Christen and Fox, 2005): a candidate is first accepted or rejected by the
+surrogate S in the energy's place, and only one that passes is evaluated and accepted by what the surrogate left out:
 
     a_1 = min(1, exp(-(S(X') - S(X)) / tau) q(X | X') / q(X' | X))
     a_2 = min(1, exp(-(E(X') - E(X)) / tau + (S(X') - S(X)) / tau))
 
 Both ratios of the way back are one over those of the way there, so the target stays what it is, whatever S is: a bad
-surrogate costs acceptances, never correctness.
+surrogate costs acceptances, never correctness. As the target itself, exp(-S / tau), it has that one stage.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,10 @@ class Surrogate(Protocol):
     """A function of the tokens alone."""
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Nats, and the decoder rows that they took: (M, T), (M,) -> (M,), (M,)."""
+        """Minus each position's share in nats, 0 at padding, and the decoder rows that it took.
+
+        (M, T) long, padded, of the contexts (M,) -> (M, T), (M,) long.
+        """
         ...
 
 
@@ -38,13 +41,12 @@ class BlockPseudoLikelihood:
     def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         valid = tokens.ne(lm.pad)
         every = torch.arange(tokens.size(1), device=tokens.device) % self.passes
-        energy, spent = torch.zeros(len(tokens), dtype=torch.float64, device=tokens.device), torch.zeros_like(rows)
+        shares, spent = torch.zeros_like(tokens, dtype=torch.float64), torch.zeros_like(rows)
         for k in range(self.passes):
             masked = valid & (every == k)
             asked = masked.any(1)
             if asked.any():
                 features = features_of(lm, tokens[asked], masked[asked], rows[asked])
-                log_p = site_scores(score(lm, features, tokens[masked]), "norm")
-                energy = energy.index_add(0, masked.nonzero()[:, 0], -log_p.double())
+                shares[masked] = site_scores(score(lm, features, tokens[masked]), "norm").double()
                 spent = spent + asked
-        return energy, spent
+        return shares, spent

@@ -36,9 +36,9 @@ class Info(NamedTuple):
 
 
 class Screened(NamedTuple):
-    """What the surrogate's stage leaves to the energy's; without a surrogate, everything."""
+    """What the surrogate's stage leaves to the energy's: all without a surrogate; nothing where that is the target."""
 
     passed: Tensor  # (M,) bool: the candidates to evaluate
     log_rest: Tensor  # (M,) nats: the log ratio but for the energies; of a candidate that failed, minus infinity or NaN
-    energy: Tensor  # (M,) float64: the candidates' surrogate energies
+    shares: Tensor  # (M, T): the surrogate's scores of the candidates
     rows: Tensor  # (M,) long: decoder rows spent so far

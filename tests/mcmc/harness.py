@@ -30,6 +30,8 @@ SCHEDULES = {
 
 def kernel_of(lm, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
     propose = partial(propose, log_q=partial(conditional, **q))
+    if energy == "surrogate" and propose.func is informed:
+        propose = partial(propose, by="surrogate")
     return Kernel(lm, energy, propose, metropolis, surrogate)
 
 

@@ -30,6 +30,9 @@ class TableLM:
         row, site = masked.nonzero(as_tuple=True)
         return self.table[rows[row], site, context[row]]
 
+    def no_features(self, *sizes):
+        return self.table.new_zeros(*sizes, self.symbols)
+
     def project(self, features):
         return features
 
@@ -70,17 +73,37 @@ def joint_table(probabilities: np.ndarray) -> TableLM:
     return TableLM(table)
 
 
+class TableSurrogate:
+    """Shares of an energy looked up in a table, for one row: some above 0 and some below, of no masked LM."""
+
+    def __init__(self, lm: TableLM, seed: int):
+        length, self.symbols = lm.table.size(1), lm.symbols
+        generator = torch.Generator().manual_seed(seed)
+        self.table = torch.randn(self.symbols**length, length, generator=generator, dtype=torch.float64) * 0.4 + 0.2
+
+    def __call__(self, lm, tokens, rows):
+        places = self.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
+        return -self.table[(tokens * places).sum(1)], torch.ones_like(rows)
+
+    def shares(self, state) -> list[float]:
+        number = 0
+        for symbol in state:
+            number = number * self.symbols + symbol
+        return self.table[number].tolist()
+
+
 class Reference:
     """All states of a TableLM's context 0, its target, and the transition matrix of every move.
 
     q: the proposal's settings: temperature, and optionally nucleus, top_k, mix.
+    surrogate: the target's energy, where `energy` says so.
     """
 
-    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict):
+    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, surrogate: TableSurrogate | None = None):
         table = lm.table[0].numpy()
         self.length, self.symbols = table.shape[0], lm.symbols
         self.states = list(itertools.product(range(self.symbols), repeat=self.length))
-        self._table, self._q = table, q
+        self._table, self._q, self._surrogate = table, q, surrogate if energy == "surrogate" else None
         weights = np.array([math.exp(-self.energy(state, energy) / temperature) for state in self.states])
         self.weights, self.target = weights, weights / weights.sum()
 
@@ -92,6 +115,8 @@ class Reference:
         return self._table[site, code]
 
     def energy(self, state, name):
+        if self._surrogate:
+            return sum(self._surrogate.shares(state))
         result = 0.0
         for site, symbol in enumerate(state):
             logits = self.logits(state, site, {site})
@@ -134,7 +159,7 @@ class Reference:
         """P(x -> x') of one update that masks `sites`."""
         return self._metropolis(lambda state: self.proposals(state, sites))
 
-    def surrogate(self, state, passes):
+    def block_pseudo_likelihood(self, state, passes):
         """Minus the log-probability of each symbol, all positions being masked that are a multiple of `passes` away."""
         result = 0.0
         for site, symbol in enumerate(state):
@@ -142,9 +167,9 @@ class Reference:
             result -= math.log(self.softmax(self.logits(state, site, sites), 1.0)[symbol])
         return result
 
-    def delayed(self, sites, passes, temperature) -> np.ndarray:
-        """P(x -> x') of an update that the surrogate must accept before the energy does."""
-        cheap = {state: math.exp(-self.surrogate(state, passes) / temperature) for state in self.states}
+    def delayed(self, sites, surrogate, temperature) -> np.ndarray:
+        """P(x -> x') of an update that the surrogate, state -> nats, must accept before the energy does."""
+        cheap = {state: math.exp(-surrogate(state) / temperature) for state in self.states}
         weights = dict(zip(self.states, self.weights, strict=True))
         matrix = np.zeros((len(self.states), len(self.states)))
         for i, state in enumerate(self.states):
@@ -157,7 +182,11 @@ class Reference:
 
     def choice(self, state, order, floor):
         """The probability of choosing these sites in this order, one by one, each among those that are left."""
-        misses = [1 + floor - self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
+        if self._surrogate:
+            certain = [min(1.0, math.exp(-share)) for share in self._surrogate.shares(state)]
+        else:
+            certain = [self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
+        misses = [1 + floor - p for p in certain]
         left, result = set(range(self.length)), 1.0
         for site in order:
             result *= misses[site] / sum(misses[i] for i in left)

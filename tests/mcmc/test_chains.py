@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from harness import LM, SCHEDULES, Q, at, kernel_of, propose_of, run_from, step
-from tables import TableLM, joint_table, random_table
+from tables import TableLM, TableSurrogate, joint_table, random_table
 
 from fairseq_mh.mask_predict import mask_predict
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
+from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import unknown
@@ -108,6 +109,29 @@ def test_chains_do_not_know_of_each_other(schedule, metropolis, lm, monkeypatch)
             assert all(a[0] == b[chain] for a, b in zip(one[2:], other[2:], strict=True))  # the counts
 
 
+class Forgetful(Kernel):
+    """Asks the model again for what a state's proposals have learned."""
+
+    def begin(self, state, *updates):
+        return super().begin(state._replace(known=torch.zeros_like(state.known)), *updates)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
+    """With an energy of one row, a chain learns its state's features as it proposes, and forgets them as it moves."""
+    surrogate = TableSurrogate(LM, seed=6)
+    kernel = kernel_of(LM, "surrogate", propose=propose_of(schedule), surrogate=surrogate, **Q)
+    start, schedule = torch.zeros(100, 3, dtype=torch.long), Schedule(6, temperature=0.5, **schedule)
+    runs = [run_from(k, start, schedule, seed=3).sweeps for k in (kernel, Forgetful(**vars(kernel)))]
+    for one, other in zip(*runs, strict=True):
+        assert torch.equal(one.end.tokens, other.end.tokens)
+        assert torch.equal(one.novel, other.novel)
+    rows = [sum(int(sweep.rows.sum()) for sweep in run) for run in runs]
+    proposals = sum(int(sweep.proposals.sum()) for sweep in runs[0])
+    assert rows[0] < rows[1] <= 2 * proposals + len(start)
+    assert not any(sweep.broken.any() for run in runs for sweep in run)
+
+
 def test_blocks_of_one_are_the_single_site_move():
     """Token for token, from the same streams; and a chain of shorter blocks beside it changes nothing."""
     kernel = kernel_of(LM)
@@ -136,7 +160,7 @@ def test_mask_predict_is_block_gibbs_without_temperature():
     filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), rows, passes=4)
     kernel = kernel_of(lm, metropolis=False, temperature=1e-6)
     tokens, _ = filled.history[0]
-    state, steps = unknown(tokens, rows), 0
+    state, steps = unknown(lm, tokens, rows), 0
     for _, masked in [filled.history[0], *filled.history[2::2]]:
         state, _ = step(kernel, state, masked, 1.0, torch.full((1, 5), 0.5, dtype=torch.float64))
         assert torch.equal(state.tokens, filled.history[2 * steps + 1][0])

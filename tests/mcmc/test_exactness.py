@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step
-from tables import Reference, inconsistent_table, random_table
+from tables import Reference, TableSurrogate, inconsistent_table, random_table
 
-from fairseq_mh.mcmc.energy import ENERGIES, total
+from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
 from fairseq_mh.mcmc.proposal import FLOOR, informed
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
 
@@ -24,21 +24,21 @@ TABLES = {
     "section 2.1": inconsistent_table(),
 }
 
-SETTINGS = pytest.mark.parametrize(
-    ("name", "energy", "temperature", "q"),
-    [
-        (name, energy, temperature, q)
-        for name in TABLES
-        for energy in ENERGIES
-        for temperature, q in (
-            (1.0, {"temperature": 1.0}),
-            (0.5, {"temperature": 1.0}),
-            (2.0, {"temperature": 0.7}),
-            (1.0, {"temperature": 1.3, "nucleus": 0.7, "mix": 0.2}),
-            (1.0, {"temperature": 1.0, "top_k": 2, "mix": 0.1}),
-        )
-    ],
+PROPOSALS = (  # and temperatures
+    (1.0, {"temperature": 1.0}),
+    (0.5, {"temperature": 1.0}),
+    (2.0, {"temperature": 0.7}),
+    (1.0, {"temperature": 1.3, "nucleus": 0.7, "mix": 0.2}),
+    (1.0, {"temperature": 1.0, "top_k": 2, "mix": 0.1}),
 )
+
+
+def settings(energies):
+    """Every table with every energy, every energy with every proposal."""
+    names = ("name", "energy", "temperature", "q")
+    pairs = itertools.product(enumerate(energies), enumerate(TABLES))
+    cases = [(name, energy, *PROPOSALS[(i + j) % len(PROPOSALS)]) for (i, energy), (j, name) in pairs]
+    return pytest.mark.parametrize(names, cases)
 
 
 def moves_of(reference) -> dict:
@@ -47,10 +47,10 @@ def moves_of(reference) -> dict:
     return {move: reference.transition(move) for move in (*sites, (0, reference.length - 1), tuple(range(len(sites))))}
 
 
-@SETTINGS
+@settings(COLUMNS)
 def test_reference_is_exact(name, energy, temperature, q):
     """The enumerated Metropolis-Hastings satisfies detailed balance, keeps the target and reaches every state."""
-    reference = Reference(TABLES[name], energy, temperature, q)
+    reference = Reference(TABLES[name], energy, temperature, q, TableSurrogate(TABLES[name], seed=6))
     informed_updates = [reference.informed_update(block, FLOOR) for block in range(1, reference.length + 1)]
     for matrix in (*moves_of(reference).values(), *informed_updates):
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
@@ -61,13 +61,14 @@ def test_reference_is_exact(name, energy, temperature, q):
     assert (np.linalg.matrix_power(informed_updates[0], 50) > 0).all()
 
 
-@SETTINGS
+@settings(COLUMNS)
 def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q):
     """From every state, by every move: the ratio to 1e-10, and the frequencies within sampling error."""
     lm, copies = TABLES[name], 1000
-    reference = Reference(lm, energy, temperature, q)
+    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
+    reference = Reference(lm, energy, temperature, q, surrogate)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, **q)
+    kernel = kernel_of(lm, energy, surrogate=surrogate, **q)
     for sites, expected in moves_of(reference).items():
         masked = torch.zeros_like(states, dtype=torch.bool)
         masked[:, list(sites)] = True
@@ -75,13 +76,14 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
         check_ratios(reference, lm, info, states, sites, expected)
 
 
-@SETTINGS
+@settings(COLUMNS)
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
     """The sites are chosen by a look at the tokens: their probability is in the ratio both ways."""
     lm, copies = TABLES[name], 1000
-    reference = Reference(lm, energy, temperature, q)
+    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
+    reference = Reference(lm, energy, temperature, q, surrogate)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, propose=informed, **q)
+    kernel = kernel_of(lm, energy, propose=informed, surrogate=surrogate, **q)
     for block in {1, 2, reference.length}:
         masked = torch.arange(reference.length).expand(len(states), -1) < block
         info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block, FLOOR))
@@ -91,16 +93,21 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
                 check_ratios(reference, lm, info, states, (site,), part, informed=True)
 
 
-@SETTINGS
-@pytest.mark.parametrize("passes", [1, 2])
-def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, temperature, q, passes):
+@settings(ENERGIES)
+@pytest.mark.parametrize("kind", ["1 pass", "2 passes", "table"])
+def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, temperature, q, kind):
     """Two stages, the first by a surrogate that is no function of the energy; the product keeps the target."""
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
+    table, passes = TableSurrogate(lm, seed=6), int(kind[0]) if kind != "table" else 0
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, surrogate=BlockPseudoLikelihood(passes), **q)
+    kernel = kernel_of(lm, energy, surrogate=BlockPseudoLikelihood(passes) if passes else table, **q)
+
+    def nats(state):
+        return reference.block_pseudo_likelihood(state, passes) if passes else sum(table.shares(state))
+
     for sites in moves_of(reference):
-        expected = reference.delayed(sites, passes, temperature)
+        expected = reference.delayed(sites, nats, temperature)
         flow = reference.target[:, None] * expected
         np.testing.assert_allclose(flow, flow.T, atol=1e-10)
         masked = torch.zeros_like(states, dtype=torch.bool)
@@ -113,7 +120,7 @@ def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
     states = torch.tensor(list(itertools.product(range(2), repeat=4)))
     kernel = kernel_of(lm, surrogate=BlockPseudoLikelihood(4))
     state, rows = kernel.init(states, torch.zeros(len(states), dtype=torch.long))
-    torch.testing.assert_close(state.surrogate, total(state.scores, "norm"), atol=1e-12, rtol=0)
+    torch.testing.assert_close(total(state.scores, "surrogate"), total(state.scores, "norm"), atol=1e-12, rtol=0)
     assert (rows == 4 + 4).all()
 
 
@@ -127,7 +134,7 @@ def one_step(reference, kernel, states, masked, temperature, expected):
     lowest = min(p_value(*rows) for rows in zip(counts, expected, strict=True))
     assert lowest > FALSE_ALARM / len(counts)
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
-    _, whole = step(kernel, state, masked, temperature, uniforms)
+    _, whole = step(kernel, at(kernel, states), masked, temperature, uniforms)
     assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is a right one
     assert (info.rows <= whole.rows).all()
     return whole

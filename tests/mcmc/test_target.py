@@ -1,12 +1,13 @@
 """Where long chains end: in the target distribution, and wrong kernels' do not."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from harness import FALSE_ALARM, LM, SCHEDULES, Q, kernel_of, number_of, p_value, propose_of, run_from
-from tables import Reference
+from tables import Reference, TableSurrogate
 
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.kernel import Kernel
@@ -16,6 +17,7 @@ from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
 
 COPIES, SWEEPS, TEMPERATURE = 5000, 40, 1.0
+SURROGATE = TableSurrogate(LM, seed=6)
 
 
 def long_run_p_value(kernel, lm=LM, energy="norm", **schedule) -> float:
@@ -23,7 +25,7 @@ def long_run_p_value(kernel, lm=LM, energy="norm", **schedule) -> float:
 
     The slowest of these chains, informed with E_raw, is within 2e-3 of it then (total variation, enumerated).
     """
-    reference = Reference(lm, energy, TEMPERATURE, Q)
+    reference = Reference(lm, energy, TEMPERATURE, Q, SURROGATE)
     worst = torch.tensor(reference.states[int(reference.target.argmin())])
     finished = run_from(kernel, worst.repeat(COPIES, 1), Schedule(SWEEPS, **schedule), seed=7)
     counts = np.bincount(number_of(finished.sweeps[-1].end.tokens, lm), minlength=len(reference.states))
@@ -62,6 +64,14 @@ def test_delayed_acceptance_has_the_target_distribution(schedule, energy):
     assert long_run_p_value(kernel, energy=energy, **schedule) > FALSE_ALARM
 
 
+@pytest.mark.parametrize("schedule", ["single", "pairs", "informed", "informed whole to single"])
+def test_an_energy_of_one_row_has_the_target_distribution(schedule):
+    """Nothing is evaluated but for proposals, and what was, is remembered for as long as the state is."""
+    schedule = SCHEDULES[schedule]
+    kernel = kernel_of(LM, "surrogate", propose=propose_of(schedule), surrogate=SURROGATE, **Q)
+    assert long_run_p_value(kernel, energy="surrogate", **schedule) > FALSE_ALARM
+
+
 @pytest.mark.parametrize("q", [{"nucleus": 0.8, "mix": 0.1}, {"top_k": 2, "mix": 0.1}], ids=["nucleus", "top k"])
 def test_truncated_proposals_have_the_target_distribution(q):
     assert long_run_p_value(kernel_of(LM, **Q, **q)) > FALSE_ALARM
@@ -97,9 +107,9 @@ def frozen_nucleus(*args, log_q):
     return masked_conditional(*args, log_q=partial(conditional, **Q, top_k=2))
 
 
-def no_way_back(*args, log_q):
+def no_way_back(*args, **settings):
     """An informed choice of the sites whose probability is left out of the ratio."""
-    proposed = informed(*args, log_q=log_q)
+    proposed = informed(*args, **settings)
     return proposed._replace(order=torch.full_like(proposed.order, NOWHERE))
 
 
@@ -133,6 +143,12 @@ def test_a_surrogate_that_is_not_taken_back_fails():
     kernel = kernel_of(LM, surrogate=BlockPseudoLikelihood(1), **Q)
     kernel = Forgetful(**vars(kernel))
     assert long_run_p_value(kernel) < FALSE_ALARM
+
+
+def test_an_energy_of_one_row_without_its_choice_in_the_ratio_fails():
+    kernel = kernel_of(LM, "surrogate", surrogate=SURROGATE, **Q)
+    kernel = replace(kernel, propose=partial(no_way_back, log_q=partial(conditional, **Q), by="surrogate"))
+    assert long_run_p_value(kernel, energy="surrogate", **SCHEDULES["informed"]) < FALSE_ALARM
 
 
 def test_degenerate_gibbs_fails():
