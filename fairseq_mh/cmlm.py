@@ -5,16 +5,17 @@ Everything outside this file sees a target's tokens X alone. fairseq's `cmlm_tra
 """
 
 import logging
-from collections.abc import Callable
-from functools import partial
 
 import torch
+import torch.nn.functional as F
 from fairseq.data import Dictionary
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
 from fairseq_mh.decoder_engine import Decode, DecoderEngine
+from fairseq_mh.errors import UserError
 from fairseq_mh.linear import apply
+from fairseq_mh.models.electric_transformer import ElectricTransformer
 from fairseq_mh.models.mask_predict_transformer import MaskPredictTransformer
 
 logger = logging.getLogger(__name__)
@@ -24,12 +25,21 @@ class Bound:
     """A `CMLM` of a batch of encoded sources, which `rows` of a query index: a `MaskedLM`."""
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
-        self.cmlm, self.decode = cmlm, cmlm.decoder(encoder_out)
+        self.cmlm, self.encoder_out, self.decode = cmlm, encoder_out, cmlm.decoder.bind(encoder_out)
         self.pad, self.mask, self.allowed = cmlm.pad, cmlm.mask, cmlm.allowed
 
     def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
+        return self.read(tokens.masked_fill(masked, self.mask), masked, rows, self.decode)
+
+    def read(self, tokens: Tensor, sites: Tensor, rows: Tensor, decode: Decode) -> Tensor:
+        """A decoder's features (P, D) at these sites (M, T) of targets (M, T) as they are."""
         longest = int(tokens.ne(self.pad).sum(1).max())
-        return self.decode(*self.cmlm.framed(tokens[:, :longest], masked[:, :longest]), rows)
+        inputs = self.cmlm.framed(tokens[:, :longest])
+        return decode(inputs, self.cmlm.placed(sites[:, :longest]), rows)
+
+    def no_features(self, *sizes: int) -> Tensor:
+        weight = self.cmlm.model.decoder.output_projection.weight
+        return weight.new_zeros(*sizes, weight.size(1))
 
     def project(self, features: Tensor) -> Tensor:
         return apply(self.cmlm.model.decoder.output_projection, features)
@@ -55,15 +65,16 @@ class CMLM:
         """The most tokens that a target may hold."""
         return self.model.max_decoder_positions() - 2  # BOS and EOS
 
-    def framed(self, tokens: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        """What the decoder reads, and which of its positions are masked: two of (M, T) -> two of (M, T + 2)."""
+    def framed(self, tokens: Tensor) -> Tensor:
+        """What the decoder reads: (M, T) -> (M, T + 2)."""
         inputs = tokens.new_full((len(tokens), tokens.size(1) + 2), self.pad)
         inputs[:, 0] = self.bos
-        inputs[:, 1:-1] = tokens.masked_fill(masked, self.mask)
-        inputs.scatter_(1, tokens.ne(self.pad).sum(1, keepdim=True) + 1, self.eos)
-        asked = torch.zeros_like(inputs, dtype=torch.bool)
-        asked[:, 1:-1] = masked
-        return inputs, asked
+        inputs[:, 1:-1] = tokens
+        return inputs.scatter_(1, tokens.ne(self.pad).sum(1, keepdim=True) + 1, self.eos)
+
+    def placed(self, sites: Tensor) -> Tensor:
+        """These positions of X among those that the decoder reads: (M, T) bool -> (M, T + 2)."""
+        return F.pad(sites, (1, 1))
 
     def target(self, line: Tensor) -> Tensor:
         """The tokens of a reference (L,) as fairseq hands it out: without BOS, EOS and padding."""
@@ -99,8 +110,11 @@ class MaskPredictCMLM(CMLM):
     def longest(self) -> int:
         return self.model.encoder.embed_lengths.num_embeddings - 1
 
-    def framed(self, tokens: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-        return tokens.masked_fill(masked, self.mask), masked
+    def framed(self, tokens: Tensor) -> Tensor:
+        return tokens
+
+    def placed(self, sites: Tensor) -> Tensor:
+        return sites
 
     def target(self, line: Tensor) -> Tensor:
         return line[~torch.isin(line, line.new_tensor([self.bos, self.pad]))]
@@ -115,26 +129,39 @@ class MaskPredictCMLM(CMLM):
 
 
 def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
+    """Raises UserError for a model that is none."""
+    if not isinstance(model, CMLMNATransformerModel) or isinstance(model, ElectricTransformer):
+        kinds = "cmlm_transformer, mask_predict_transformer"
+        raise UserError(f"the checkpoint holds a {type(model).__name__}, and not a CMLM ({kinds})")
+    if model.decoder.src_embedding_copy:
+        raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
     return (MaskPredictCMLM if isinstance(model, MaskPredictTransformer) else CMLM)(model, dictionary)
 
 
-def decoder_of(model: CMLMNATransformerModel) -> Callable[[dict], Decode]:
-    """From encoded sources to their decoder: the engine, or the stock decoder where the engine lacks a part."""
-    try:
-        return DecoderEngine(model.decoder).bind
-    except ValueError as reason:
-        logger.info("the stock decoder is used, several times slower: this model has %s", reason)
-        return partial(stock_decoder, model)
-
-
-def stock_decoder(model: CMLMNATransformerModel, encoder_out: dict) -> Decode:
+class StockDecoder:
     """fairseq's own, the encoder's output repeated for every row."""
 
-    def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
-        repeated = model.encoder.reorder_encoder_out(encoder_out, rows)
-        return model.decoder.extract_features(inputs, encoder_out=repeated)[0][asked]
+    def __init__(self, model: CMLMNATransformerModel, reason: ValueError):
+        self.model, self.reason = model, reason
+        logger.info("the stock decoder is used, several times slower: this model has %s", reason)
 
-    return decode
+    def bind(self, encoder_out: dict) -> Decode:
+        def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
+            repeated = self.model.encoder.reorder_encoder_out(encoder_out, rows)
+            return self.model.decoder.extract_features(inputs, encoder_out=repeated)[0][asked]
+
+        return decode
+
+    def bind_two_streams(self, encoder_out: dict, mask: int) -> Decode:
+        raise UserError(f"two streams need a plain decoder; this model has {self.reason}")
+
+
+def decoder_of(model: CMLMNATransformerModel) -> DecoderEngine | StockDecoder:
+    """The engine, or the stock decoder where the engine lacks a part."""
+    try:
+        return DecoderEngine(model.decoder)
+    except ValueError as reason:
+        return StockDecoder(model, reason)
 
 
 def allowed_symbols(dictionary: Dictionary) -> Tensor:

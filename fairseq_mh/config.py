@@ -4,6 +4,7 @@ Every name begins with `mh_`, because fairseq silently swallows a field that rep
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Optional
@@ -12,19 +13,23 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
+from fairseq_mh.cmlm import Bound
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.mcmc.kernel import Propose
+from fairseq_mh.mcmc.kernel import Kernel, Propose
 from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood, Surrogate
 from fairseq_mh.minimum_bayes_risk import UTILITIES
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.start import STARTS
+from fairseq_mh.two_stream import TwoStream
 
 DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
 PROPOSALS = ChoiceEnum(["single", "block"])
-ENERGY_CHOICES = ChoiceEnum(list(ENERGIES))
+ONE_PASS = ("two-stream", "electric")  # energies that do not take a row for each position
+ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS])
+SURROGATES = ChoiceEnum(["blocks", *ONE_PASS])
 SCAN_CHOICES = ChoiceEnum(list(SCANS))
 START_CHOICES = ChoiceEnum(list(STARTS))
 SELECTION_CHOICES = ChoiceEnum(list(SELECTIONS))
@@ -45,7 +50,11 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
     mh_energy: ENERGY_CHOICES = _option(
         "norm",
         "energy of a translation: minus the sum of its logits (raw), of logits less their mean over the vocabulary "
-        "(centred), or of its locally normalised log-probabilities (norm)",
+        "(centred), or of its locally normalised log-probabilities (norm), each for a decoder row a position; for two "
+        "rows nearly norm (two-stream); or, for one, what another model says of it (electric)",
+    )
+    mh_electric: Optional[str] = _option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None, "checkpoint of an electric_transformer, with --mh-energy electric or --mh-surrogate electric"
     )
     mh_sweeps: int = _option(
         6, "sweeps of each chain, burn-in included; a sweep redraws as many positions as there are"
@@ -71,11 +80,12 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
         "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
         "chosen by how uncertain their symbols are. Default: informed; with gibbs, which computes no energies, random",
     )
-    mh_surrogate_passes: int = _option(
-        0,
-        "delayed acceptance: candidates must first be accepted by a surrogate of the energy that takes this many "
-        "decoder rows (each masks every n-th position); 0: by the energy alone",
+    mh_surrogate: Optional[SURROGATES] = _option(  # noqa: UP045
+        None,
+        "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
+        "blocks (each masks every n-th position), two-stream (two) or electric (one). Default: by the energy alone",
     )
+    mh_surrogate_passes: int = _option(2, "with --mh-surrogate blocks: decoder rows")
     mh_init: START_CHOICES = _option(
         "masked",
         "where chains begin: a draw of all positions of the masked target at once (masked), its greedy fill "
@@ -120,11 +130,29 @@ def proposal_of(cfg: TranslationMHConfig) -> Propose:
         top_k=cfg.mh_top_k,
         mix=cfg.mh_proposal_mix,
     )
-    return partial(informed if scan_of(cfg) == "informed" else masked_conditional, log_q=log_q)
+    if scan_of(cfg) != "informed":
+        return partial(masked_conditional, log_q=log_q)
+    return partial(informed, log_q=log_q, by="surrogate" if cfg.mh_energy in ONE_PASS else "norm")
 
 
-def surrogate_of(cfg: TranslationMHConfig) -> Surrogate | None:
-    return BlockPseudoLikelihood(cfg.mh_surrogate_passes) if cfg.mh_surrogate_passes else None
+def kernel_of(cfg: TranslationMHConfig, lm: Bound, electric: Surrogate | None, metropolis: bool) -> Kernel:
+    """electric: of the same contexts, where the options ask for it (`needs_electric`)."""
+    surrogates: dict[str, Callable[[], Surrogate | None]] = {
+        "blocks": lambda: BlockPseudoLikelihood(cfg.mh_surrogate_passes),
+        "two-stream": lambda: TwoStream(lm),
+        "electric": lambda: electric,
+    }
+    named = cfg.mh_energy if cfg.mh_energy in ONE_PASS else cfg.mh_surrogate
+    return Kernel(lm, energy_of(cfg), proposal_of(cfg), metropolis, surrogates[named]() if named else None)
+
+
+def energy_of(cfg: TranslationMHConfig) -> str:
+    """The column of the scores that is the target's energy."""
+    return "surrogate" if cfg.mh_energy in ONE_PASS else str(cfg.mh_energy)
+
+
+def needs_electric(cfg: TranslationMHConfig) -> bool:
+    return "electric" in (cfg.mh_energy, cfg.mh_surrogate)
 
 
 def schedule_of(cfg: TranslationMHConfig) -> Schedule:
@@ -161,9 +189,21 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
             cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"
         ),
-        "--mh-surrogate-passes must not be negative": cfg.mh_surrogate_passes < 0,
-        "--mh-surrogate-passes delays acceptance; only --mh-decoding mh accepts": (
-            cfg.mh_decoding != "mh" and cfg.mh_surrogate_passes > 0
+        "--mh-surrogate-passes must be 1 or more": cfg.mh_surrogate_passes < 1,
+        "--mh-surrogate delays acceptance; only --mh-decoding mh accepts": (
+            cfg.mh_decoding != "mh" and cfg.mh_surrogate is not None
+        ),
+        f"--mh-energy {cfg.mh_energy} is a target of --mh-decoding mh alone": (
+            cfg.mh_decoding != "mh" and cfg.mh_energy in ONE_PASS
+        ),
+        f"--mh-surrogate stands in for a costlier energy than --mh-energy {cfg.mh_energy}": (
+            cfg.mh_energy in ONE_PASS and cfg.mh_surrogate is not None
+        ),
+        "--mh-energy electric and --mh-surrogate electric need its checkpoint: --mh-electric PATH": (
+            needs_electric(cfg) and not cfg.mh_electric
+        ),
+        "--mh-electric is for --mh-energy electric or --mh-surrogate electric": (
+            bool(cfg.mh_electric) and not needs_electric(cfg)
         ),
         "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,

@@ -36,20 +36,51 @@ class DecoderEngine:
 
     def bind(self, encoder_out: dict) -> Decode:
         """The decoder of these sources: features at the asked positions, in row-major order."""
-        memory = encoder_out["encoder_out"][0].transpose(0, 1)  # (B, S, D)
-        padding = encoder_out["encoder_padding_mask"]
-        valid = ~padding[0] if padding else torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
-        sources = [layer.source(memory, valid) for layer in self.layers]
+        sources = self._sources(encoder_out)
 
         def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
-            return self._features(inputs, asked, rows, sources)
+            x, padding = self.decoder.forward_embedding(inputs)  # (M, L, D)
+            valid = ~padding[:, None, None] if padding.any() else None
+            return self._features(x, valid, _distinct(inputs), asked, rows, sources)
 
         return decode
 
-    def _features(self, inputs: Tensor, asked: Tensor, rows: Tensor, sources: list[SourceAttention]) -> Tensor:
-        x, padding = self.decoder.forward_embedding(inputs)  # (M, L, D)
-        valid = ~padding[:, None, None] if padding.any() else None
-        pairs: Pairs | None = _distinct(inputs)
+    def bind_two_streams(self, encoder_out: dict, mask: int) -> Decode:
+        """The same where each asked position does not see its own symbol, but the mask: for one row of 2 L inputs.
+
+        Behind the inputs stands, at the same positions, a stream of masks (Yang et al., 2019): each sees the inputs but
+        its own, and itself. Among the inputs, all see all. So a mask's features are those of its position being masked
+        alone, but that what the others have become, from the second layer on, knows the symbol behind the mask.
+        """
+        sources = self._sources(encoder_out)
+
+        def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
+            streams = torch.cat([inputs, inputs.masked_fill(asked, mask)], 1)
+            embedded, padding = zip(*map(self.decoder.forward_embedding, streams.chunk(2, 1)), strict=True)
+            own = torch.eye(inputs.size(1), dtype=torch.bool, device=inputs.device)
+            seen = torch.cat([torch.cat([own | True, own & False], 1), torch.cat([~own, own], 1)])  # (2 L, 2 L)
+            seen = seen & ~torch.cat(padding, 1)[:, None, None]
+            behind = torch.cat([torch.zeros_like(asked), asked], 1)
+            return self._features(torch.cat(embedded, 1), seen, _distinct(streams, 2), behind, rows, sources)
+
+        return decode
+
+    def _sources(self, encoder_out: dict) -> list[SourceAttention]:
+        memory = encoder_out["encoder_out"][0].transpose(0, 1)  # (B, S, D)
+        padding = encoder_out["encoder_padding_mask"]
+        valid = ~padding[0] if padding else torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        return [layer.source(memory, valid) for layer in self.layers]
+
+    def _features(
+        self,
+        x: Tensor,
+        valid: Tensor | None,
+        pairs: Pairs | None,
+        asked: Tensor,
+        rows: Tensor,
+        sources: list[SourceAttention],
+    ) -> Tensor:
+        """Of the embedded inputs (M, L, D), where each (or all) of them sees what is valid: (M, 1, L or 1, L) bool."""
         for layer, source in zip(self.layers[:-1], sources[:-1], strict=True):
             x, pairs = layer.onwards(layer.among(x, valid, pairs), source, rows), None
         chosen, kept = _asked_first(asked)  # (M, Q)
@@ -81,9 +112,10 @@ def _plain(attention: nn.Module) -> bool:
     return plain and attention.bias_k is None and not attention.add_zero_attn
 
 
-def _distinct(inputs: Tensor) -> Pairs:
+def _distinct(inputs: Tensor, streams: int = 1) -> Pairs:
+    """Of so many streams, one behind the other, that have the same positions."""
     length = inputs.size(1)
-    keys = inputs * length + torch.arange(length, device=inputs.device)
+    keys = inputs * length + torch.arange(length // streams, device=inputs.device).repeat(streams)
     symbols, place = keys.unique(return_inverse=True)
     occurrence = torch.empty_like(symbols)
     occurrence[place.flatten()] = torch.arange(keys.numel(), device=keys.device)

@@ -46,6 +46,8 @@ class Layer:
         queries = torch.einsum("mqhe,hed->mqhd", queries, own.k_proj.weight.unflatten(0, (heads, -1)))
         scale = 1 / math.sqrt(own.head_dim)
         queries, y = queries.flatten(1, 2)[:, None], y[:, None]
+        if valid is not None and valid.size(2) > 1:  # each query's own, and each of its heads'
+            valid = valid.gather(2, chosen[:, None, :, None].expand(-1, -1, -1, x.size(1))).repeat_interleave(heads, 2)
         found = F.scaled_dot_product_attention(queries, y, y, valid, scale=scale)
         found = found[:, 0].unflatten(1, (-1, heads))  # (M, Q, H, D)
         values = torch.einsum("mqhd,hed->mqhe", found, own.v_proj.weight.unflatten(0, (heads, -1))).flatten(2)

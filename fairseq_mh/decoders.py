@@ -10,9 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.config import TranslationMHConfig, proposal_of, schedule_of, surrogate_of
+from fairseq_mh.config import TranslationMHConfig, energy_of, kernel_of, schedule_of
 from fairseq_mh.mcmc.chain import run
-from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
@@ -36,7 +35,7 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     first = finished.sweeps[0]
     sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule_of(cfg))
-    found = candidates(snapshots, start.plan, str(cfg.mh_energy), str(cfg.mh_length_select))
+    found = candidates(snapshots, start.plan, energy_of(cfg), str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
     nowhere = torch.zeros(start.blank.shape, dtype=torch.bool)
     return Decoded(found, sweeps, rows, [(sweep.end.tokens, nowhere) for sweep in sweeps], start.plan)
@@ -59,7 +58,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    kernel = Kernel(start.lm, str(cfg.mh_energy), proposal_of(cfg), metropolis, surrogate_of(cfg))
+    kernel = kernel_of(cfg, start.lm, start.electric, metropolis)
     return run(kernel, tokens, start.plan.rows, start.streams, schedule)
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary, data_utils
-from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.cmlm import cmlm_of, subwords
-from fairseq_mh.config import TranslationMHConfig, chains_of
+from fairseq_mh.cmlm import CMLM, subwords
+from fairseq_mh.config import TranslationMHConfig, chains_of, energy_of
 from fairseq_mh.decoders import DECODERS, Decoded
+from fairseq_mh.electric import Electric
 from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.minimum_bayes_risk import rescore
@@ -31,18 +31,26 @@ class MHGenerator:
     """Decodes a CMLM by Metropolis-Hastings, degenerate Gibbs or mask-predict.
 
     Args:
-        model: a `cmlm_transformer` or a `mask_predict_transformer`, in eval mode.
+        cmlm: its model in eval mode.
         generation: fairseq's generation options, of which `iter_decode_with_beam` (lengths a sentence),
             `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
+        electric: where the options ask for one.
 
     Raises:
         UserError: where the trace cannot be written.
     """
 
-    def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary, cfg: TranslationMHConfig, generation):
-        self.model, self.dictionary, self.cfg, self.generation = model, dictionary, cfg, generation
+    def __init__(
+        self,
+        cmlm: CMLM,
+        dictionary: Dictionary,
+        cfg: TranslationMHConfig,
+        generation,
+        electric: Electric | None = None,
+    ):
+        self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
+        self.electric = electric
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
-        self.cmlm = cmlm_of(model, dictionary)
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
         self.rows_spent = 0
@@ -56,10 +64,12 @@ class MHGenerator:
         Raises:
             UserError: where a reference is needed and missing, empty, or longer than the model's targets.
         """
-        net_input = sample["net_input"]
-        encoder_out = self.model.forward_encoder([net_input["src_tokens"], net_input["src_lengths"]])
+        source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        encoder_out = self.cmlm.model.forward_encoder(source)
         reference = self._references(sample) if self._needs_reference() else None
         start = self._start(encoder_out, sample["id"].tolist(), reference)
+        if self.electric:
+            start = start._replace(electric=self.electric.bind(encoder_out, source))
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         self._report(decoded, sample["id"].tolist())
         ranked = best_first(self._scored(decoded.found, decoded.plan), len(sample["id"]), decoded.plan)
@@ -129,7 +139,7 @@ class MHGenerator:
             write_trace(
                 self.trace,
                 decoded.sweeps,
-                str(self.cfg.mh_energy),
+                energy_of(self.cfg),
                 sentences,
                 plan.lengths.tolist(),
                 plan.chains.tolist(),

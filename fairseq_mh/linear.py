@@ -14,7 +14,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     For float32 on CPUs by oneDNN, which torch keeps for compiled models: `F.linear` goes to MKL, which leaves AVX-512
     unused on AMD's processors and is half as fast there. Both compute in float32. No gradients.
     """
-    if not (ONEDNN and x.is_cpu and x.dtype == torch.float32):
+    if not (ONEDNN and x.is_cpu and x.dtype == torch.float32) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     rows = x.flatten(0, -2)
     full = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))

@@ -55,7 +55,7 @@ def candidates(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_se
     found = []
     for snapshot in snapshots:
         scores = LENGTH_SELECTIONS[length_select](total(snapshot.scores, energy), plan).tolist()
-        positional = site_scores(snapshot.scores, "norm")
+        positional = site_scores(snapshot.scores, energy if energy == "surrogate" else "norm")
         for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
             tokens = snapshot.tokens[n, :length]
             found.append(Candidate(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score))

@@ -7,7 +7,7 @@ from typing import TextIO
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import ENERGIES, total
+from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
 from fairseq_mh.mcmc.record import Sweep
 
 
@@ -23,7 +23,7 @@ def write_trace(
     file: TextIO, sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
 ) -> None:
     """Write N finished chains: ids (sentence), lengths and chains (number within its length) hold N entries each."""
-    energies = [{name: total(sweep.end.scores, name) for name in ENERGIES} for sweep in sweeps]
+    energies = [{name: total(sweep.end.scores, name) for name in COLUMNS} for sweep in sweeps]
     for n, (sentence, length, chain) in enumerate(zip(ids, lengths, chains, strict=True)):
         for number, (sweep, by_name) in enumerate(zip(sweeps, energies, strict=True)):
             record = {
@@ -34,7 +34,7 @@ def write_trace(
                 "temperature": sweep.temperature,
                 "tokens": sweep.end.tokens[n, :length].tolist(),
                 "energy": _number(by_name[energy][n]),
-                **{f"energy_{name}": _number(values[n]) for name, values in by_name.items()},
+                **{f"energy_{name}": _number(by_name[name][n]) for name in ENERGIES},
                 "proposals": int(sweep.proposals[n]),
                 "accepted": int(sweep.accepted[n]),
                 "novel": int(sweep.novel[n]),

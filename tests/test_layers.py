@@ -31,14 +31,22 @@ def test_mcmc_is_pure_torch(path):
 DOWN = [
     "tasks",
     "translation_mh",
+    "electric_nce",
+    "correlation",
+    "noise",
     "generator",
+    "rescoring",
+    "electric",
     "decoders",
     "config",
     "minimum_bayes_risk",
     "selection",
+    "two_stream",
     "start",
     "mask_predict",
     "cmlm",
+    "electric_transformer",
+    "two_tower_cloze",
     "mask_predict_transformer",
     "decoder_engine",
     "decoder_layer",
@@ -68,10 +76,16 @@ def test_imports_point_down():
 
 
 def test_the_model_is_known_by_few_files():
-    """`cmlm.py` and the engine behind it; the task and the generator never look inside."""
+    """`cmlm.py`, the engine behind it and Electric; the task and the generator never look inside."""
     inside = re.compile("output_projection|encoder_attn|extract_features")
     knowing = {path.name for path in PACKAGE.rglob("*.py") if inside.search(path.read_text(encoding="utf-8"))}
-    assert knowing == {"cmlm.py", "decoder_engine.py", "decoder_layer.py"}
+    assert knowing == {
+        "cmlm.py",
+        "decoder_engine.py",
+        "decoder_layer.py",
+        "electric_transformer.py",
+        "two_tower_cloze.py",
+    }
 
 
 def test_only_one_file_accepts():

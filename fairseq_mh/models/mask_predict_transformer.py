@@ -89,10 +89,10 @@ class MaskPredictTransformer(CMLMNATransformerModel):
         }
 
 
-def uniformly_masked(valid: Tensor) -> Tensor:
-    """Of each row of `valid` (B, T) bool, n positions without replacement, n uniform on 1 .. all: (B, T) bool."""
+def uniformly_masked(valid: Tensor, most: float = 1.0) -> Tensor:
+    """Of each row of `valid` (B, T) bool, n positions without replacement, n uniform on 1 .. this share: as bool."""
     lengths = valid.sum(1, keepdim=True)
-    count = (torch.rand(len(valid), 1, device=valid.device) * lengths).long() + 1
+    count = (torch.rand(len(valid), 1, device=valid.device) * lengths * most).long() + 1
     order = torch.rand(valid.shape, device=valid.device).masked_fill(~valid, 2).argsort(1)
     return torch.zeros_like(valid).scatter(1, order, torch.arange(valid.size(1), device=valid.device) < count)
 

@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 
+from fairseq_mh.cmlm import cmlm_of
 from fairseq_mh.config import TranslationMHConfig, check
+from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
 from fairseq_mh.data_files import check_split
+from fairseq_mh.electric import load_electric
 from fairseq_mh.errors import UserError
 from fairseq_mh.excepthook import report
 from fairseq_mh.generator import MHGenerator
@@ -63,16 +65,12 @@ class TranslationMHTask(TranslationLevenshteinTask):
         if len(models) != 1:
             raise UserError(f"--path names {len(models)} models; an energy needs one")
         model = models[0]
-        if not isinstance(model, CMLMNATransformerModel):
-            raise UserError(
-                f"--path holds a {type(model).__name__}, and not a CMLM (cmlm_transformer, mask_predict_transformer)"
-            )
-        if model.decoder.src_embedding_copy:
-            raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
         model.eval()
         if self.cfg.bf16:  # fairseq-generate itself does so for --fp16 alone
             model.bfloat16()
-        return MHGenerator(model, self.target_dictionary, self.cfg, args)
+        cmlm = cmlm_of(model, self.target_dictionary)
+        electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
+        return MHGenerator(cmlm, self.target_dictionary, self.cfg, args, electric)
 
     def load_dataset(self, split, *args, **kwargs):
         """Raises UserError where the binarised files are not whole."""

@@ -5,7 +5,9 @@ import torch
 from conftest import dictionary_of, model_of
 
 from fairseq_mh import decoder_layer
-from fairseq_mh.cmlm import decoder_of, stock_decoder
+from fairseq_mh.cmlm import StockDecoder, decoder_of
+from fairseq_mh.decoder_engine import DecoderEngine
+from fairseq_mh.errors import UserError
 from fairseq_mh.source_attention import Folded, Plain, source_attention
 
 OPTIONS = {
@@ -53,10 +55,11 @@ def test_logits_are_the_stock_decoders(attention, options, monkeypatch):
     monkeypatch.setattr(decoder_layer, "source_attention", attention)
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, *query = queries(model)
-    logits = [model.decoder.output_layer(decode(*query)) for decode in (bind(model, encoded) for bind in DECODERS)]
+    decoders = StockDecoder(model, ValueError()), decoder_of(model)
+    logits = [model.decoder.output_layer(decoder.bind(encoded)(*query)) for decoder in decoders]
     assert logits[0].std() > 0.01
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=0)
-    assert decoder_of(model).__qualname__ == "DecoderEngine.bind"
+    assert isinstance(decoders[1], DecoderEngine)
 
 
 @torch.no_grad()
@@ -69,14 +72,61 @@ def test_short_sources_are_folded():
         assert type(source_attention(attention, memory, memory[..., 0] == 0)) is kind
 
 
-DECODERS = (stock_decoder, lambda model, encoded: decoder_of(model)(encoded))
-
-
 @pytest.mark.parametrize("options", UNKNOWN.values(), ids=UNKNOWN)
 @torch.no_grad()
 def test_an_unknown_part_is_left_to_the_stock_decoder(options, caplog):
     caplog.set_level("INFO")
     model = model_of(dictionary_of(), **options)
     encoded, *query = queries(model)
-    assert torch.equal(decoder_of(model)(encoded)(*query), stock_decoder(model, encoded)(*query))
+    decoder = decoder_of(model)
+    assert isinstance(decoder, StockDecoder)
+    assert decoder.bind(encoded)(*query).isfinite().all()
     assert "the stock decoder is used" in caplog.text
+    with pytest.raises(UserError, match="two streams need a plain decoder; this model has scaled"):
+        decoder.bind_two_streams(encoded, 3)
+
+
+def two_streams_by_stock_layers(model, encoded, inputs, asked, rows):
+    """Both streams through the stock layers, with the attention mask that two-stream attention is."""
+    decoder, length = model.decoder, inputs.size(1)
+    streams = [decoder.forward_embedding(part) for part in (inputs, inputs.masked_fill(asked, 3))]
+    x, padding = torch.cat([x for x, _ in streams], 1).transpose(0, 1), torch.cat([pad for _, pad in streams], 1)
+    unseen = torch.zeros(2 * length, 2 * length)
+    for query in range(2 * length):
+        for key in range(2 * length):
+            itself, behind = query % length == key % length, key >= length
+            if behind != (query >= length and itself):
+                unseen[query, key] = -torch.inf if behind or (itself and query >= length) else 0
+    repeated = model.encoder.reorder_encoder_out(encoded, rows)
+    memory, outside = repeated["encoder_out"][0], repeated["encoder_padding_mask"][0]
+    for layer in decoder.layers:
+        x = layer(x, memory, outside, None, self_attn_mask=unseen, self_attn_padding_mask=padding)[0]
+    x = x.transpose(0, 1)[:, length:]
+    x = x if decoder.layer_norm is None else decoder.layer_norm(x)
+    return (x if decoder.project_out_dim is None else decoder.project_out_dim(x))[asked]
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@torch.no_grad()
+def test_two_streams_are_the_stock_layers_under_their_mask(options):
+    model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
+    encoded, inputs, asked, rows = queries(model)
+    inputs = inputs.masked_fill(asked, 5)
+    found = decoder_of(model).bind_two_streams(encoded, 3)(inputs, asked, rows)
+    torch.testing.assert_close(
+        found, two_streams_by_stock_layers(model, encoded, inputs, asked, rows), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize(("layers", "same"), [(1, True), (2, False)])
+@torch.no_grad()
+def test_two_streams_of_one_layer_are_each_position_masked_alone(layers, same):
+    """And of more layers no longer: the others' features know the symbol by then."""
+    model = model_of(dictionary_of(), decoder_layers=layers)
+    encoded, inputs, asked, rows = queries(model)
+    inputs, decoder = inputs.masked_fill(asked, 5), decoder_of(model)
+    sequence, site = asked.nonzero(as_tuple=True)
+    alone = torch.arange(9) == site[:, None]
+    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(alone, 3), alone, rows[sequence])
+    found = decoder.bind_two_streams(encoded, 3)(inputs, asked, rows)
+    assert torch.allclose(found, expected, atol=1e-5) == same

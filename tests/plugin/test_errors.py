@@ -39,8 +39,9 @@ OPTIONS = {
     "negative top k": (("--mh-top-k", "-1"), "--mh-top-k"),
     "frozen nucleus": (("--mh-nucleus", "0.9", "--mh-proposal-mix", "0"), "--mh-proposal-mix"),
     "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
-    "negative surrogate": (("--mh-surrogate-passes", "-1"), "--mh-surrogate-passes"),
-    "delayed Gibbs": (("--mh-decoding", "gibbs", "--mh-surrogate-passes", "2"), "--mh-surrogate-passes"),
+    "no passes": (("--mh-surrogate", "blocks", "--mh-surrogate-passes", "0"), "--mh-surrogate-passes"),
+    "delayed Gibbs": (("--mh-decoding", "gibbs", "--mh-surrogate", "blocks"), "--mh-surrogate delays acceptance"),
+    "two-stream Gibbs": (("--mh-decoding", "gibbs", "--mh-energy", "two-stream"), "--mh-energy two-stream"),
     "MBR of mask-predict": (("--mh-decoding", "mask-predict", "--mh-select", "mbr"), "no chains"),
     "mask-predict from the reference": (
         ("--mh-decoding", "mask-predict", "--mh-init", "reference"),

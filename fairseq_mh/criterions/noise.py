@@ -1,0 +1,44 @@
+"""Where the noise of noise-contrastive estimation comes from."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fairseq_mh.cmlm import Bound
+from fairseq_mh.mcmc.masked_lm import features_of, state_logits
+from fairseq_mh.models.electric_transformer import ElectricTransformer
+
+
+class Noised(NamedTuple):
+    """Of B targets, as X'."""
+
+    tokens: Tensor  # (B, T) long, padded
+    drawn: Tensor  # (P,) bool: of the positions of M, those that are noise
+    log_q: Tensor  # (P,) nats, of what stands there now
+
+
+def noised(log_q: Tensor, tokens: Tensor, masked: Tensor, drawn: Tensor) -> Noised:
+    """Draw anew where it says so: log q (P, V) at the masked positions of targets (B, T), drawn (P,) bool."""
+    symbols = log_q.exp().multinomial(1)[:, 0].where(drawn, tokens[masked])
+    return Noised(tokens.masked_scatter(masked, symbols), drawn, log_q.gather(-1, symbols[:, None])[:, 0])
+
+
+def conditionals(
+    lm: Bound | None, electric: ElectricTransformer, encoded: dict, tokens: Tensor, masked: Tensor, allowed: Tensor
+) -> tuple[Tensor, Tensor]:
+    """log q (P, V) at the masked positions, over the state space, and the loss by which a cloze model learns them.
+
+    Args:
+        lm: the CMLM that draws the noise; None: the model's own cloze model does.
+        allowed: (V,) bool, the state space.
+    """
+    if lm is not None:
+        with torch.no_grad():
+            rows = torch.arange(len(tokens), device=tokens.device)
+            return state_logits(lm, features_of(lm, tokens, masked, rows)).log_softmax(-1), tokens.new_zeros(())
+    assert electric.cloze is not None  # the criterion saw to it
+    logits = electric.cloze(encoded, tokens)[masked].float()
+    log_q = logits.detach().masked_fill(~allowed, -torch.inf).log_softmax(-1)
+    return log_q, F.cross_entropy(logits, tokens[masked], reduction="sum")
