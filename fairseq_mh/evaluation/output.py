@@ -49,6 +49,24 @@ def read_output(path: Path) -> Output:
     return Output(hypotheses, references, sources, rows, seconds)
 
 
+def read_nbest(path: Path) -> dict[int, list[str]]:
+    """All translations of each sentence, as printed.
+
+    Raises:
+        UserError: where the file cannot be read.
+    """
+    found: dict[int, list[str]] = {}
+    try:
+        lines = read_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    for line in lines:
+        kind, _, rest = line.partition("\t")
+        if kind.startswith("D-"):
+            found.setdefault(int(kind[2:]), []).append(rest.partition("\t")[2])
+    return found
+
+
 def read_lines(path: Path) -> list[str]:
     """A text's lines as fairseq counts them: not ended by U+2028 and its like, which may stand within one."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")

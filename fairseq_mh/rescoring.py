@@ -1,0 +1,46 @@
+"""Pseudo-log-likelihoods of translations that any system made (Salazar et al., 2020; Electric, section 4.4)."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from fairseq.data import data_utils
+from torch import Tensor
+
+from fairseq_mh.cmlm import CMLM
+from fairseq_mh.electric import Electric
+from fairseq_mh.mcmc.energy import evaluate, site_scores
+
+Energies = tuple[Tensor, int]  # (N,) float64 nats, and the decoder rows that they took
+
+
+@torch.no_grad()
+def energies(
+    cmlm: CMLM,
+    electric: Electric | None,
+    source: tuple[Tensor, Tensor],
+    targets: Sequence[Tensor],
+    rows: Tensor,
+    name: str,
+) -> Energies:
+    """Of targets (T,), each of the source in this row of the batch; infinite where a target is no state.
+
+    Args:
+        electric: for `name` electric; otherwise a name of `ENERGIES`.
+        source: tokens (B, S) and lengths (B,).
+        rows: (N,) long.
+    """
+    found = torch.full((len(targets),), math.inf, dtype=torch.float64)
+    states = [n for n, target in enumerate(targets) if 1 <= len(target) <= cmlm.longest and cmlm.allowed[target].all()]
+    if not states:
+        return found, 0
+    encoder_out = cmlm.model.forward_encoder(source)
+    tokens = data_utils.collate_tokens([targets[n] for n in states], cmlm.pad).to(source[0].device)
+    valid, context = tokens.ne(cmlm.pad), rows[states].to(tokens.device)
+    if electric:
+        shares, spent = electric.bind(encoder_out, source)(cmlm.bind(encoder_out), tokens, context)
+    else:
+        scores = site_scores(evaluate(cmlm.bind(encoder_out), tokens, context, valid).scores, name).double()
+        shares, spent = torch.zeros_like(tokens, dtype=torch.float64).masked_scatter(valid, scores), valid.sum(1)
+    found[states] = -shares.sum(1).cpu()
+    return found, int(spent.sum())
