@@ -1,0 +1,84 @@
+#!/usr/bin/env python3
+"""What the stages of `train_model.py` share; run by itself, it is `fairseq-train` with tasks for bf16 on a CPU.
+
+bf16 autocast on CPU; a GPU is used with fairseq's own `--fp16`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+from fairseq_cli.train import cli_main
+
+from fairseq_mh.config import TranslationMHConfig
+from fairseq_mh.models import electric_transformer  # noqa: F401  (registers it)
+from fairseq_mh.tasks.translation_mh import TranslationMHTask
+
+SIZES = "--encoder-layers 3 --decoder-layers 3 --encoder-embed-dim 256 --decoder-embed-dim 256 \
+--encoder-ffn-embed-dim 1024 --decoder-ffn-embed-dim 1024 --encoder-attention-heads 4 --decoder-attention-heads 4 \
+--encoder-normalize-before --decoder-normalize-before --encoder-learned-pos --decoder-learned-pos \
+--activation-fn gelu --share-all-embeddings --max-source-positions 128 --max-target-positions 128"
+RECIPE = "--optimizer adam --adam-betas (0.9,0.98) --clip-norm 1.0 --weight-decay 0.01 \
+--lr-scheduler polynomial_decay --max-tokens 4096 --skip-invalid-size-inputs-valid-test --seed 1 \
+--no-epoch-checkpoints --log-format simple --log-interval 100"
+# Large tensors kept on the heap instead of fresh pages each time: 1.3 times the words a second on 2 cores.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+
+
+def fairseq_train(data: Path, checkpoints: Path, updates: int, total: int, *options: str) -> None:
+    """`fairseq-train` in a process of its own, under bf16 autocast where there is no GPU.
+
+    The learning rate falls to 0 at update `total`; training stops at update `updates`.
+    """
+    command = [sys.executable, __file__, str(data), "--save-dir", str(checkpoints)]
+    command += f"--max-update {updates} --total-num-update {total}".split()
+    command += ["--fp16"] if torch.cuda.is_available() else []
+    subprocess.run([*command, *SIZES.split(), *RECIPE.split(), *options], check=True, env=os.environ | MALLOC)
+
+
+class Bf16:
+    """A task whose training step runs under CPU autocast: 1.5 times fp32's speed.
+
+    The region must end with each step: autocast caches its casts of the weights while it lasts.
+    """
+
+    def train_step(self, *args, **kwargs):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not torch.cuda.is_available()):
+            return super().train_step(*args, **kwargs)
+
+
+def weights_alone(checkpoint: Path, arch: str) -> dict:
+    """A trained model without its training, in half precision."""
+    trained = torch.load(checkpoint)
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    ARCH_MODEL_REGISTRY[arch].add_args(parser)
+    names = {action.dest for action in parser._actions} | {"max_source_positions", "max_target_positions"}
+    args = argparse.Namespace(**{k: v for k, v in vars(trained["cfg"]["model"]).items() if k in names})
+    args.arch, args.task, args.criterion = arch, "translation_lev", "nat_loss"
+    ARCH_CONFIG_REGISTRY[arch](args)
+    halves: dict[int, torch.Tensor] = {}  # by address: shared embeddings stay one tensor, and are stored once
+    return {
+        "args": args,
+        "model": {name: halves.setdefault(w.data_ptr(), w.half()) for name, w in trained["model"].items()},
+        "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
+        "extra_state": {"train_iterator": {"epoch": 1}},
+    }
+
+
+TASKS = {
+    "translation_bf16": (TranslationConfig, TranslationTask),
+    "translation_lev_bf16": (TranslationLevenshteinConfig, TranslationLevenshteinTask),
+    "translation_mh_bf16": (TranslationMHConfig, TranslationMHTask),
+}
+
+if __name__ == "__main__":
+    for name, (config, task) in TASKS.items():
+        register_task(name, dataclass=config)(type(task.__name__, (Bf16, task), {}))
+    cli_main()
