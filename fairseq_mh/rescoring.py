@@ -8,8 +8,10 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from fairseq_mh.cmlm import CMLM
+from fairseq_mh.config import ONE_PASS
 from fairseq_mh.electric import Electric
 from fairseq_mh.mcmc.energy import evaluate, site_scores
+from fairseq_mh.two_stream import TwoStream
 
 Energies = tuple[Tensor, int]  # (N,) float64 nats, and the decoder rows that they took
 
@@ -26,7 +28,8 @@ def energies(
     """Of targets (T,), each of the source in this row of the batch; infinite where a target is no state.
 
     Args:
-        electric: for `name` electric; otherwise a name of `ENERGIES`.
+        electric: for the energy of that name alone.
+        name: of `ENERGIES` or `ONE_PASS`.
         source: tokens (B, S) and lengths (B,).
         rows: (N,) long.
     """
@@ -37,10 +40,12 @@ def energies(
     encoder_out = cmlm.model.forward_encoder(source)
     tokens = data_utils.collate_tokens([targets[n] for n in states], cmlm.pad).to(source[0].device)
     valid, context = tokens.ne(cmlm.pad), rows[states].to(tokens.device)
-    if electric:
-        shares, spent = electric.bind(encoder_out, source)(cmlm.bind(encoder_out), tokens, context)
+    lm = cmlm.bind(encoder_out)
+    if name in ONE_PASS:
+        energy = electric.bind(encoder_out, source) if electric else TwoStream(lm)
+        shares, spent = energy(lm, tokens, context)
     else:
-        scores = site_scores(evaluate(cmlm.bind(encoder_out), tokens, context, valid).scores, name).double()
+        scores = site_scores(evaluate(lm, tokens, context, valid).scores, name).double()
         shares, spent = torch.zeros_like(tokens, dtype=torch.float64).masked_scatter(valid, scores), valid.sum(1)
     found[states] = -shares.sum(1).cpu()
     return found, int(spent.sum())

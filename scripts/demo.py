@@ -21,8 +21,8 @@ from fairseq_mh.evaluation.output import read_output, read_references
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import summary
 
-ROOT = Path(os.path.relpath(Path(__file__).parents[1]))
-MODEL = ROOT / "models" / "libreoffice-de-en"
+ROOT = Path(__file__).resolve().parents[1]
+MODEL = Path("models", "libreoffice-de-en")
 ARGUMENTS = ("--post-process", "sentencepiece", "--batch-size", "10")
 A_TENTH = ("--distributed-world-size", "10")  # one of ten shards: 50 of the 500 segments
 SHOWN = slice(3, 6)
@@ -32,11 +32,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--all", action="store_true", help="the whole test set, not a tenth of it")
     args = parser.parse_args()
+    os.chdir(ROOT)  # the grid names files from here
     arguments = ARGUMENTS if args.all else (*ARGUMENTS, *A_TENTH)
     bench = Bench(MODEL, MODEL / "checkpoint.pt", "test", MODEL / "test.en", arguments)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            grid = read_grid(ROOT / "experiments" / "demo.yaml")
+            grid = read_grid(Path("experiments", "demo.yaml"))
             folders = [run_once(run, bench, Path(folder)) for run in tqdm(grid, "decoders", unit="")]
             results = collect(folders, Path(folder))
             found = {run.decoder: read_output(f / "output.txt") for run, f in zip(grid, folders, strict=True)}

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
 from fairseq_mh.cmlm import CMLM, cmlm_of
+from fairseq_mh.config import ONE_PASS
 from fairseq_mh.electric import Electric, load_electric
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import read_nbest, read_output
@@ -104,7 +105,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="fairseq's data folder")
     parser.add_argument("outputs", type=Path, nargs="+", help="of fairseq-generate, as a rule with --nbest")
-    parser.add_argument("--energy", default="norm", choices=[*ENERGIES, "electric"], help="default: %(default)s")
+    parser.add_argument("--energy", default="norm", choices=[*ENERGIES, *ONE_PASS], help="default: %(default)s")
     parser.add_argument("--checkpoint", type=Path, help="the CMLM; default: DATA/checkpoint.pt")
     parser.add_argument("--electric", type=Path, help="checkpoint of an electric_transformer, with --energy electric")
     parser.add_argument("--subset", default="test", help="default: %(default)s")

@@ -56,6 +56,13 @@ def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, monkeypatch,
     assert read_output(tmp_path / "again.txt").rows == sum(map(len, found.values()))  # a text given twice counts once
 
 
+def test_two_streams_of_one_layer_are_the_energy_in_two_rows_a_candidate(tiny, nbest, monkeypatch, capsys):
+    texts = [rescored(monkeypatch, capsys, tiny.folder, nbest, "--energy", name) for name in ("norm", "two-stream")]
+    lines = [[line for kind in lines_of(text, "D").values() for line in kind] for text in texts]
+    assert [line.split("\t")[1] for line in lines[0]] == [line.split("\t")[1] for line in lines[1]]
+    assert texts[1].rstrip().endswith(f"decoder rows so far: {2 * len(lines[1])}")
+
+
 def test_what_is_no_state_comes_last(tiny, tmp_path, monkeypatch, capsys):
     (tmp_path / "two.txt").write_text("S-1\tb b\nD-1\t0.0\tstrange b\nD-1\t0.0\tb a\nD-1\t0.0\t\n")
     found = lines_of(rescored(monkeypatch, capsys, tiny.folder, tmp_path / "two.txt"), "D")[1]
