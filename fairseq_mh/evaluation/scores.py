@@ -48,7 +48,8 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
     for name in ("norm", "raw"):
         energy = pl.col(f"energy_{name}")
         row[f"energy_{name}"] = last.select((energy / pl.col("length")).mean()).item()
-        row[f"corpus_energy_{name}"] = last.group_by("id").agg(energy.mean())[f"energy_{name}"].sum()
+        corpus = last.group_by("id").agg(energy.mean())[f"energy_{name}"]
+        row[f"corpus_energy_{name}"] = None if corpus.is_null().all() else corpus.sum()  # unknown with another energy
     best = trace.with_columns(per_token=pl.col("energy_norm") / pl.col("length")).group_by("id")
     row["best_energy_norm"] = best.agg(pl.col("per_token").min())["per_token"].mean()
     total = trace.select(COUNTS).sum().row(0, named=True)
