@@ -85,7 +85,9 @@ class TranslationMHConfig(TranslationLevenshteinConfig):
         "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
         "blocks (each masks every n-th position), two-stream (two) or electric (one). Default: by the energy alone",
     )
-    mh_surrogate_passes: int = _option(2, "with --mh-surrogate blocks: decoder rows")
+    mh_surrogate_passes: Optional[int] = _option(  # noqa: UP045
+        None, "with --mh-surrogate blocks: decoder rows. Default: 2"
+    )
     mh_init: START_CHOICES = _option(
         "masked",
         "where chains begin: a draw of all positions of the masked target at once (masked), its greedy fill "
@@ -138,7 +140,7 @@ def proposal_of(cfg: TranslationMHConfig) -> Propose:
 def kernel_of(cfg: TranslationMHConfig, lm: Bound, electric: Surrogate | None, metropolis: bool) -> Kernel:
     """electric: of the same contexts, where the options ask for it (`needs_electric`)."""
     surrogates: dict[str, Callable[[], Surrogate | None]] = {
-        "blocks": lambda: BlockPseudoLikelihood(cfg.mh_surrogate_passes),
+        "blocks": lambda: BlockPseudoLikelihood(cfg.mh_surrogate_passes or 2),
         "two-stream": lambda: TwoStream(lm),
         "electric": lambda: electric,
     }
@@ -189,7 +191,10 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
             cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"
         ),
-        "--mh-surrogate-passes must be 1 or more": cfg.mh_surrogate_passes < 1,
+        "--mh-surrogate-passes must be 1 or more": cfg.mh_surrogate_passes is not None and cfg.mh_surrogate_passes < 1,
+        "--mh-surrogate-passes is for --mh-surrogate blocks": (
+            cfg.mh_surrogate_passes is not None and cfg.mh_surrogate != "blocks"
+        ),
         "--mh-surrogate delays acceptance; only --mh-decoding mh accepts": (
             cfg.mh_decoding != "mh" and cfg.mh_surrogate is not None
         ),

@@ -3,8 +3,9 @@
 import torch
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
+from fairseq.models import FairseqEncoder
 from fairseq.tasks import FairseqTask
-from torch import Tensor, nn
+from torch import Tensor
 
 from fairseq_mh.cmlm import CMLM, Bound
 from fairseq_mh.errors import UserError
@@ -15,11 +16,15 @@ from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 class Electric:
     """An `electric_transformer` with its dictionary, that reads the encoder output of a CMLM where their encoders are
-    the same (`--freeze-encoder`)."""
+    the same (`--freeze-encoder`).
+
+    Raises:
+        UserError: beside a CMLM that is no `cmlm_transformer`.
+    """
 
     def __init__(self, model: ElectricTransformer, dictionary: Dictionary, cmlm: CMLM):
         self.model, self.reader = model, CMLM(model, dictionary)
-        self.shares_encoder = same_weights(model.encoder, cmlm.model.encoder)
+        self.shares_encoder = same_encoder(model.encoder, stock(cmlm).model.encoder)
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundElectric":
         """Of these sources: the CMLM's encoding of them, and (tokens, lengths)."""
@@ -53,7 +58,21 @@ def load_electric(path: str, task: FairseqTask, cmlm: CMLM) -> Electric:
     return Electric(model.eval().to(next(cmlm.model.parameters())), task.target_dictionary, cmlm)
 
 
-def same_weights(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules compute the same: a frozen encoder and the one that it was copied from."""
+def stock(cmlm: CMLM) -> CMLM:
+    """Raises UserError for a CMLM whose targets are not those that an Electric reads."""
+    if type(cmlm) is not CMLM:
+        raise UserError("an Electric reads targets as cmlm_transformer does; Mask-Predict's own model has EOS in them")
+    return cmlm
+
+
+def same_encoder(one: FairseqEncoder, other: FairseqEncoder) -> bool:
+    """Whether two encoders compute the same, as a frozen one and the one that it was copied from do."""
     mine, theirs = one.state_dict(), other.state_dict()
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name].to(mine[name])) for name in mine)
+    same = mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name].to(mine[name])) for name in mine)
+    return same and _options(one) == _options(other)
+
+
+def _options(encoder: FairseqEncoder) -> list[tuple]:
+    """What the weights do not say."""
+    layers = [(layer.self_attn.num_heads, layer.normalize_before, layer.activation_fn) for layer in encoder.layers]
+    return [*layers, (encoder.embed_scale,)]

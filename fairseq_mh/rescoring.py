@@ -42,7 +42,7 @@ def energies(
     valid, context = tokens.ne(cmlm.pad), rows[states].to(tokens.device)
     lm = cmlm.bind(encoder_out)
     if name in ONE_PASS:
-        energy = electric.bind(encoder_out, source) if electric else TwoStream(lm)
+        energy = electric.bind(encoder_out, source) if name == "electric" and electric else TwoStream(lm)
         shares, spent = energy(lm, tokens, context)
     else:
         scores = site_scores(evaluate(lm, tokens, context, valid).scores, name).double()

@@ -16,7 +16,7 @@ class Candidate(NamedTuple):
     chain: int  # index among the N chains of the batch
     sweep: int  # at which the chain was there
     tokens: Tensor  # (T,) long: of a state
-    positional: Tensor  # (T,) nats: log-probability of each token
+    positional: Tensor  # (T,) nats: log-probability of each token, or minus its share of an energy from one pass
     score: float  # higher is better
 
 

@@ -6,6 +6,7 @@
 
 Reads `fairseq-generate` output; all D- lines of a sentence, in all of the files, are its candidates. Prints S-, T-, H-
 and D- lines, best first, scored by minus the energy a token (in base 2, as fairseq does): `compare.py` reads them.
+Without --sentencepiece the D- lines must be pieces already, as `fairseq-generate` prints without --post-process.
 """
 
 import argparse
@@ -70,7 +71,10 @@ def rescorer(args: argparse.Namespace) -> Rescorer:
     (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], task=task)
     cmlm = cmlm_of(model.eval(), task.target_dictionary)
     electric = load_electric(str(args.electric), task, cmlm) if args.electric else None
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(args.sentencepiece)) if args.sentencepiece else None
+    try:
+        pieces = sentencepiece.SentencePieceProcessor(str(args.sentencepiece)) if args.sentencepiece else None
+    except (OSError, RuntimeError) as error:
+        raise UserError(f"--sentencepiece cannot be read: {error}") from None
     return Rescorer(task, cmlm, electric, pieces, args.subset)
 
 
@@ -98,6 +102,10 @@ def print_best_first(args: argparse.Namespace) -> None:
                 print(f"S-{number}\t{first.sources.get(number, '')}\nT-{number}\t{first.references.get(number, '')}")
             score, previous = -energy / math.log(2), number
             print(f"H-{number}\t{score}\t{text}\nD-{number}\t{score}\t{text}")
+    if not rows:
+        raise UserError(
+            "no candidate is cut into the model's pieces: give its --sentencepiece model, or output as pieces"
+        )
     print(f"{len(numbers)} sentences, {sum(map(len, candidates.values()))} candidates, decoder rows so far: {rows}")
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from fairseq_mh.cmlm import CMLM, Bound, cmlm_of
 from fairseq_mh.criterions.correlation import MOMENTS, correlation, moments
 from fairseq_mh.criterions.noise import conditionals, noised
-from fairseq_mh.electric import same_weights
+from fairseq_mh.electric import same_encoder, stock
 from fairseq_mh.errors import UserError
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 from fairseq_mh.models.mask_predict_transformer import uniformly_masked
@@ -46,6 +46,17 @@ class ElectricNCEConfig(FairseqDataclass):
     distil: float = field(
         default=0.0, metadata={"help": "weight of the distance (Huber's) of an energy from minus the noise's log q"}
     )
+
+
+def targets_of(sample: dict, reader: CMLM) -> Tensor:
+    """The targets' tokens (B, T), padded. Raises UserError for an empty one."""
+    lines = [reader.target(line) for line in sample["target"]]
+    for number, line in zip(sample["id"].tolist(), lines, strict=True):
+        if not len(line):
+            raise UserError(
+                f"target {number} is empty; an Electric learns from tokens: take such pairs out of the data"
+            )
+    return data_utils.collate_tokens(lines, reader.pad)
 
 
 def noise_logits(energies: Tensor, log_q: Tensor, share: float) -> Tensor:
@@ -68,6 +79,7 @@ class ElectricNCE(FairseqCriterion):
         self.share, self.distil = noise_share, distil
         self.noise_model = [self._frozen(noise_model)] if noise_model else []  # no part of what is trained and stored
         self.readers: list[CMLM] = []  # of the noise model, or of a model that draws its own
+        self.shared = False  # one encoding for both
 
     def _frozen(self, path: str) -> CMLMNATransformerModel:
         (model,), _ = checkpoint_utils.load_model_ensemble([path], task=self.task)
@@ -76,24 +88,23 @@ class ElectricNCE(FairseqCriterion):
     def forward(self, model, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         electric = getattr(model, "module", model)
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
-        reader = self._reader(electric, source[0].device)
+        reader = self._reader(electric)
         encoded = electric.forward_encoder(source)
-        tokens = data_utils.collate_tokens([reader.target(line) for line in sample["target"]], reader.pad)
+        tokens = targets_of(sample, reader)
         valid = tokens.ne(reader.pad)
-        strange = valid & ~reader.allowed[tokens]  # no state: always drawn anew
+        strange = valid & ~reader.allowed[tokens]
         masked = uniformly_masked(valid, MASKED) | strange
-        drawn = (torch.rand(tokens.shape, device=tokens.device) < self.share) | strange
-        lm = self._bound(reader, electric, source, encoded)
+        lm = self._bound(reader, source, encoded)
         log_q, own_loss = conditionals(lm, electric, encoded, tokens, masked, reader.allowed)
-        found = noised(log_q, tokens, masked, drawn[masked])
+        found = noised(log_q, tokens, masked, torch.rand(len(log_q), device=tokens.device) < self.share, strange)
 
         at_inputs = model(encoded, reader.framed(found.tokens)).float()
         energies = torch.zeros_like(tokens, dtype=at_inputs.dtype).masked_scatter(
             valid, at_inputs[reader.placed(valid)]
         )
-        logits = noise_logits(energies[masked], found.log_q, self.share)
+        logits = noise_logits(energies[found.sites], found.log_q, self.share)
         loss = F.binary_cross_entropy_with_logits(logits, found.drawn.to(logits), reduction="sum")
-        distance = F.smooth_l1_loss(energies[masked], -found.log_q.to(energies), reduction="sum")
+        distance = F.smooth_l1_loss(energies[found.sites], -found.log_q.to(energies), reduction="sum")
         right = (logits > 0) == found.drawn
         logging = {
             "loss": loss.data,
@@ -110,7 +121,7 @@ class ElectricNCE(FairseqCriterion):
             logging |= moments(lm, found.tokens, energies)
         return loss + self.distil * distance + own_loss, len(logits), logging
 
-    def _reader(self, electric: ElectricTransformer, device: torch.device) -> CMLM:
+    def _reader(self, electric: ElectricTransformer) -> CMLM:
         if not self.readers:
             if not isinstance(electric, ElectricTransformer):
                 raise UserError(
@@ -119,17 +130,18 @@ class ElectricNCE(FairseqCriterion):
             if bool(self.noise_model) == (electric.cloze is not None):
                 raise UserError("the noise is drawn by a CMLM (--noise-model) or by --noise-layers: give one of them")
             dictionary = self.task.target_dictionary
-            drawing = cmlm_of(self.noise_model[0].to(device), dictionary) if self.noise_model else None
-            self.readers = [drawing or CMLM(electric, dictionary)]
+            self.readers = [CMLM(electric, dictionary)]
+            if self.noise_model:  # in the precision of what is trained
+                self.readers = [stock(cmlm_of(self.noise_model[0].to(next(electric.parameters())), dictionary))]
+                self.shared = electric.encoder_frozen and same_encoder(electric.encoder, self.noise_model[0].encoder)
         return self.readers[0]
 
-    def _bound(self, reader: CMLM, electric: ElectricTransformer, source, encoded: dict) -> Bound | None:
+    def _bound(self, reader: CMLM, source, encoded: dict) -> Bound | None:
         """The CMLM that draws the noise, if one does."""
         if not self.noise_model:
             return None
-        shared = electric.encoder_frozen and same_weights(electric.encoder, reader.model.encoder)
         with torch.no_grad():
-            return reader.bind(encoded if shared else reader.model.forward_encoder(source))
+            return reader.bind(encoded if self.shared else reader.model.forward_encoder(source))
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict]) -> None:

@@ -15,14 +15,23 @@ class Noised(NamedTuple):
     """Of B targets, as X'."""
 
     tokens: Tensor  # (B, T) long, padded
-    drawn: Tensor  # (P,) bool: of the positions of M, those that are noise
+    sites: Tensor  # (B, T) bool: the positions of M, but for those that held no symbol of the state space
+    drawn: Tensor  # (P,) bool: of these positions, those that are noise
     log_q: Tensor  # (P,) nats, of what stands there now
 
 
-def noised(log_q: Tensor, tokens: Tensor, masked: Tensor, drawn: Tensor) -> Noised:
-    """Draw anew where it says so: log q (P, V) at the masked positions of targets (B, T), drawn (P,) bool."""
-    symbols = log_q.exp().multinomial(1)[:, 0].where(drawn, tokens[masked])
-    return Noised(tokens.masked_scatter(masked, symbols), drawn, log_q.gather(-1, symbols[:, None])[:, 0])
+def noised(log_q: Tensor, tokens: Tensor, masked: Tensor, drawn: Tensor, strange: Tensor) -> Noised:
+    """Draw anew where it says so.
+
+    Args:
+        log_q: (P, V) at the masked positions (B, T) bool of targets (B, T) long.
+        drawn: (P,) bool.
+        strange: (B, T) bool, masked positions whose symbols are outside the state space: drawn anew without counting.
+    """
+    counts = ~strange[masked]
+    symbols = log_q.exp().multinomial(1)[:, 0].where(drawn | ~counts, tokens[masked])
+    log_q = log_q.gather(-1, symbols[:, None])[:, 0]
+    return Noised(tokens.masked_scatter(masked, symbols), masked & ~strange, drawn[counts], log_q[counts])
 
 
 def conditionals(

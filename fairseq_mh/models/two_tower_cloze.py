@@ -23,6 +23,7 @@ class TwoTowerCloze(nn.Module):
         super().__init__()
         cfg = deepcopy(TransformerConfig.from_namespace(args))
         cfg.decoder.layers = args.noise_layers
+        cfg.share_decoder_input_output_embed = True  # the towers have no output layer of their own
         self.pad, self.bos = dictionary.pad(), dictionary.bos()
         self.towers = nn.ModuleList(TransformerDecoderBase(cfg, dictionary, embeddings) for _ in range(2))
         width = embeddings.embedding_dim

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Tiny, cli, generate, lines_of, trace_of, write_checkpoint, write_data
+from conftest import Tiny, cli, generate, lines_of, model_of, trace_of, write_checkpoint, write_data
 from fairseq import checkpoint_utils
 
 import fairseq_mh
-from fairseq_mh.cmlm import CMLM
-from fairseq_mh.criterions.electric_nce import noise_logits
+from fairseq_mh.cmlm import CMLM, MaskPredictCMLM
+from fairseq_mh.config import TranslationMHConfig
+from fairseq_mh.criterions.electric_nce import ElectricNCE, noise_logits
 from fairseq_mh.criterions.noise import noised
-from fairseq_mh.electric import Electric, same_weights
+from fairseq_mh.electric import Electric, same_encoder
+from fairseq_mh.errors import UserError
+from fairseq_mh.tasks.translation_mh import TranslationMHTask
 
 SENTENCES = range(6)
 
@@ -120,12 +123,18 @@ def test_noise_is_drawn_from_q_where_it_is_drawn():
     torch.manual_seed(1)
     q = torch.tensor([0.6, 0.3, 0.1]).log().expand(30_000, 3)
     tokens, drawn = torch.zeros(30_000, 1, dtype=torch.long), torch.arange(30_000) % 2 == 0
-    found = noised(q, tokens, torch.ones_like(tokens, dtype=torch.bool), drawn)
-    assert not found.tokens[~drawn].any()
+    strange = torch.zeros_like(tokens, dtype=torch.bool)
+    strange[::10] = True
+    found = noised(q, tokens, torch.ones_like(strange), drawn, strange)
+    assert torch.equal(found.sites, ~strange)
+    told = ~strange[:, 0]
+    assert torch.equal(found.drawn, drawn[told])
+    assert not found.tokens[~drawn & told].any()
+    assert found.tokens[strange].any(), "a symbol that is no state is always drawn anew"
     counts = found.tokens[drawn].flatten().bincount().double()
     expected = 15_000 * q[0].exp().double()
     assert ((counts - expected).square() / expected).sum() < 27.6  # 2 degrees of freedom
-    assert torch.equal(found.log_q, q.gather(1, found.tokens)[:, 0])
+    assert torch.equal(found.log_q, q.gather(1, found.tokens)[told, 0])
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
@@ -211,8 +220,9 @@ def test_training_from_a_cmlm(tiny, pairs, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     assert all(name in done.stdout for name in ("noise_accuracy", "data_accuracy", "correlation"))
     trained, before = load(tmp_path / "checkpoint_last.pt", tiny), load(cmlm, tiny)
-    assert same_weights(trained.encoder, before.encoder)
-    assert not same_weights(trained.decoder.layers, before.decoder.layers)
+    assert same_encoder(trained.encoder, before.encoder)
+    weights = [model.decoder.layers[0].fc1.weight for model in (trained, before)]
+    assert not torch.equal(*weights)
     options = ("--mh-energy", "electric", "--mh-electric", tmp_path / "checkpoint_last.pt", "--path", cmlm)
     generate(pairs._replace(folder=pairs.folder), "--gen-subset", "test", *options)
 
@@ -225,6 +235,32 @@ def test_training_from_nothing_with_noise_of_its_own(pairs, tmp_path):
     figures = dict(part.split() for part in valid.split(" | ")[2:] if len(part.split()) == 2)
     assert float(figures["cloze_loss"]) < math.log(3)
     assert float(figures["loss"]) < 0.75
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_in_any_precision(tiny, dtype):
+    """The noise model is in that of the model, with one encoding for both; an empty target is refused."""
+    task = TranslationMHTask.setup_task(TranslationMHConfig(data=str(tiny.folder)))
+    (model,), _ = checkpoint_utils.load_model_ensemble([str(tiny.folder / "checkpoint.pt")], task=task)
+    electric = model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True, freeze_encoder=True)
+    electric.encoder.load_state_dict(model.encoder.state_dict())
+    criterion = ElectricNCE(task, str(tiny.folder / "checkpoint.pt"), 0.5, 1.0)
+    target = torch.tensor([[0, 4, 5, 2], [0, 6, 2, 1]])
+    sample = {"id": torch.tensor([0, 1]), "target": target, "ntokens": 3}
+    sample["net_input"] = {"src_tokens": target, "src_lengths": torch.tensor([4, 3])}
+    loss, size, logging = criterion(electric.to(dtype), sample)
+    assert criterion.shared
+    assert loss.isfinite()
+    assert size == logging["sample_size"] > 0
+    sample["target"] = torch.tensor([[0, 4, 5, 2], [0, 2, 1, 1]])
+    with pytest.raises(UserError, match="target 1 is empty"):
+        criterion(electric, sample)
+
+
+def test_mask_predicts_own_model_has_no_electric(tiny, electric):
+    cmlm = MaskPredictCMLM.__new__(MaskPredictCMLM)
+    with pytest.raises(UserError, match="EOS"):
+        Electric(load(electric, tiny), tiny.dictionary, cmlm)
 
 
 def test_training_asks_for_one_source_of_noise(tiny, pairs, tmp_path):

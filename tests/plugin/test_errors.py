@@ -40,6 +40,7 @@ OPTIONS = {
     "frozen nucleus": (("--mh-nucleus", "0.9", "--mh-proposal-mix", "0"), "--mh-proposal-mix"),
     "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
     "no passes": (("--mh-surrogate", "blocks", "--mh-surrogate-passes", "0"), "--mh-surrogate-passes"),
+    "passes of nothing": (("--mh-surrogate-passes", "3"), "--mh-surrogate blocks"),
     "delayed Gibbs": (("--mh-decoding", "gibbs", "--mh-surrogate", "blocks"), "--mh-surrogate delays acceptance"),
     "two-stream Gibbs": (("--mh-decoding", "gibbs", "--mh-energy", "two-stream"), "--mh-energy two-stream"),
     "MBR of mask-predict": (("--mh-decoding", "mask-predict", "--mh-select", "mbr"), "no chains"),

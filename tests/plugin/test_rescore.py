@@ -73,6 +73,8 @@ def test_what_is_no_state_comes_last(tiny, tmp_path, monkeypatch, capsys):
 MISTAKES = {
     "no electric": (("{nbest}", "--energy", "electric"), "go together"),
     "no file": (("nowhere.txt",), "nowhere.txt cannot be read"),
+    "no pieces": (("{nbest}", "--sentencepiece", "nowhere.model"), "--sentencepiece cannot be read"),
+    "words": (("{words}",), "no candidate is cut into the model's pieces"),
     "another set": (("{other}",), "sentence 17 is none of the 6 of test"),
 }
 
@@ -80,8 +82,9 @@ MISTAKES = {
 @pytest.mark.parametrize("name", MISTAKES)
 def test_mistakes_are_one_line(tiny, tmp_path, name, monkeypatch, capsys):
     options, message = MISTAKES[name]
-    files = {"nbest": tmp_path / "nbest.txt", "other": tmp_path / "other.txt"}
-    for number, path in zip((1, 17), files.values(), strict=True):
-        path.write_text(f"D-{number}\t0.0\ta\n")
+    lines = {"nbest": "D-1\t0.0\ta", "other": "D-17\t0.0\ta", "words": "D-1\t0.0\tabba"}
+    files = {name: tmp_path / f"{name}.txt" for name in lines}
+    for name, line in lines.items():
+        files[name].write_text(line + "\n")
     with pytest.raises(SystemExit, match=message):
         rescored(monkeypatch, capsys, tiny.folder, *(option.format(**files) for option in options))
