@@ -28,11 +28,7 @@ def read_output(path: Path) -> Output:
     references: dict[int, str] = {}
     sources: dict[int, str] = {}
     rows = seconds = None
-    try:
-        lines = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    for line in lines:
+    for line in readable_lines(path):
         kind, _, rest = line.partition("\t")
         if kind.startswith("D-"):
             hypotheses.setdefault(int(kind[2:]), rest.partition("\t")[2])  # the first of an n-best list
@@ -56,11 +52,7 @@ def read_nbest(path: Path) -> dict[int, list[str]]:
         UserError: where the file cannot be read.
     """
     found: dict[int, list[str]] = {}
-    try:
-        lines = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    for line in lines:
+    for line in readable_lines(path):
         kind, _, rest = line.partition("\t")
         if kind.startswith("D-"):
             found.setdefault(int(kind[2:]), []).append(rest.partition("\t")[2])
@@ -70,6 +62,14 @@ def read_nbest(path: Path) -> dict[int, list[str]]:
 def read_lines(path: Path) -> list[str]:
     """A text's lines as fairseq counts them: not ended by U+2028 and its like, which may stand within one."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+
+
+def readable_lines(path: Path) -> list[str]:
+    """The same; raises UserError where the file cannot be read."""
+    try:
+        return read_lines(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:
@@ -91,7 +91,4 @@ def read_references(path: Path) -> dict[int, str]:
     Raises:
         UserError: where the file cannot be read.
     """
-    try:
-        return dict(enumerate(read_lines(path)))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    return dict(enumerate(readable_lines(path)))

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.evaluation.output import readable_lines
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the file's own
 OVERWRITE = "#fairseq:overwrite"  # a mark at a line's end that fairseq takes off
@@ -27,9 +27,5 @@ def target_pieces(data: Path) -> list[str]:
     Raises:
         UserError: where there is no such dictionary.
     """
-    path = data / f"dict.{target_language(data)}.txt"
-    try:
-        lines = read_lines(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+    lines = readable_lines(data / f"dict.{target_language(data)}.txt")
     return SPECIAL + [line.removesuffix(f" {OVERWRITE}").rpartition(" ")[0] for line in lines]
