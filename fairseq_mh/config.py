@@ -15,7 +15,7 @@ from omegaconf import II
 
 from fairseq_mh.cmlm import Bound
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.energy import ENERGIES, certainty
 from fairseq_mh.mcmc.kernel import Kernel, Propose
 from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
@@ -134,7 +134,7 @@ def proposal_of(cfg: TranslationMHConfig) -> Propose:
     )
     if scan_of(cfg) != "informed":
         return partial(masked_conditional, log_q=log_q)
-    return partial(informed, log_q=log_q, by="surrogate" if cfg.mh_energy in ONE_PASS else "norm")
+    return partial(informed, log_q=log_q, by=certainty(energy_of(cfg)))
 
 
 def kernel_of(cfg: TranslationMHConfig, lm: Bound, electric: Surrogate | None, metropolis: bool) -> Kernel:

@@ -45,8 +45,7 @@ class BoundElectric(Bound):
     def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         valid = tokens.ne(self.pad)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        if len(tokens):
-            shares[valid] = -apply(self.energy, features_of(self, tokens, valid, rows))[:, 0].double()
+        shares[valid] = -apply(self.energy, features_of(self, tokens, valid, rows))[:, 0].double()
         return shares, torch.ones_like(rows)
 
 

@@ -13,8 +13,6 @@ from fairseq_mh.electric import Electric
 from fairseq_mh.mcmc.energy import evaluate, site_scores
 from fairseq_mh.two_stream import TwoStream
 
-Energies = tuple[Tensor, int]  # (N,) float64 nats, and the decoder rows that they took
-
 
 @torch.no_grad()
 def energies(
@@ -24,14 +22,14 @@ def energies(
     targets: Sequence[Tensor],
     rows: Tensor,
     name: str,
-) -> Energies:
-    """Of targets (T,), each of the source in this row of the batch; infinite where a target is no state.
+) -> tuple[Tensor, int]:
+    """Nats (N,) float64 of targets (T,), infinite where one is no state, and the decoder rows that they took.
 
     Args:
         electric: for the energy of that name alone.
         name: of `ENERGIES` or `ONE_PASS`.
         source: tokens (B, S) and lengths (B,).
-        rows: (N,) long.
+        rows: (N,) long, each target's source in the batch.
     """
     found = torch.full((len(targets),), math.inf, dtype=torch.float64)
     states = [n for n, target in enumerate(targets) if 1 <= len(target) <= cmlm.longest and cmlm.allowed[target].all()]

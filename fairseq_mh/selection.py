@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import site_scores, total
+from fairseq_mh.mcmc.energy import certainty, site_scores, total
 from fairseq_mh.mcmc.record import Run, Snapshot
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.start import Plan
@@ -55,7 +55,7 @@ def candidates(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_se
     found = []
     for snapshot in snapshots:
         scores = LENGTH_SELECTIONS[length_select](total(snapshot.scores, energy), plan).tolist()
-        positional = site_scores(snapshot.scores, energy if energy == "surrogate" else "norm")
+        positional = site_scores(snapshot.scores, certainty(energy))
         for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
             tokens = snapshot.tokens[n, :length]
             found.append(Candidate(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score))

@@ -34,7 +34,6 @@ class TwoStream:
     def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         valid = tokens.ne(self.pad)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        if len(tokens):
-            found = score(lm, features_of(self, tokens, valid, rows), tokens[valid])
-            shares[valid] = site_scores(found, "norm").double()
+        found = score(lm, features_of(self, tokens, valid, rows), tokens[valid])
+        shares[valid] = site_scores(found, "norm").double()
         return shares, torch.full_like(rows, ROWS)

@@ -130,8 +130,9 @@ class ElectricNCE(FairseqCriterion):
             if bool(self.noise_model) == (electric.cloze is not None):
                 raise UserError("the noise is drawn by a CMLM (--noise-model) or by --noise-layers: give one of them")
             dictionary = self.task.target_dictionary
-            self.readers = [CMLM(electric, dictionary)]
-            if self.noise_model:  # in the precision of what is trained
+            if not self.noise_model:
+                self.readers = [CMLM(electric, dictionary)]
+            else:  # in the precision of what is trained
                 self.readers = [stock(cmlm_of(self.noise_model[0].to(next(electric.parameters())), dictionary))]
                 self.shared = electric.encoder_frozen and same_encoder(electric.encoder, self.noise_model[0].encoder)
         return self.readers[0]

@@ -43,13 +43,12 @@ def run(
         reached, info = kernel.settle(select(trials, chains))
         sweep, ended = clocks.advance(chains, info.skipped + 1)
         record.updates(chains, sweep, info)
-        scored = ended if not kernel.metropolis else torch.ones_like(ended)
         if not kernel.metropolis and ended.any():  # nothing was evaluated on the way
             ends = ended.nonzero()[:, 0]
             found, spent = kernel.complete(select(reached, ends))
             put(reached, ends, found)
             record.rows(chains[ends], sweep[ends], spent)
-        record.states(chains, sweep, reached, ended, scored)
+        record.states(chains, sweep, reached, ended, scored=ended | kernel.metropolis)
         onwards = ~ended | (sweep < schedule.sweeps)
         live[chains[~onwards]] = False
         if onwards.any():

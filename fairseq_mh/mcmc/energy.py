@@ -80,6 +80,12 @@ def total(scores: Tensor, name: str) -> Tensor:
     return -site_scores(scores, name).sum(-1)
 
 
+def certainty(name: str) -> str:
+    """Whose shares say how certain a position is, where the target is the energy of that name: exp(-share) is its
+    symbol's probability given the others, or what stands for it."""
+    return "surrogate" if name == "surrogate" else "norm"
+
+
 def evaluated(scores: Tensor) -> Tensor:
     """The part that `evaluate` finds, a view: (..., E + 1) -> (..., E)."""
     return scores[..., : len(ENERGIES)]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import BOUNDED, evaluate, evaluated, score, site_features, site_scores, total
+from fairseq_mh.mcmc.energy import BOUNDED, certainty, evaluate, evaluated, score, site_features, site_scores, total
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import NOWHERE, Proposed, choice
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
@@ -37,7 +37,7 @@ class Kernel:
     Args:
         lm: the model.
         energy: the target's, a name of `COLUMNS`.
-        propose: (lm, state, masked, uniforms) -> Proposed: `masked_conditional` or `informed`, by `certainty`.
+        propose: (lm, state, masked, uniforms) -> Proposed: `masked_conditional` or `informed`, by `certainty(energy)`.
         metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
         surrogate: the energy of delayed acceptance's first stage, or the target; None: there is one stage.
     """
@@ -57,11 +57,6 @@ class Kernel:
     def direct(self) -> bool:
         """Whether the surrogate is the target, and nothing is evaluated but for proposals."""
         return self.energy == "surrogate"
-
-    @property
-    def certainty(self) -> str:
-        """By which energy's shares an informed choice of positions goes."""
-        return "surrogate" if self.direct else "norm"
 
     def init(self, tokens: Tensor, context: Tensor) -> tuple[State, Tensor]:
         """These tokens (N, T) of these contexts (N,), scored, and the decoder rows (N,) that it took."""
@@ -119,8 +114,7 @@ class Kernel:
     def settle(self, trial: Trial) -> tuple[State, Info]:
         """Accept or reject candidates of which nothing is asked any more."""
         state, candidate = trial.state, trial.candidate
-        chosen = choice(candidate.scores, self._valid(candidate), trial.order, self.certainty)
-        log_ratio = self._log_ratio(trial) + chosen
+        log_ratio = self._log_ratio(trial) + self._choice(candidate, trial.order)
         accepted = trial.log_u < log_ratio if self.metropolis else torch.ones_like(trial.passed)
         novel = accepted & (candidate.tokens != state.tokens).any(1)
         info = Info(candidate.tokens, log_ratio, accepted, novel, trial.rows, trial.skipped)
@@ -130,9 +124,8 @@ class Kernel:
         """The trials of these proposals, of which what costs nothing is known; the same state again is accepted."""
         log_u = uniforms[:, -self.decisions :].log()
         screened = self._screen(state, proposed, temperature, log_u[:, 0])
-        valid = state.tokens.ne(self.lm.pad)
         alone = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # masked as it was in the state
-        new = screened.passed[:, None] & valid
+        new = screened.passed[:, None] & self._valid(state)
         scores, features = (part.masked_fill(new[..., None], 0) for part in (state.scores, state.features))
         site_scores(scores, "surrogate").copy_(screened.shares)
         at_hand = new & alone
@@ -143,7 +136,7 @@ class Kernel:
         return Trial(
             state,
             candidate,
-            (screened.log_rest - choice(state.scores, valid, proposed.order, self.certainty)).masked_fill(same, 0),
+            (screened.log_rest - self._choice(state, proposed.order)).masked_fill(same, 0),
             log_u[:, -1],
             temperature,
             proposed.order.masked_fill(same[:, None], NOWHERE),
@@ -162,9 +155,10 @@ class Kernel:
         shares, rows = site_scores(state.scores, "surrogate").clone(), proposed.rows.clone()
         if self.surrogate is None:
             return Screened(changed, log_q, shares, rows)
-        found, spent = self.surrogate(self.lm, proposed.candidate[changed], state.context[changed])
-        shares[changed] = found.to(shares)
-        rows[changed] += spent
+        if changed.any():
+            found, spent = self.surrogate(self.lm, proposed.candidate[changed], state.context[changed])
+            shares[changed] = found.to(shares)
+            rows[changed] += spent
         rise = (site_scores(state.scores, "surrogate") - shares).sum(1) / temperature
         log_ratio = log_q - rise
         if self.direct:
@@ -185,6 +179,10 @@ class Kernel:
         """As far as it is known: what is not counts 0, so that the ratio falls with every stage, to the true one."""
         rise = total(trial.candidate.scores, self.energy) - total(trial.state.scores, self.energy)
         return trial.log_rest - rise.where(trial.passed, 0.0) / trial.temperature
+
+    def _choice(self, state: State, order: Tensor) -> Tensor:
+        """log-probability (N,) of choosing these positions (N, K), in this order, in this state."""
+        return choice(state.scores, self._valid(state), order, certainty(self.energy))
 
     def _valid(self, state: State) -> Tensor:
         return state.tokens.ne(self.lm.pad)

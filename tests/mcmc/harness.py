@@ -8,6 +8,7 @@ import torch
 from tables import random_table
 
 from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.energy import certainty
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
 
@@ -30,8 +31,8 @@ SCHEDULES = {
 
 def kernel_of(lm, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
     propose = partial(propose, log_q=partial(conditional, **q))
-    if energy == "surrogate" and propose.func is informed:
-        propose = partial(propose, by="surrogate")
+    if propose.func is informed:
+        propose = partial(propose, by=certainty(energy))
     return Kernel(lm, energy, propose, metropolis, surrogate)
 
 

@@ -115,6 +115,16 @@ def cli(program: str, tiny: Tiny, *options, checkpoint=None, stdin="") -> subpro
     )
 
 
+def refused(result) -> str:
+    """The one line of the refusal."""
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "H-" not in result.stdout
+    lines = [line for line in result.stderr.splitlines() if line.startswith("fairseq-mh: error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
 def generate(tiny: Tiny, *options, double=True) -> None:
     """`fairseq-generate` in this process; in float64 unless told otherwise."""
     from fairseq_cli.generate import cli_main

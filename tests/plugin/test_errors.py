@@ -5,19 +5,9 @@ import shutil
 import subprocess
 
 import pytest
-from conftest import cli, command, write_checkpoint, write_data
+from conftest import cli, command, refused, write_checkpoint, write_data
 
 GENERATE = ("--gen-subset", "test")
-
-
-def refused(result) -> str:
-    """The one line of the refusal."""
-    assert result.returncode == 1, result.stderr
-    assert "Traceback" not in result.stderr
-    assert "H-" not in result.stdout
-    lines = [line for line in result.stderr.splitlines() if line.startswith("fairseq-mh: error:")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 OPTIONS = {
@@ -43,6 +33,16 @@ OPTIONS = {
     "passes of nothing": (("--mh-surrogate-passes", "3"), "--mh-surrogate blocks"),
     "delayed Gibbs": (("--mh-decoding", "gibbs", "--mh-surrogate", "blocks"), "--mh-surrogate delays acceptance"),
     "two-stream Gibbs": (("--mh-decoding", "gibbs", "--mh-energy", "two-stream"), "--mh-energy two-stream"),
+    "electric of nothing": (("--mh-energy", "electric"), "--mh-electric"),
+    "electric without use": (("--mh-electric", "x.pt"), "--mh-energy electric or --mh-surrogate electric"),
+    "electric Gibbs": (
+        ("--mh-decoding", "gibbs", "--mh-energy", "electric", "--mh-electric", "x.pt"),
+        "--mh-decoding mh",
+    ),
+    "electric and a surrogate": (
+        ("--mh-energy", "electric", "--mh-electric", "x.pt", "--mh-surrogate", "blocks"),
+        "--mh-surrogate",
+    ),
     "MBR of mask-predict": (("--mh-decoding", "mask-predict", "--mh-select", "mbr"), "no chains"),
     "mask-predict from the reference": (
         ("--mh-decoding", "mask-predict", "--mh-init", "reference"),
