@@ -80,5 +80,5 @@ TASKS = {
 
 if __name__ == "__main__":
     for name, (config, task) in TASKS.items():
-        register_task(name, dataclass=config)(type(task.__name__, (Bf16, task), {}))
+        register_task(name, dataclass=config)(type(f"{task.__name__}Bf16", (Bf16, task), {}))  # names must differ
     cli_main()

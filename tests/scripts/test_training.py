@@ -1,0 +1,16 @@
+"""The training of the embedded models starts; training itself is tried where its models are (`test_electric.py`)."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import fairseq_training
+
+
+def test_its_tasks_are_known():
+    script = Path(fairseq_training.__file__)
+    result = subprocess.run(
+        [sys.executable, script, "--task", "translation_mh_bf16", "--help"], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    assert "--mh-energy" in result.stdout
