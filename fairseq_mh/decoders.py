@@ -10,10 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.config import TranslationMHConfig, energy_of, kernel_of, schedule_of
+from fairseq_mh.config import TranslationMHConfig, one_pass_of
 from fairseq_mh.mcmc.chain import run
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.sampler_config import energy_of, kernel_of, schedule_of
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
 from fairseq_mh.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
 
@@ -58,7 +59,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    kernel = kernel_of(cfg, start.lm, start.electric, metropolis)
+    kernel = kernel_of(cfg, start.lm, metropolis, one_pass_of(start.lm, start.electric))
     return run(kernel, tokens, start.plan.rows, start.streams, schedule)
 
 

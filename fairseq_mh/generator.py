@@ -12,12 +12,13 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from fairseq_mh.cmlm import CMLM, subwords
-from fairseq_mh.config import TranslationMHConfig, chains_of, energy_of
+from fairseq_mh.config import TranslationMHConfig, chains_of
 from fairseq_mh.decoders import DECODERS, Decoded
 from fairseq_mh.electric import Electric
 from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.minimum_bayes_risk import rescore
+from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.selection import Candidate, best_first
 from fairseq_mh.start import Plan, Start, plan_chains
 from fairseq_mh.trace import open_trace, write_trace

@@ -1,0 +1,149 @@
+"""What a sampler may be told, whatever it samples: fields of a dataclass, for fairseq's command lines and for ours.
+
+Every name begins with `mh_`, because fairseq silently swallows a field that repeats an option of its own.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Optional
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.energy import ENERGIES, certainty
+from fairseq_mh.mcmc.kernel import Kernel, Propose
+from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
+from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood, Surrogate
+
+SAMPLERS = ChoiceEnum(["mh", "gibbs"])
+PROPOSALS = ChoiceEnum(["single", "block"])
+ENERGY_CHOICES = ChoiceEnum(list(ENERGIES))
+SURROGATES = ChoiceEnum(["blocks"])
+SCAN_CHOICES = ChoiceEnum(list(SCANS))
+
+
+def option(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass
+class SamplerConfig(FairseqDataclass):
+    mh_decoding: SAMPLERS = option("mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted")
+    mh_energy: ENERGY_CHOICES = option(
+        "norm",
+        "energy: minus the sum of the logits (raw), of logits less their mean over the vocabulary (centred), or of the "
+        "locally normalised log-probabilities (norm)",
+    )
+    mh_sweeps: int = option(6, "sweeps of each chain, burn-in included; a sweep redraws as many positions as there are")
+    mh_burn_in: int = option(0, "sweeps before the first whose end is a hypothesis")
+    mh_thin: int = option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
+    mh_temperature: float = option(0.3, "temperature of the target in the first sweep")
+    mh_final_temperature: float = option(0.02, "temperature of the target in the last sweep, linear in between")
+    mh_proposal_temperature: float = option(0.5, "temperature of the proposals")
+    mh_proposal: PROPOSALS = option("block", "redraw one position at a time, or blocks of them at once")
+    mh_block_size: int = option(0, "block proposals: positions in a block in the first sweep; 0 is all of them")
+    mh_final_block_size: int = option(1, "block proposals: the same in the last sweep, linear in between")
+    mh_nucleus: float = option(1.0, "propose from the smallest set of symbols with this mass; 1 is all")
+    mh_top_k: int = option(0, "propose from this many likeliest symbols; 0 is all")
+    mh_proposal_mix: float = option(
+        0.01, "with --mh-nucleus or --mh-top-k: the share of proposals that all symbols have a part in"
+    )
+    mh_scan: Optional[SCAN_CHOICES] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None,
+        "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
+        "chosen by how uncertain their symbols are. Default: informed; with gibbs, which computes no energies, random",
+    )
+    mh_surrogate: Optional[SURROGATES] = option(  # noqa: UP045
+        None,
+        "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
+        "blocks (each masks every n-th position). Default: by the energy alone",
+    )
+    mh_surrogate_passes: Optional[int] = option(  # noqa: UP045
+        None, "with --mh-surrogate blocks: decoder rows. Default: 2"
+    )
+
+
+def scan_of(cfg: SamplerConfig) -> str:
+    """What `--mh-scan` says, or its default."""
+    return str(cfg.mh_scan or ("random" if cfg.mh_decoding == "gibbs" else "informed"))
+
+
+def energy_of(cfg: SamplerConfig) -> str:
+    """The column of the scores that is the target's energy."""
+    return str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else "surrogate"
+
+
+def proposal_of(cfg: SamplerConfig) -> Propose:
+    log_q = partial(
+        conditional,
+        temperature=cfg.mh_proposal_temperature,
+        nucleus=cfg.mh_nucleus,
+        top_k=cfg.mh_top_k,
+        mix=cfg.mh_proposal_mix,
+    )
+    if scan_of(cfg) != "informed":
+        return partial(masked_conditional, log_q=log_q)
+    return partial(informed, log_q=log_q, by=certainty(energy_of(cfg)))
+
+
+def kernel_of(
+    cfg: SamplerConfig, lm: MaskedLM, metropolis: bool, others: Mapping[str, Callable[[], Surrogate]] | None = None
+) -> Kernel:
+    """others: what more `--mh-energy` and `--mh-surrogate` may name."""
+    surrogates = {"blocks": lambda: BlockPseudoLikelihood(cfg.mh_surrogate_passes or 2), **(others or {})}
+    named = cfg.mh_surrogate if cfg.mh_energy in ENERGIES else cfg.mh_energy
+    return Kernel(lm, energy_of(cfg), proposal_of(cfg), metropolis, surrogates[str(named)]() if named else None)
+
+
+def schedule_of(cfg: SamplerConfig) -> Schedule:
+    """Raises UserError for numbers that no run can have."""
+    block = cfg.mh_proposal == "block"
+    try:
+        return Schedule(
+            cfg.mh_sweeps,
+            cfg.mh_burn_in,
+            cfg.mh_thin,
+            cfg.mh_temperature,
+            cfg.mh_final_temperature,
+            cfg.mh_block_size if block else 1,
+            cfg.mh_final_block_size if block else 1,
+            scan_of(cfg),
+        )
+    except ValueError as error:
+        raise UserError(f"--mh-*: {error}") from None
+
+
+def check_sampler(cfg: SamplerConfig) -> None:
+    """Refuse combinations that mean nothing, before anything is loaded or written."""
+    schedule_of(cfg)
+    refusals = {
+        "--mh-proposal-temperature must be above 0, and finite": not 0 < cfg.mh_proposal_temperature < math.inf,
+        "--mh-nucleus must be above 0, and at most 1": not 0 < cfg.mh_nucleus <= 1,
+        "--mh-top-k must not be negative": cfg.mh_top_k < 0,
+        "--mh-proposal-mix must be from 0 to 1": not 0 <= cfg.mh_proposal_mix <= 1,
+        "--mh-proposal-mix must be above 0 with --mh-nucleus or --mh-top-k: a symbol outside would never be left": (
+            cfg.mh_decoding == "mh" and cfg.mh_proposal_mix == 0 and (cfg.mh_nucleus < 1 or cfg.mh_top_k > 0)
+        ),
+        "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
+            cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"
+        ),
+        "--mh-surrogate-passes must be 1 or more": cfg.mh_surrogate_passes is not None and cfg.mh_surrogate_passes < 1,
+        "--mh-surrogate-passes is for --mh-surrogate blocks": (
+            cfg.mh_surrogate_passes is not None and cfg.mh_surrogate != "blocks"
+        ),
+        "--mh-surrogate delays acceptance; only --mh-decoding mh accepts": (
+            cfg.mh_decoding != "mh" and cfg.mh_surrogate is not None
+        ),
+    }
+    refuse(refusals)
+
+
+def refuse(refusals: Mapping[str, bool]) -> None:
+    """Raises UserError with the first message that is true."""
+    for message, refused in refusals.items():
+        if refused:
+            raise UserError(message)
