@@ -1,17 +1,17 @@
 """The fairseq task `translation_mh`: `translation_lev`, decoded by Metropolis-Hastings."""
 
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser
 from collections import defaultdict, deque
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy as np
 import torch
 from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 
+from fairseq_mh.checkpoints import allow_fairseq_types
 from fairseq_mh.cmlm import cmlm_of
 from fairseq_mh.config import TranslationMHConfig, check
 from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
@@ -21,10 +21,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.excepthook import report
 from fairseq_mh.generator import MHGenerator
 
-# What fairseq's checkpoints hold besides tensors: arguments, and best scores as numbers of numpy 1 or 2.
-NUMBER: Any = np.float64(0).__reduce__()[0]
-NUMBERS = [NUMBER, (NUMBER, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]
-torch.serialization.add_safe_globals([Namespace, *NUMBERS])
+allow_fairseq_types()
 ONLY_BOS_EOS = 2
 
 

@@ -1,0 +1,105 @@
+"""`scripts/sample_mlm.py`: what was stopped goes on where it was; mistakes end in one line."""
+
+import json
+
+import pytest
+import sample_mlm
+from conftest import bert, tokenizer_of
+
+from fairseq_mh.blocks import Blocks
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.scores import read_trace
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    bert().float().save_pretrained(folder)
+    tokenizer_of().save_pretrained(folder)
+    return folder
+
+
+def draw(folder, output, *options):
+    arguments = [
+        folder,
+        "--output",
+        output,
+        "--length",
+        2,
+        5,
+        "--chains",
+        5,
+        "--batch-size",
+        2,
+        "--mh-sweeps",
+        2,
+        *options,
+    ]
+    sample_mlm.draw(*sample_mlm.parse(list(map(str, arguments))))
+    return [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
+
+
+def test_samples_and_trace(folder, tmp_path):
+    samples, trace = draw(folder, tmp_path / "out"), read_trace(tmp_path / "out" / "trace.jsonl")
+    assert [sample["id"] for sample in samples] == list(range(5))
+    last = trace.filter(trace["sweep"] == 2)
+    assert [sample["tokens"] for sample in samples] == last["tokens"].to_list()
+    assert [sample["energy_norm"] for sample in samples] == last["energy_norm"].to_list()
+    assert all(set(sample["text"].split()) <= set("abc") for sample in samples)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "samples.jsonl",
+        "settings.json",
+        "trace.jsonl",
+    ]
+
+
+def test_what_was_stopped_goes_on(folder, tmp_path, monkeypatch):
+    whole = draw(folder, tmp_path / "whole")
+    written = []
+
+    def stop(self, number, contents, write=Blocks.write):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(number)
+        write(self, number, contents)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Blocks, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            draw(folder, tmp_path / "stopped")
+    assert not (tmp_path / "stopped" / "samples.jsonl").exists()
+    (tmp_path / "stopped" / "blocks" / "2.part").mkdir()  # as `kill -9` leaves one
+    (tmp_path / "stopped" / "blocks" / "2.part" / "samples.jsonl").write_text("{half")
+    monkeypatch.setattr(
+        Blocks, "write", lambda self, n, contents, write=Blocks.write: write(self, written.append(n) or n, contents)
+    )
+    assert draw(folder, tmp_path / "stopped") == whole
+    assert written == [0, 1, 2]  # none twice
+    assert draw(folder, tmp_path / "stopped") == whole
+    assert written == [0, 1, 2]
+
+
+MISTAKES = {
+    "no folder": ((), {"model": "nowhere"}, r"config\.json"),
+    "no blank": (("--text", "nothing to fill in"), {}, "no blank"),
+    "empty blank": (("--text", "a {0} b"), {}, "no blank"),
+    "lengths": (("--length", "5", "2"), {}, "--length"),
+    "too long": (("--length", "40", "50"), {}, "30 symbols at once"),
+    "chains": (("--chains", "0"), {}, "--chains"),
+    "temperature": (("--mh-temperature", "0"), {}, "temperature"),
+    "seed": (("--seed", "-1"), {}, "--seed"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes(folder, tmp_path, name):
+    options, other, message = MISTAKES[name]
+    with pytest.raises(UserError, match=message):
+        draw(other.get("model", folder) if not other else tmp_path / other["model"], tmp_path / "out", *options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
+    draw(folder, tmp_path / "out")
+    with pytest.raises(UserError, match="other settings"):
+        draw(folder, tmp_path / "out", "--seed", "2")
