@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -45,7 +45,7 @@ class Blocks:
             return []
         return [number for number in range(self.count) if not self._block(number).exists()]
 
-    def write(self, number: int, contents: dict[str, Write]) -> None:
+    def write(self, number: int, contents: Mapping[str, Write]) -> None:
         partial = self.folder / "blocks" / f"{number}.part"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()

@@ -18,8 +18,9 @@ from tqdm import tqdm
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import read_grid
 from fairseq_mh.evaluation.output import read_output, read_references
-from fairseq_mh.evaluation.runner import Bench, collect, run_once
+from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import summary
+from fairseq_mh.evaluation.translation_bench import Translation
 
 ROOT = Path(__file__).resolve().parents[1]
 MODEL = Path("models", "libreoffice-de-en")
@@ -34,7 +35,7 @@ def main():
     args = parser.parse_args()
     os.chdir(ROOT)  # the grid names files from here
     arguments = ARGUMENTS if args.all else (*ARGUMENTS, *A_TENTH)
-    bench = Bench(MODEL, MODEL / "checkpoint.pt", "test", MODEL / "test.en", arguments)
+    bench = Translation(MODEL, MODEL / "checkpoint.pt", "test", MODEL / "test.en", arguments)
     try:
         with tempfile.TemporaryDirectory() as folder:
             grid = read_grid(Path("experiments", "demo.yaml"))

@@ -1,4 +1,4 @@
-"""Runs of a grid, each a `fairseq-generate` process, and the tables of their results.
+"""Runs of a grid, and the tables of their results.
 
 A run's folder appears when the run is finished: what is there is not run again.
 """
@@ -6,42 +6,39 @@ A run's folder appears when the run is finished: what is there is not run again.
 import json
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
-from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import polars as pl
-import torch
-from fairseq.data import Dictionary
-from tqdm import tqdm
 
-import fairseq_mh
-from fairseq_mh.cmlm import subwords
-from fairseq_mh.config import TranslationMHConfig, chains_of
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
-from fairseq_mh.evaluation.output import in_order, read_output, read_references
-from fairseq_mh.evaluation.pieces import target_language
-from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, trace_scores
-from fairseq_mh.sampler_config import scan_of
 
-DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
-DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}
+PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "sacrebleu")
 
 
-class Bench(NamedTuple):
-    """What all runs of an experiment decode."""
+class Bench(Protocol):
+    """What all runs of an experiment work on."""
 
-    data: Path  # fairseq's data folder
-    checkpoint: Path
-    subset: str
-    reference: Path | None  # plain text; the data's own targets unless given
-    arguments: tuple[str, ...]  # more of fairseq-generate's, --post-process above all; no setting of a decoder
+    arguments: tuple[str, ...]  # more of the program's, and no setting of a sampler
+    own: tuple[str, ...]  # prefixes of the settings, which only the grid may say
+
+    def identity(self) -> tuple[str, ...]:
+        """Everything that decides a result besides the run."""
+        ...
+
+    def settings(self, run: GridRun) -> dict[str, Any]:
+        """Every setting of the run, those that it leaves to their defaults included."""
+        ...
+
+    def execute(self, run: GridRun, folder: Path) -> None:
+        """Leaves what `measure` reads. Raises UserError where the run fails."""
+        ...
+
+    def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
+        """What is to be told of the run, and its curve, a row a sweep."""
+        ...
 
 
 def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
@@ -51,71 +48,30 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
         UserError: where the run fails, or the bench's arguments hold what is the grid's to say.
     """
     for argument in bench.arguments:
-        if argument.startswith(("--mh-", "--iter-", "--seed")):
+        if argument.startswith(bench.own):
             raise UserError(f"{argument} belongs into the grid, so that the results name it")
-    settings = settings_of(run)
-    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench)))
+    settings = bench.settings(run)
+    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity())))
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
         return folder
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    decode(run, bench, partial)
-    found, trace = read_output(partial / "output.txt"), read_trace(partial / "trace.jsonl")
-    references = read_references(bench.reference) if bench.reference else found.references
+    bench.execute(run, partial)
+    measured, curve = bench.measure(partial)
     row = {
         "experiment": run.experiment,
         "decoder": run.decoder,
-        "data": bench.data.name,
-        "subset": bench.subset,
-        "sentences": len(found.hypotheses),
         "seed": run.seed,
-        **corpus_scores(*in_order(found.hypotheses, references)),
-        **trace_scores(trace),
-        "seconds": found.seconds,
+        **measured,
         **{name: str(value) for name, value in settings.items() if name != "mh_trace"},
         "arguments": " ".join(bench.arguments),
-        "versions": " ".join(f"{name}={version(name)}" for name in ("fairseq-mh", "ve-fairseq", "torch", "sacrebleu")),
+        "versions": " ".join(f"{name}={version(name)}" for name in PACKAGES),
     }
-    curve(trace, detokeniser(bench.data), references).write_csv(partial / "curve.csv")
+    curve.write_csv(partial / "curve.csv")
     (partial / "row.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
     partial.rename(folder)
     return folder
-
-
-def settings_of(run: GridRun) -> dict[str, Any]:
-    """Every setting of the run, those that it leaves to their defaults included."""
-    settings = DEFAULTS | {name.replace("-", "_"): value for name, value in run.options.items()}
-    cfg: Any = SimpleNamespace(**settings)
-    return settings | {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
-
-
-def decode(run: GridRun, bench: Bench, folder: Path) -> None:
-    """`fairseq-generate`, with a progress bar of its translations."""
-    command = [sys.executable, "-m", "fairseq_cli.generate", str(bench.data), "--task", "translation_mh"]
-    command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--path", str(bench.checkpoint)]
-    command += ["--gen-subset", bench.subset, "--mh-trace", str(folder / "trace.jsonl"), *bench.arguments]
-    command += run.arguments()
-    with (
-        (folder / "output.txt").open("w", encoding="utf-8") as output,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
-        tqdm(desc=f"{run.decoder}, seed {run.seed}", unit=" sentences", leave=False) as bar,
-    ):
-        assert process.stdout is not None
-        for line in process.stdout:
-            output.write(line)
-            bar.update(line.startswith("H-"))
-    if process.returncode:
-        last = line.strip() if (folder / "output.txt").stat().st_size else "nothing was printed"
-        raise UserError(f"a run failed ({run.decoder}; all of it in {folder / 'output.txt'}): {last}")
-
-
-def detokeniser(data: Path) -> Callable[[list[int]], str]:
-    """From token indices to text, by the data folder's target dictionary."""
-    (path,) = data.glob(f"dict.{target_language(data)}.txt")
-    dictionary = Dictionary.load(str(path))
-    joined = subwords(dictionary)
-    return lambda tokens: dictionary.string(torch.tensor(tokens), joined)
 
 
 def collect(folders: list[Path], output: Path) -> pl.DataFrame:

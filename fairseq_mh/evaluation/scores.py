@@ -58,11 +58,10 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
     return {**row, **{name: total[name] for name in COUNTS}}
 
 
-def curve(trace: pl.DataFrame, text: Callable[[list[int]], str], references: dict[int, str]) -> pl.DataFrame:
-    """By sweep: energies per token, rates, rows so far, and the BLEU of all chains' states."""
+def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> pl.DataFrame:
+    """By sweep: energies per token, rates, rows so far, and these measures of all chains' states."""
     rows = []
     for (sweep,), part in trace.sort("sweep").group_by("sweep", maintain_order=True):
-        states = [text(tokens) for tokens in part["tokens"].to_list()]
         total = part.select(COUNTS).sum().row(0, named=True)
         rows.append(
             {
@@ -73,7 +72,17 @@ def curve(trace: pl.DataFrame, text: Callable[[list[int]], str], references: dic
                 "acceptance_rate": total["accepted"] / total["proposals"] if total["proposals"] else None,
                 "novel_rate": total["novel"] / total["proposals"] if total["proposals"] else None,
                 "rows": total["rows"],
-                "bleu": BLEU().corpus_score(states, [[references[n] for n in part["id"].to_list()]]).score,
+                **{name: measure(part) for name, measure in measures.items()},
             }
         )
     return pl.DataFrame(rows).with_columns(pl.col("rows").cum_sum())
+
+
+def states_bleu(text: Callable[[list[int]], str], references: dict[int, str]) -> Callable[[pl.DataFrame], float]:
+    """BLEU of the states in a part of a trace."""
+
+    def bleu(part: pl.DataFrame) -> float:
+        states = [text(tokens) for tokens in part["tokens"].to_list()]
+        return BLEU().corpus_score(states, [[references[n] for n in part["id"].to_list()]]).score
+
+    return bleu

@@ -6,23 +6,24 @@ import polars as pl
 from tabulate import tabulate
 
 MEASURED = (
-    "bleu",
-    "chrf",
-    "energy_norm",
-    "best_energy_norm",
-    "acceptance_rate",
-    "novel_rate",
-    "rows",
-    "seconds",
+    *("bleu", "chrf"),
+    *("perplexity", "nats", "self_bleu", "distinct_2"),
+    *("energy_norm", "best_energy_norm", "acceptance_rate", "novel_rate", "rows", "seconds"),
 )
-FORMATS = {"bleu": "{:.2f}", "chrf": "{:.2f}", "rows": "{:,.0f}", "seconds": "{:.1f}"}
+FORMATS = dict.fromkeys(("bleu", "chrf", "perplexity", "nats", "self_bleu"), "{:.2f}")
+FORMATS |= {"rows": "{:,.0f}", "seconds": "{:.1f}"}
 
 
-def over_seeds(results: pl.DataFrame, measured: Sequence[str] = MEASURED) -> pl.DataFrame:
+def over_seeds(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> pl.DataFrame:
     """A row a setting: `NAME` and `NAME_sd` for what was measured, `seeds`, and what differs within a decoder."""
-    differing = settings_that_differ(results)
+    differing, measured = settings_that_differ(results), measured_of(results, names)
     seeds = pl.col("seed").n_unique().alias("seeds")
     return results.group_by("decoder", *differing, maintain_order=True).agg(*mean_and_sd(measured), seeds)
+
+
+def measured_of(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> list[str]:
+    """Those of these figures that the results have."""
+    return [name for name in names if name in results.columns]
 
 
 def settings_that_differ(results: pl.DataFrame) -> list[str]:
@@ -40,13 +41,13 @@ def mean_and_sd(names: Sequence[str]) -> list[pl.Expr]:
 def summary(results: pl.DataFrame) -> str:
     """The table of `over_seeds`, each figure with its standard deviation over seeds where there are several."""
     table = over_seeds(results)
-    settings = settings_that_differ(results)
+    settings, measured = settings_that_differ(results), measured_of(results)
     lines = [
-        [row["decoder"], *(row[name] for name in settings), row["seeds"], *(_figure(row, name) for name in MEASURED)]
+        [row["decoder"], *(row[name] for name in settings), row["seeds"], *(_figure(row, name) for name in measured)]
         for row in table.iter_rows(named=True)
     ]
-    headers = ["decoder", *(name.removeprefix("mh_") for name in settings), "seeds", *MEASURED]
-    signatures = [results[f"{name}_signature"][0] for name in ("bleu", "chrf")]
+    headers = ["decoder", *(name.removeprefix("mh_") for name in settings), "seeds", *measured]
+    signatures = [results[name][0] for name in results.columns if name.endswith("_signature")]
     return "\n".join([tabulate(lines, headers, disable_numparse=True), *signatures])
 
 

@@ -3,12 +3,13 @@
 import json
 
 import pytest
-import sample_mlm
-from conftest import bert, tokenizer_of
+from tiny_models import bert, tokenizer_of
 
 from fairseq_mh.blocks import Blocks
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import read_trace
+from fairseq_mh.open_ended.command_line import draw as draw_texts
+from fairseq_mh.open_ended.command_line import parse
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def draw(folder, output, *options):
         2,
         *options,
     ]
-    sample_mlm.draw(*sample_mlm.parse(list(map(str, arguments))))
+    draw_texts(*parse(list(map(str, arguments))))
     return [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
 
 

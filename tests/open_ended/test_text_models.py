@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from conftest import SIZES, SPECIAL, WORDS, bert, random_model, tokenizer_of
+from tiny_models import SIZES, SPECIAL, WORDS, bert, random_model, tokenizer_of
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.open_ended.blanks import Blanks

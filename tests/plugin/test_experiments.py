@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -13,8 +14,10 @@ from sacrebleu.metrics import BLEU
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import runner
 from fairseq_mh.evaluation.grid import read_grid
+from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, summary
+from fairseq_mh.evaluation.translation_bench import Translation
 
 ROOT = Path(__file__).parents[2]
 GRID = {
@@ -75,17 +78,17 @@ def test_the_declared_grids_are_grids(path):
 
 def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     """All runs of the grid, in one table; what is finished is kept, what was stopped is run again."""
-    bench = runner.Bench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
+    bench = Translation(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
     runs, output = read_grid(grid_file(tmp_path))[1:], tmp_path / "results"
     folders = [runner.run_once(run, bench, output) for run in runs]
     results = runner.collect(folders, output)
     assert pl.read_csv(output / "results.csv")["bleu"].to_list() == pytest.approx(results["bleu"].to_list())
     assert results["mh_sweeps"].to_list() == ["2"] * 4
     assert results["mh_chains"].to_list() == ["3", "3", "3", "1"]
-    found = runner.read_output(folders[0] / "output.txt")
-    pairs = runner.in_order(found.hypotheses, found.references)
+    found = read_output(folders[0] / "output.txt")
+    pairs = in_order(found.hypotheses, found.references)
     assert results["bleu"][0] == pytest.approx(BLEU().corpus_score(pairs[0], [pairs[1]]).score)
-    assert results["rows"].to_list() == [runner.read_output(folder / "output.txt").rows for folder in folders]
+    assert results["rows"].to_list() == [read_output(folder / "output.txt").rows for folder in folders]
     curves = pl.read_csv(output / "curves.csv").filter(pl.col("run") == folders[0].name)
     assert curves["sweep"].to_list() == [0, 1, 2]
     assert curves["rows"][-1] == results["rows"][0]
@@ -94,11 +97,11 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     assert "mh_proposal_temperature" in table.columns
     assert "mask-predict" in summary(results)
     with pytest.raises(UserError, match="--mh-chains belongs into the grid"):
-        runner.run_once(runs[0], bench._replace(arguments=("--mh-chains", "2")), output)
+        runner.run_once(runs[0], replace(bench, arguments=("--mh-chains", "2")), output)
     folders[0].rename(folders[0].with_suffix(".part"))  # as if stopped in the midst of it
     asked = []
-    decode = runner.decode
-    monkeypatch.setattr(runner, "decode", lambda run, *rest: (asked.append(run), decode(run, *rest)))
+    execute = Translation.execute
+    monkeypatch.setattr(Translation, "execute", lambda self, run, to: (asked.append(run), execute(self, run, to)))
     assert [runner.run_once(run, bench, output) for run in runs] == folders
     assert asked == runs[:1]
 

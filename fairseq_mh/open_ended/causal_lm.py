@@ -1,0 +1,76 @@
+"""How a causal language model reads texts: the judge of the paper's Table 2."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.open_ended.transformers_at_hand import transformers
+
+AT_ONCE = 16  # texts
+
+
+class Judged(NamedTuple):
+    """Of N texts."""
+
+    nats: Tensor  # (N,) float64: minus the log-probability of each
+    tokens: Tensor  # (N,) long, of the causal model's
+
+    def perplexity(self) -> float:
+        """exp of the nats a token, over all texts."""
+        return float((self.nats.sum() / self.tokens.sum()).exp())
+
+
+class CausalLM:
+    """A causal model with its tokenizer; a text's first token is predicted from BOS, where there is one."""
+
+    def __init__(self, model: Any, tokenizer: Any):
+        self.model, self.tokenizer = model, tokenizer
+
+    @torch.no_grad()
+    def judge(self, texts: Sequence[str]) -> Judged:
+        """Raises UserError for a text without a token."""
+        bos = self.tokenizer.bos_token_id
+        lines = [
+            ([] if bos is None else [bos]) + self.tokenizer(text, add_special_tokens=False)["input_ids"]
+            for text in texts
+        ]
+        if min(map(len, lines)) < 2:
+            raise UserError(
+                f"the text {texts[min(range(len(lines)), key=lambda n: len(lines[n]))]!r} has nothing to predict"
+            )
+        nats = torch.cat([self._nats(lines[n : n + AT_ONCE]) for n in range(0, len(lines), AT_ONCE)])
+        return Judged(nats, torch.tensor([len(line) - 1 for line in lines]))
+
+    def _nats(self, lines: list[list[int]]) -> Tensor:
+        longest = max(map(len, lines))
+        valid = torch.tensor(
+            [[1] * len(line) + [0] * (longest - len(line)) for line in lines], device=self.model.device
+        )
+        tokens = torch.tensor([line + [0] * (longest - len(line)) for line in lines], device=self.model.device)
+        logits = self.model(input_ids=tokens, attention_mask=valid).logits[:, :-1].double()
+        found = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+        return -(found * valid[:, 1:]).sum(1).cpu()
+
+
+def load_causal_lm(path: Path, device: str) -> CausalLM:
+    """A local folder of Hugging Face's, or a GGUF file; nothing is downloaded.
+
+    Raises:
+        UserError: where there is none.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: a causal language model is a local folder, or a .gguf file")
+    where, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True, **more)
+        model = transformers.AutoModelForCausalLM.from_pretrained(
+            where, local_files_only=True, dtype=torch.float32, **more
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        line = " ".join(str(error).split())
+        raise UserError(f"{path} holds no causal language model that transformers can load: {line[:300]}") from None
+    return CausalLM(model.eval().to(device), tokenizer)

@@ -1,0 +1,78 @@
+"""Perplexity under a causal model, diversity, and grids of samplers of texts."""
+
+import math
+
+import polars as pl
+import pytest
+import torch
+import yaml
+from tiny_models import bert, tokenizer_of
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.diversity import distinct, self_bleu
+from fairseq_mh.evaluation.grid import read_grid
+from fairseq_mh.evaluation.runner import collect, run_once
+from fairseq_mh.evaluation.tables import summary
+from fairseq_mh.evaluation.text_bench import Texts
+from fairseq_mh.open_ended.causal_lm import load_causal_lm
+from fairseq_mh.open_ended.transformers_at_hand import transformers
+
+TEXTS = ["a b c a", "b", "c c a b b"]
+
+
+@pytest.fixture
+def judge(tmp_path):
+    torch.manual_seed(2)
+    config = transformers.GPT2Config(vocab_size=9, n_positions=32, n_embd=16, n_layer=1, n_head=2)
+    transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "judge")
+    tokenizer = tokenizer_of()
+    tokenizer.bos_token = "[CLS]"
+    tokenizer.save_pretrained(tmp_path / "judge")
+    return load_causal_lm(tmp_path / "judge", "cpu")
+
+
+@torch.no_grad()
+def test_nats_are_the_models_own_loss(judge):
+    """Text by text, without padding; the loss is the mean over the text's tokens."""
+    judged = judge.judge(TEXTS)
+    assert judged.tokens.tolist() == [4, 1, 5]
+    for text, nats, count in zip(TEXTS, *judged, strict=True):
+        ids = torch.tensor([judge.tokenizer(f"[CLS] {text}", add_special_tokens=False)["input_ids"]])
+        assert float(nats) == pytest.approx(float(judge.model(ids, labels=ids).loss) * int(count), rel=1e-5)
+    assert judged.perplexity() == pytest.approx(math.exp(judged.nats.sum() / 10))
+
+
+def test_what_cannot_be_judged(judge, tmp_path):
+    with pytest.raises(UserError, match="nothing to predict"):
+        judge.judge(["a b", ""])
+    with pytest.raises(UserError, match="does not exist"):
+        load_causal_lm(tmp_path / "nowhere", "cpu")
+    with pytest.raises(UserError, match="no causal language model"):
+        load_causal_lm(tmp_path, "cpu")
+
+
+def test_diversity():
+    """By hand: of the bigrams ab bc ca, cc ca ab bb, five of seven are distinct."""
+    assert distinct(TEXTS, 2) == 5 / 7
+    assert distinct(TEXTS, 1) == 3 / 10
+    assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
+    assert self_bleu(["a b c d e", "f g h i j"]) == 0
+
+
+def test_a_grid_of_samplers(tmp_path, judge):
+    bert().float().save_pretrained(tmp_path / "model")
+    tokenizer_of().save_pretrained(tmp_path / "model")
+    runs = [{"decoder": "MH"}, {"decoder": "Gibbs", "options": {"mh-decoding": "gibbs"}}]
+    grid = {"options": {"mh-sweeps": 2, "mh-proposal-temperature": [1.0, 0.5]}, "seeds": [1, 2], "runs": runs}
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
+    bench = Texts(tmp_path / "model", judge, ("--chains", "4", "--length", "2", "5"))
+    folders = [run_once(run, bench, tmp_path / "out") for run in read_grid(tmp_path / "grid.yaml")]
+    results = collect(folders, tmp_path / "out")
+    assert results["decoder"].to_list() == ["MH"] * 4 + ["Gibbs"] * 4
+    assert results["perplexity"].is_finite().all()
+    assert (results.filter(pl.col("decoder") == "Gibbs")["acceptance_rate"] == 1).all()
+    assert [run_once(run, bench, tmp_path / "out") for run in read_grid(tmp_path / "grid.yaml")] == folders
+    assert "perplexity" in summary(results)
+    bench.arguments = ("--mh-sweeps", "3")
+    with pytest.raises(UserError, match="belongs into the grid"):
+        run_once(read_grid(tmp_path / "grid.yaml")[0], bench, tmp_path / "out")
