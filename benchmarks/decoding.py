@@ -26,21 +26,21 @@ class Loaded(NamedTuple):
     generator: object
 
 
-def load(data: str, *more: str) -> Loaded:
+def load(data: str, *more: str, subset: str = "test") -> Loaded:
     """A checkpoint and its generator, from fairseq-generate's own options."""
     parser = options.get_generation_parser(default_task="translation_mh")
     arguments = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt", *more]
     cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, arguments))
     task = tasks.setup_task(cfg.task)
     (model,), _ = checkpoint_utils.load_model_ensemble([cfg.common_eval.path], task=task)
-    task.load_dataset("test")
+    task.load_dataset(subset)
     return Loaded(task, model.eval(), task.build_generator([model], cfg.generation))
 
 
-def sample_of(loaded: Loaded, sentences: int) -> dict:
-    """The first sentences of the test set, as one batch."""
-    dataset = loaded.task.dataset("test")
-    return dataset.collater([dataset[n] for n in range(min(sentences, len(dataset)))])
+def sample_of(loaded: Loaded, sentences: int, first: int = 0, subset: str = "test") -> dict:
+    """So many sentences from this one on, as far as there are, as one batch."""
+    dataset = loaded.task.dataset(subset)
+    return dataset.collater([dataset[n] for n in range(first, min(first + sentences, len(dataset)))])
 
 
 def trace_of(data: str, sentences: int, *options: str):

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import torch
 from algorithm_1 import Chain
+from correlation import compared
 from decoding import PAPER, load, sample_of
 from rates import Rows
 from run import rows_per_update
@@ -49,3 +51,11 @@ def test_rows_are_counted_in_units_of_the_length():
     figures = rows_per_update(pl.DataFrame(records, schema=columns, orient="row"))
     assert figures["rows per update / T"] == pytest.approx((11 + 27) / (16 + 100))
     assert figures["novel rate"] == pytest.approx((1 * 4 + 3 * 10) / (16 + 100))
+
+
+@torch.no_grad()
+def test_cheap_energies_are_compared_with_norm(loaded):
+    found = compared(loaded.generator.cmlm, None, sample_of(loaded, 2), 8)
+    assert all(nats.shape == (8, 2) for nats in found.values())
+    far = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
+    assert 0 < far["two-stream"] < far["blocks, 1"]

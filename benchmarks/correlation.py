@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""How well do cheap energies order translations of one source as E_norm does?
+
+    python benchmarks/correlation.py models/libreoffice-de-en --electric models/libreoffice-de-en/electric.pt
+
+The translations are mask-predict's, with 15 or 40 % of their positions drawn again, again and again, as chains visit
+them. Prints Spearman's correlation within a sentence, averaged over the first sentences of the validation set, and the
+standard deviation (nats) of what a cheap energy says of a sentence's translations less what E_norm says.
+"""
+
+import argparse
+from functools import partial
+
+import numpy as np
+import scipy.stats
+import torch
+from decoding import load, sample_of
+from tabulate import tabulate
+
+from fairseq_mh.electric import load_electric
+from fairseq_mh.mask_predict import mask_predict
+from fairseq_mh.mcmc.proposal import conditional, masked_conditional
+from fairseq_mh.mcmc.state import unknown
+from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
+from fairseq_mh.rescoring import energies
+
+BATCH = 10
+
+
+def states(lm, blank, contexts, number):
+    """So many translations (number * N, T) of each of these N contexts, those of one context every N rows."""
+    tokens, found = mask_predict(lm, blank, contexts, 10).tokens, []
+    for step in range(number):
+        start = tokens if step % 2 == 0 else found[-1]
+        masked = start.ne(lm.pad) & (torch.rand(start.shape) < (0.15 if step % 4 < 2 else 0.4))
+        log_q = partial(conditional, temperature=1.0 if step % 3 else 0.7)
+        uniforms = torch.rand(start.shape, dtype=torch.float64)
+        found.append(masked_conditional(lm, unknown(lm, start, contexts), masked, uniforms, log_q).candidate)
+    return torch.cat(found)
+
+
+def compared(cmlm, electric, sample, number):
+    """Energies of each name, (number, N) nats, E_norm's among them."""
+    source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+    encoder_out = cmlm.model.forward_encoder(source)
+    lm, contexts = cmlm.bind(encoder_out), torch.arange(len(source[0]))
+    lengths = cmlm.length_log_probs(encoder_out).argmax(1)
+    blank = torch.where(torch.arange(int(lengths.max())) < lengths[:, None], cmlm.mask, cmlm.pad)
+    tokens, rows = states(lm, blank, contexts, number), contexts.repeat(number)
+    targets = [line[line.ne(cmlm.pad)] for line in tokens]
+    names = ["norm", "two-stream", *(["electric"] if electric else [])]
+    found = {name: energies(cmlm, electric, source, targets, rows, name)[0] for name in names}
+    for passes in (1, 2, 3):
+        found[f"blocks, {passes}"] = -BlockPseudoLikelihood(passes)(lm, tokens, rows)[0].sum(1)
+    return {name: nats.view(number, -1).numpy() for name, nats in found.items()}
+
+
+@torch.no_grad()
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", help="a fairseq data folder with checkpoint.pt")
+    parser.add_argument("--electric", help="checkpoint of an electric_transformer")
+    parser.add_argument("--sentences", type=int, default=60, help="default: %(default)s")
+    parser.add_argument("--states", type=int, default=24, help="of each sentence; default: %(default)s")
+    args = parser.parse_args()
+    torch.manual_seed(1)
+    loaded, found = load(args.data, subset="valid"), {}
+    cmlm = loaded.generator.cmlm
+    electric = load_electric(args.electric, loaded.task, cmlm) if args.electric else None
+    for first in range(0, args.sentences, BATCH):
+        batch = compared(cmlm, electric, sample_of(loaded, BATCH, first, "valid"), args.states)
+        for name, nats in batch.items():
+            found.setdefault(name, []).append(nats)
+    norm, *others = [(name, np.concatenate(parts, 1).T) for name, parts in found.items()]
+    lines = []
+    for name, nats in others:
+        correlation = [scipy.stats.spearmanr(*pair).statistic for pair in zip(norm[1], nats, strict=True)]
+        lines.append([name, np.nanmean(correlation), (nats - norm[1]).std(1).mean()])
+    print(tabulate(lines, ["energy", "Spearman's correlation", "deviation, nats"], floatfmt=".3f"))
+
+
+if __name__ == "__main__":
+    main()
