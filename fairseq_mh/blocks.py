@@ -1,5 +1,7 @@
 """Output in numbered blocks, each there whole or not at all, so that what was stopped goes on where it was."""
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -9,18 +11,21 @@ from typing import Any, TextIO
 
 from fairseq_mh.errors import UserError
 
-Write = Callable[[TextIO], None]
+Write = Callable[[TextIO], Any]
 
 
 class Blocks:
     """A folder for one piece of work, of so many blocks; finished, it holds the blocks' files joined.
+
+    A context, within which no other process may write there.
 
     Args:
         settings: everything that decides the output, as JSON; a folder begun with others is refused.
         names: the files that each block has.
 
     Raises:
-        UserError: where the folder cannot be written, or was begun with other settings.
+        UserError: where the folder cannot be written, holds something else, was begun with other settings, or is
+            written by another process.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], names: list[str], count: int):
@@ -28,16 +33,25 @@ class Blocks:
         declared = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
         record = folder / "settings.json"
         try:
-            (folder / "blocks").mkdir(parents=True, exist_ok=True)
             if not record.exists():
-                replace(record, lambda file: file.write(declared))
-            begun = record.read_text(encoding="utf-8")
+                if folder.exists() and any(folder.iterdir()):
+                    raise UserError(f"{folder} holds something else: take another folder")
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(record, lambda file: file.write(declared))
+            if record.read_text(encoding="utf-8") != declared:
+                raise UserError(f"{folder} was begun with other settings ({record}): take another, or remove it")
+            self._lock = record.open(encoding="utf-8")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process writes to {folder}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--output cannot be written: {error}") from None
-        if begun != declared:
-            raise UserError(
-                f"{folder} was begun with other settings ({record}): take another folder, or remove this one"
-            )
+
+    def __enter__(self) -> "Blocks":
+        return self
+
+    def __exit__(self, *error) -> None:
+        self._lock.close()
 
     def missing(self) -> list[int]:
         """The numbers of the blocks that are not there."""
@@ -46,19 +60,18 @@ class Blocks:
         return [number for number in range(self.count) if not self._block(number).exists()]
 
     def write(self, number: int, contents: Mapping[str, Write]) -> None:
-        partial = self.folder / "blocks" / f"{number}.part"
+        partial = self._block(number).with_suffix(".part")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial.mkdir(parents=True)
         for name in self.names:
-            with (partial / name).open("w", encoding="utf-8") as file:
-                contents[name](file)
+            write_whole(partial / name, contents[name])
         partial.rename(self._block(number))
 
     def join(self) -> None:
         """Once no block is missing: each file in one piece, and no blocks."""
         for name in self.names:
             if not (self.folder / name).exists():
-                replace(self.folder / name, lambda file, name=name: self._copy(name, file))  # type: ignore[misc]
+                write_whole(self.folder / name, lambda file, name=name: self._copy(name, file))  # type: ignore[misc]
         shutil.rmtree(self.folder / "blocks", ignore_errors=True)
 
     def _copy(self, name: str, file: TextIO) -> None:
@@ -70,11 +83,22 @@ class Blocks:
         return self.folder / "blocks" / str(number)
 
 
-def replace(path: Path, write: Callable[[TextIO], Any]) -> None:
-    """Write a file whole, or leave what was there."""
+def write_whole(path: Path, write: Write) -> None:
+    """A file, or what was there before."""
     partial = path.with_name(f"{path.name}.part")
     with partial.open("w", encoding="utf-8") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+
+
+def fingerprint(path: Path) -> str:
+    """Of a file, or of the files in a folder, their contents included."""
+    digest = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(file.name.encode())
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()[:16]

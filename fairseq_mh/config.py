@@ -10,9 +10,10 @@ from omegaconf import II
 
 from fairseq_mh.cmlm import Bound
 from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.surrogate import Surrogate
 from fairseq_mh.minimum_bayes_risk import UTILITIES
-from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse
+from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.start import STARTS
 from fairseq_mh.two_stream import TwoStream
@@ -45,6 +46,8 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     mh_chains: Optional[int] = option(  # noqa: UP045  (fairseq cannot read `int | None`)
         None, "chains for each length of each sentence. Default: 3; mask-predict, which is deterministic, has one"
     )
+    mh_burn_in: int = option(0, "sweeps before the first whose end is a hypothesis")
+    mh_thin: int = option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
     mh_surrogate: Optional[SURROGATES] = option(  # noqa: UP045
         None,
         "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
@@ -75,6 +78,11 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     bf16: bool = II("common.bf16")
 
 
+def translation_schedule(cfg: TranslationMHConfig) -> Schedule:
+    """Raises UserError for numbers that no run can have."""
+    return schedule_of(cfg, cfg.mh_burn_in, cfg.mh_thin)
+
+
 def chains_of(cfg: TranslationMHConfig) -> int:
     """What `--mh-chains` says, or its default."""
     default = 1 if cfg.mh_decoding == "mask-predict" else 3
@@ -98,6 +106,7 @@ def needs_electric(cfg: TranslationMHConfig) -> bool:
 def check(cfg: TranslationMHConfig, generation: Any) -> None:
     """Refuse combinations that mean nothing, before anything is loaded or written."""
     check_sampler(cfg)
+    translation_schedule(cfg)
     given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
     refusals = {
         "--mh-chains must be 1 or more": chains_of(cfg) < 1,

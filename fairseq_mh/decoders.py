@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.config import TranslationMHConfig, one_pass_of
+from fairseq_mh.config import TranslationMHConfig, one_pass_of, translation_schedule
 from fairseq_mh.mcmc.chain import run
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.sampler_config import energy_of, kernel_of, schedule_of
+from fairseq_mh.sampler_config import energy_of, kernel_of
 from fairseq_mh.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
 from fairseq_mh.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
 
@@ -32,10 +32,10 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
-    finished = _run(start, cfg, schedule_of(cfg), filled.tokens, metropolis)
+    finished = _run(start, cfg, translation_schedule(cfg), filled.tokens, metropolis)
     first = finished.sweeps[0]
     sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
-    snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule_of(cfg))
+    snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
     found = candidates(snapshots, start.plan, energy_of(cfg), str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
     nowhere = torch.zeros(start.blank.shape, dtype=torch.bool)

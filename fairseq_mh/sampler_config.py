@@ -15,7 +15,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES, certainty
 from fairseq_mh.mcmc.kernel import Kernel, Propose
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
+from fairseq_mh.mcmc.proposal import Conditional, conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood, Surrogate
 
@@ -38,9 +38,7 @@ class SamplerConfig(FairseqDataclass):
         "energy: minus the sum of the logits (raw), of logits less their mean over the vocabulary (centred), or of the "
         "locally normalised log-probabilities (norm)",
     )
-    mh_sweeps: int = option(6, "sweeps of each chain, burn-in included; a sweep redraws as many positions as there are")
-    mh_burn_in: int = option(0, "sweeps before the first whose end is a hypothesis")
-    mh_thin: int = option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
+    mh_sweeps: int = option(6, "sweeps of each chain; a sweep redraws as many positions as there are")
     mh_temperature: float = option(0.3, "temperature of the target in the first sweep")
     mh_final_temperature: float = option(0.02, "temperature of the target in the last sweep, linear in between")
     mh_proposal_temperature: float = option(0.5, "temperature of the proposals")
@@ -55,7 +53,7 @@ class SamplerConfig(FairseqDataclass):
     mh_scan: Optional[SCAN_CHOICES] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None,
         "order of the positions within a sweep; sequential: left to right; informed: as many updates, their positions "
-        "chosen by how uncertain their symbols are. Default: informed; with gibbs, which computes no energies, random",
+        "chosen by how uncertain their symbols are. Not given: informed; with gibbs, which knows no energies, random",
     )
     mh_surrogate: Optional[SURROGATES] = option(  # noqa: UP045
         None,
@@ -77,14 +75,18 @@ def energy_of(cfg: SamplerConfig) -> str:
     return str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else "surrogate"
 
 
-def proposal_of(cfg: SamplerConfig) -> Propose:
-    log_q = partial(
+def conditional_of(cfg: SamplerConfig) -> Conditional:
+    return partial(
         conditional,
         temperature=cfg.mh_proposal_temperature,
         nucleus=cfg.mh_nucleus,
         top_k=cfg.mh_top_k,
         mix=cfg.mh_proposal_mix,
     )
+
+
+def proposal_of(cfg: SamplerConfig) -> Propose:
+    log_q = conditional_of(cfg)
     if scan_of(cfg) != "informed":
         return partial(masked_conditional, log_q=log_q)
     return partial(informed, log_q=log_q, by=certainty(energy_of(cfg)))
@@ -99,14 +101,14 @@ def kernel_of(
     return Kernel(lm, energy_of(cfg), proposal_of(cfg), metropolis, surrogates[str(named)]() if named else None)
 
 
-def schedule_of(cfg: SamplerConfig) -> Schedule:
+def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule:
     """Raises UserError for numbers that no run can have."""
     block = cfg.mh_proposal == "block"
     try:
         return Schedule(
             cfg.mh_sweeps,
-            cfg.mh_burn_in,
-            cfg.mh_thin,
+            burn_in,
+            thin,
             cfg.mh_temperature,
             cfg.mh_final_temperature,
             cfg.mh_block_size if block else 1,

@@ -26,12 +26,14 @@ def bench_of(args: argparse.Namespace) -> Bench:
     """Only what is needed is imported."""
     if args.data.suffix == ".pt" or (args.data / "config.json").exists():
         from fairseq_mh.evaluation.text_bench import Texts
-        from fairseq_mh.open_ended.causal_lm import load_causal_lm
 
-        judge = load_causal_lm(args.causal_lm, "cpu") if args.causal_lm else None
-        return Texts(args.data, judge, tuple(args.arguments))
+        if args.checkpoint or args.reference:
+            raise UserError("--checkpoint and --reference are for translations; these runs draw texts")
+        return Texts(args.data, args.causal_lm, tuple(args.arguments))
     from fairseq_mh.evaluation.translation_bench import Translation
 
+    if args.causal_lm:
+        raise UserError("--causal-lm judges texts; these runs translate")
     checkpoint = args.checkpoint or args.data / "checkpoint.pt"
     return Translation(args.data, checkpoint, args.subset, args.reference, tuple(args.arguments))
 

@@ -17,6 +17,7 @@ import polars as pl
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import readable_lines
+from fairseq_mh.sampler_config import refuse
 
 
 def read(argument: str) -> tuple[str, list[dict]]:
@@ -49,12 +50,19 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("sheet.csv"), help="default: %(default)s")
     args = parser.parse_args()
+    key = args.output.with_suffix(".key.csv")
     try:
-        table = mixed(dict(map(read, args.samplers)), args.texts, args.seed)
-        blank = pl.lit(None, dtype=pl.String)
-        sheet = table.select("item", "text", fluency=blank, comment=blank)
-        for path, part in ((args.output, sheet), (args.output.with_suffix(".key.csv"), table.drop("text"))):
-            part.write_csv(path)
+        named = list(map(read, args.samplers))
+        refusals = {
+            "each sampler needs a name of its own": len(dict(named)) < len(named),
+            "--texts must be 1 or more": args.texts < 1,
+            "--seed must not be negative": args.seed < 0,
+            f"{args.output} or {key} exists: somebody may have filled it in": args.output.exists() or key.exists(),
+        }
+        refuse(refusals)
+        table, blank = mixed(dict(named), args.texts, args.seed), pl.lit(None, dtype=pl.String)
+        table.drop("text").write_csv(key)
+        table.select("item", "text", fluency=blank, comment=blank).write_csv(args.output)
     except (UserError, OSError) as error:
         sys.exit(f"fairseq-mh: error: {error}")
 

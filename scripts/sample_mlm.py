@@ -12,13 +12,15 @@ its sweeps. Stopped at any time, the same command goes on where it was.
 import sys
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.open_ended.command_line import draw, parse
+from fairseq_mh.open_ended.command_line import check, draw, load, parse
 
 
 def main():
+    args, cfg = parse()
     try:
-        draw(*parse())
-    except UserError as error:
+        check(args, cfg)
+        draw(args, cfg, load(args))
+    except (UserError, OSError) as error:
         sys.exit(f"fairseq-mh: error: {error}")
 
 

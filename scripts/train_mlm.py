@@ -67,11 +67,11 @@ def tokenizer_of(model: Path):
     symbols = [*SPECIAL.values(), *pieces, "<mask>"]
     tokenizer = Tokenizer(models.BPE({symbol: n for n, symbol in enumerate(symbols)}, merges, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.NFKC()
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first")
     tokenizer.decoder = decoders.Metaspace()
     ends = [(SPECIAL[f"{name}_token"], list(SPECIAL).index(f"{name}_token")) for name in ("bos", "eos")]
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ends)
-    mask = AddedToken("<mask>", lstrip=True, rstrip=True, special=True)
+    mask = AddedToken("<mask>", lstrip=True, special=True)
     return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, model_max_length=LONGEST, mask_token=mask, **SPECIAL
     )

@@ -41,6 +41,8 @@ DOWN = [
     "config",
     "minimum_bayes_risk",
     "selection",
+    "command_line",
+    "causal_lm",
     "sampling",
     "template",
     "hugging_face",

@@ -6,8 +6,10 @@ from sacrebleu.metrics import BLEU
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 
-def self_bleu(texts: Sequence[str]) -> float:
+def self_bleu(texts: Sequence[str]) -> float | None:
     """Mean sentence BLEU of each text against all others (Zhu et al., 2018); lower is more diverse."""
+    if len(texts) < 2:
+        return None
     metric = BLEU(effective_order=True)
     others = ([*texts[:n], *texts[n + 1 :]] for n in range(len(texts)))
     scores = [metric.sentence_score(text, rest).score for text, rest in zip(texts, others, strict=True)]

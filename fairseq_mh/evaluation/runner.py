@@ -5,8 +5,8 @@ A run's folder appears when the run is finished: what is there is not run again.
 
 import json
 import os
-import shutil
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ import polars as pl
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 
-PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "sacrebleu")
+PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
 
 
 class Bench(Protocol):
@@ -33,7 +33,11 @@ class Bench(Protocol):
         ...
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        """Leaves what `measure` reads. Raises UserError where the run fails."""
+        """Leaves what `measure` reads in a folder that may hold what a stopped run left.
+
+        Raises:
+            UserError: where the run fails.
+        """
         ...
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -55,8 +59,7 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
         return folder
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    partial.mkdir(parents=True, exist_ok=True)
     bench.execute(run, partial)
     measured, curve = bench.measure(partial)
     row = {
@@ -66,12 +69,21 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
         **measured,
         **{name: str(value) for name, value in settings.items() if name != "mh_trace"},
         "arguments": " ".join(bench.arguments),
-        "versions": " ".join(f"{name}={version(name)}" for name in PACKAGES),
+        "versions": " ".join(f"{name}={found}" for name, found in versions().items()),
     }
     curve.write_csv(partial / "curve.csv")
     (partial / "row.json").write_text(json.dumps(row, indent=1), encoding="utf-8")
     partial.rename(folder)
     return folder
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that decide results, where they are installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def collect(folders: list[Path], output: Path) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.open_ended.transformers_at_hand import transformers
+from fairseq_mh.open_ended.transformers_at_hand import load_pretrained, transformers
 
 AT_ONCE = 16  # texts
 
@@ -25,23 +25,33 @@ class Judged(NamedTuple):
 
 
 class CausalLM:
-    """A causal model with its tokenizer; a text's first token is predicted from BOS, where there is one."""
+    """A causal model with its tokenizer; a text's first token is predicted from BOS, where there is one.
+
+    Raises:
+        UserError: for a model that looks ahead.
+    """
 
     def __init__(self, model: Any, tokenizer: Any):
         self.model, self.tokenizer = model, tokenizer
+        self.longest = getattr(model.config, "max_position_embeddings", float("inf"))
+        with torch.no_grad():
+            one, other = model(input_ids=torch.tensor([[0, 1], [0, 2]], device=model.device)).logits[:, 0]
+        if not torch.allclose(one, other, atol=1e-4):
+            raise UserError(f"{type(model).__name__} looks ahead: it cannot say how likely a text is")
 
     @torch.no_grad()
     def judge(self, texts: Sequence[str]) -> Judged:
-        """Raises UserError for a text without a token."""
+        """Raises UserError for a text without a token, and for one beyond the model's positions."""
         bos = self.tokenizer.bos_token_id
         lines = [
             ([] if bos is None else [bos]) + self.tokenizer(text, add_special_tokens=False)["input_ids"]
             for text in texts
         ]
-        if min(map(len, lines)) < 2:
-            raise UserError(
-                f"the text {texts[min(range(len(lines)), key=lambda n: len(lines[n]))]!r} has nothing to predict"
-            )
+        for text, line in zip(texts, lines, strict=True):
+            if not 2 <= len(line) <= self.longest:
+                raise UserError(
+                    f"a text of {len(line)} tokens (not 2 to {self.longest}) cannot be judged: {text[:60]!r}"
+                )
         nats = torch.cat([self._nats(lines[n : n + AT_ONCE]) for n in range(0, len(lines), AT_ONCE)])
         return Judged(nats, torch.tensor([len(line) - 1 for line in lines]))
 
@@ -60,17 +70,10 @@ def load_causal_lm(path: Path, device: str) -> CausalLM:
     """A local folder of Hugging Face's, or a GGUF file; nothing is downloaded.
 
     Raises:
-        UserError: where there is none.
+        UserError: where there is none, or the model is not causal.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: a causal language model is a local folder, or a .gguf file")
     where, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where, local_files_only=True, **more)
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            where, local_files_only=True, dtype=torch.float32, **more
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        line = " ".join(str(error).split())
-        raise UserError(f"{path} holds no causal language model that transformers can load: {line[:300]}") from None
-    return CausalLM(model.eval().to(device), tokenizer)
+    model, tokenizer = load_pretrained(transformers.AutoModelForCausalLM, where, **more)
+    return CausalLM(model.to(device), tokenizer)

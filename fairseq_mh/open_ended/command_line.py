@@ -11,10 +11,11 @@ import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from tqdm import tqdm
 
-from fairseq_mh.blocks import Blocks
+import fairseq_mh
+from fairseq_mh.blocks import Blocks, fingerprint
 from fairseq_mh.mcmc.energy import ENERGIES, total
 from fairseq_mh.open_ended.blanks import TextModel
-from fairseq_mh.open_ended.sampling import Chains, check_length, sample
+from fairseq_mh.open_ended.sampling import Chains, check_text, sample
 from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, energy_of, refuse
 from fairseq_mh.trace import write_trace
@@ -48,6 +49,22 @@ def parse(arguments: list[str] | None = None) -> tuple[argparse.Namespace, Sampl
     )
 
 
+def check(args: argparse.Namespace, cfg: SamplerConfig) -> None:
+    """Refuse what means nothing, before anything is loaded or written."""
+    check_sampler(cfg)
+    shortest, longest = args.length
+    refusals = {
+        "--length MIN MAX must be 1 or more, the first no more than the second": not 1 <= shortest <= longest,
+        "--chains must be 1 or more": args.chains < 1,
+        "--batch-size must be 1 or more": args.batch_size < 1,
+        "--seed must not be negative": args.seed < 0,
+        "--device cuda: there is none": args.device.startswith("cuda") and not torch.cuda.is_available(),
+        "--sentencepiece is for a fairseq checkpoint": bool(args.sentencepiece) and args.model.suffix != ".pt",
+    }
+    refuse(refusals)
+    Template(args.text).check()
+
+
 def load(args: argparse.Namespace) -> TextModel:
     """Only what is needed is imported."""
     if args.model.suffix == ".pt":
@@ -72,27 +89,18 @@ def write_sweeps(chains: Chains, cfg: SamplerConfig, file: TextIO) -> None:
     write_trace(file, chains.sweeps, energy_of(cfg), chains.ids, chains.lengths, [0] * len(chains.ids))
 
 
-def draw(args: argparse.Namespace, cfg: SamplerConfig) -> None:
-    """Raises UserError for what cannot be done, before anything is written."""
-    check_sampler(cfg)
-    shortest, longest = args.length
-    refusals = {
-        "--length MIN MAX must be 1 or more, the first no more than the second": not 1 <= shortest <= longest,
-        "--chains must be 1 or more": args.chains < 1,
-        "--batch-size must be 1 or more": args.batch_size < 1,
-        "--seed must not be negative": args.seed < 0,
-    }
-    refuse(refusals)
-    template, lengths = Template(args.text).check(), range(shortest, longest + 1)
-    model = load(args)
-    check_length(model, template, longest)
+def draw(args: argparse.Namespace, cfg: SamplerConfig, model: TextModel) -> None:
+    """What was asked for (`check`), by this model. Raises UserError for what cannot be done."""
+    template, lengths = Template(args.text), range(args.length[0], args.length[1] + 1)
+    check_text(model, template, lengths[-1])
     settings = {name: value for name, value in vars(args).items() if name not in ("output", "device")}
+    settings |= {"model_files": fingerprint(args.model), "version": fairseq_mh.__version__}
     count = -(-args.chains // args.batch_size)
-    blocks = Blocks(args.output, settings, ["samples.jsonl", "trace.jsonl"], count)
-    missing = blocks.missing()
-    for number in tqdm(missing, desc=args.output.name, unit=" batches", initial=count - len(missing), total=count):
-        ids = range(number * args.batch_size, min((number + 1) * args.batch_size, args.chains))
-        chains = sample(model, template, lengths, ids, args.seed, cfg)
-        writes = {"samples.jsonl": partial(write_samples, chains), "trace.jsonl": partial(write_sweeps, chains, cfg)}
-        blocks.write(number, writes)
-    blocks.join()
+    with Blocks(args.output, settings, ["samples.jsonl", "trace.jsonl"], count) as blocks:
+        missing = blocks.missing()
+        for number in tqdm(missing, desc=args.output.name, unit=" batches", initial=count - len(missing), total=count):
+            ids = range(number * args.batch_size, min((number + 1) * args.batch_size, args.chains))
+            chains = sample(model, template, lengths, ids, args.seed, cfg)
+            sweeps = partial(write_sweeps, chains, cfg)
+            blocks.write(number, {"samples.jsonl": partial(write_samples, chains), "trace.jsonl": sweeps})
+        blocks.join()

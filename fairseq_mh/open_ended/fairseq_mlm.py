@@ -38,6 +38,8 @@ class FairseqMLM:
         tokens = [self.dictionary.bos()]
         for place, given in enumerate(text.split(self.blank)):
             words = self.pieces.encode(given, out_type=str) if self.pieces else given.split()
+            if self.pieces and place and words and not given[0].isspace():  # its first piece continues a word
+                words = [word for word in (words[0].removeprefix("\u2581"), *words[1:]) if word]
             tokens += [self.mask] * (place > 0) + [self.dictionary.index(word) for word in words]
         return [*tokens, self.dictionary.eos()]
 

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.linear import apply
-from fairseq_mh.open_ended.transformers_at_hand import transformers
+from fairseq_mh.open_ended.transformers_at_hand import load_pretrained, transformers
 
-UNUSED = re.compile(r"[\[<]unused_?\d+[\]>]")  # entries of a vocabulary that no text holds
+UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")  # that no text holds
 
 
 class HuggingFaceMLM:
@@ -21,36 +21,54 @@ class HuggingFaceMLM:
     needs it.
 
     Raises:
-        UserError: for a model whose last step is no such product.
+        UserError: for a tokenizer without a mask, a model whose last step is no such product, or one that looks at
+            padding, so that a text would depend on what it is batched with.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.name = model, tokenizer, type(model).__name__
         self.pad, self.mask, self.blank = tokenizer.pad_token_id, tokenizer.mask_token_id, tokenizer.mask_token
         if self.pad is None or self.mask is None:
-            raise UserError(
-                f"the tokenizer of {model.name_or_path} has no padding or no mask: no masked language model"
-            )
-        self.longest = min(model.config.max_position_embeddings, tokenizer.model_max_length)
+            raise UserError(f"the tokenizer of {self.name} has no padding or no mask: no masked language model")
+        # A space before a blank is the blank's own, as RoBERTa has it; one behind it is the next word's.
+        tokenizer.add_tokens([transformers.AddedToken(self.blank, lstrip=True, special=True)], special_tokens=True)
+        self.longest = min(_positions(model), tokenizer.model_max_length)
         self.projection = self._take_projection()
-        symbols = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self.allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device=model.device)
-        self.allowed[: len(symbols)] = torch.tensor([not UNUSED.fullmatch(symbol or "") for symbol in symbols])
-        self.allowed[tokenizer.all_special_ids] = False
+        self.allowed = self._allowed_symbols()
 
     def _take_projection(self) -> nn.Linear:
-        probe = torch.tensor([self.encode(self.blank)], device=self.model.device)
         projection = self.model.get_output_embeddings()
-        with torch.no_grad():
-            logits = self._run(probe)
-            places = [name for name, module in self.model.named_modules() if module is projection]
-            for place in places if isinstance(projection, nn.Linear) else []:
-                self.model.set_submodule(place, nn.Identity())
-            features = self._run(probe)
-            same = features.size(-1) == projection.in_features if isinstance(projection, nn.Linear) else False
-            if not same or not torch.allclose(projection(features), logits, atol=1e-3):
-                raise UserError(f"{type(self.model).__name__}: its last step is no product of features and vocabulary")
+        if not isinstance(projection, nn.Linear):
+            raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
+        text = self.encode(self.blank * 3)
+        if text.count(self.mask) != 3 or len(text) != len(self.encode(self.blank)) + 2:
+            raise UserError(f"the tokenizer of {self.name} puts symbols between masks")
+        probe = torch.tensor([text], device=self.model.device)
+        try:
+            with torch.no_grad():
+                logits = self._run(probe)
+                padded = self._run(nn.functional.pad(probe, (0, 5), value=self.pad))
+                for place in [name for name, module in self.model.named_modules() if module is projection]:
+                    self.model.set_submodule(place, nn.Identity())
+                found = projection(self._run(probe))
+        except Exception as error:  # whatever such a model makes of a missing part
+            raise UserError(f"{self.name} cannot be taken apart ({' '.join(str(error).split())[:200]})") from None
+        if not torch.allclose(padded[:, : len(text)], logits, atol=1e-3, rtol=1e-3):
+            raise UserError(f"{self.name} looks at padding: its texts would depend on what they are batched with")
+        if not torch.allclose(found, logits, atol=1e-3, rtol=1e-3):
+            raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
         return projection
+
+    def _allowed_symbols(self) -> Tensor:
+        """(V,) bool: no special or unused symbols, and none that only pads the embedding."""
+        allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device=self.model.device)
+        known = self.tokenizer.get_vocab()
+        if max(known.values()) >= len(allowed):
+            raise UserError(f"the tokenizer has symbols that {self.name}, of {len(allowed)}, has not")
+        allowed[[number for symbol, number in known.items() if not UNUSED.fullmatch(symbol)]] = True
+        added = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        allowed[[*self.tokenizer.all_special_ids, *added]] = False
+        return allowed
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer(text)["input_ids"]
@@ -71,20 +89,20 @@ class HuggingFaceMLM:
         return self.model(input_ids=tokens, attention_mask=tokens.ne(self.pad).long()).logits
 
 
-def load_hugging_face(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> HuggingFaceMLM:
-    """The model in a local folder; nothing is downloaded, and no code of the folder's is run.
+def _positions(model: Any) -> float:
+    """How many symbols its position embeddings are for; some, as RoBERTa's, are counted from the padding index on."""
+    embeddings = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    before = max((getattr(module, "padding_idx", None) or 0 for module in embeddings), default=0)
+    return getattr(model.config, "max_position_embeddings", float("inf")) - (before + 1 if before else 0)
+
+
+def load_hugging_face(folder: Path, device: str) -> HuggingFaceMLM:
+    """The model in a local folder, in float32; nothing is downloaded, and no code of the folder's is run.
 
     Raises:
-        UserError: where there is none.
+        UserError: where there is none, or not all of its weights.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is no folder with a Hugging Face model (config.json, weights, tokenizer)")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = transformers.AutoModelForMaskedLM.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=dtype
-        )
-    except (OSError, ValueError, KeyError) as error:
-        line = " ".join(str(error).split())
-        raise UserError(f"{folder} holds no masked language model that transformers can load: {line[:300]}") from None
-    return HuggingFaceMLM(model.eval().to(device), tokenizer)
+    model, tokenizer = load_pretrained(transformers.AutoModelForMaskedLM, folder, use_safetensors=True)
+    return HuggingFaceMLM(model.to(device), tokenizer)

@@ -1,7 +1,6 @@
 """Chains over the blanks of texts: from all masks, filled in one by one, to a sample of the energy."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -10,11 +9,12 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.proposal import Conditional, masked_conditional
 from fairseq_mh.mcmc.record import Sweep
-from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.state import unknown
 from fairseq_mh.open_ended.blanks import Blanks, TextModel
 from fairseq_mh.open_ended.template import Template
-from fairseq_mh.sampler_config import SamplerConfig, kernel_of, schedule_of
+from fairseq_mh.sampler_config import SamplerConfig, conditional_of, kernel_of, schedule_of
 
 
 class Chains(NamedTuple):
@@ -33,12 +33,12 @@ def sample(
     """The chains of these numbers. What a chain draws depends on the seed and its number, not on its batch.
 
     Args:
-        lengths: of the template's open blanks; each chain draws its own (`check_length` says which are too many).
+        lengths: of the template's open blanks; each chain draws its own (`check_text` says which are too many).
     """
     streams = [chain_stream(seed, chain, 0, 0) for chain in ids]
     blanks = Blanks(model, padded(model, [template.text(model.blank, lengths, stream) for stream in streams]))
     contexts = torch.arange(len(streams), device=blanks.texts.device)
-    start, spent = fill(blanks, contexts, streams, cfg)
+    start, spent = fill(blanks, streams, conditional_of(cfg))
     kernel = kernel_of(cfg, blanks, metropolis=cfg.mh_decoding == "mh")
     first, *others = run(kernel, start, contexts, streams, schedule_of(cfg)).sweeps
     sweeps = [first._replace(rows=first.rows + spent), *others]
@@ -46,24 +46,35 @@ def sample(
     return Chains(ids, blanks.lengths.tolist(), sweeps, [model.decode(end) for end in ends])
 
 
-def fill(
-    blanks: Blanks, contexts: Tensor, streams: Sequence[np.random.Generator], cfg: SamplerConfig
-) -> tuple[Tensor, Tensor]:
-    """Every proposal is accepted until no mask is left: a sweep of degenerate Gibbs, from masks, in random order.
+def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditional) -> tuple[Tensor, Tensor]:
+    """Blanks are filled in one by one, in random order, each with a look at those before it.
 
     Returns:
         states (N, T) long, and decoder rows (N,) that they took.
     """
-    kernel = kernel_of(replace(cfg, mh_scan="random", mh_surrogate=None), blanks, metropolis=False)
-    _, filled = run(kernel, blanks.masks(), contexts, streams, Schedule(1)).sweeps
-    return filled.end.tokens.to(contexts.device), filled.rows
+    tokens, contexts = blanks.masks(), torch.arange(len(streams), device=blanks.texts.device)
+    turn, uniforms = np.full(tokens.shape, -1), np.zeros(tokens.shape)
+    for n, (stream, length) in enumerate(zip(streams, blanks.lengths.tolist(), strict=True)):
+        turn[n, :length], uniforms[n, :length] = stream.permutation(length), stream.random(length)
+    turns, draws, rows = torch.from_numpy(turn).to(tokens), torch.from_numpy(uniforms).to(tokens.device), 0 * contexts
+    for now in range(tokens.size(1)):
+        masked = unknown(blanks, tokens, contexts)
+        drawn = masked_conditional(blanks, masked, turns == now, draws[:, now : now + 1], log_q)
+        tokens, rows = drawn.candidate, rows + drawn.rows
+    return tokens, rows.cpu()
 
 
-def check_length(model: TextModel, template: Template, longest: int) -> None:
-    """Raises UserError where the model cannot read the template with blanks of so many symbols."""
-    text = template.text(model.blank, range(longest, longest + 1), np.random.default_rng())
-    if len(model.encode(text)) > model.longest:
+def check_text(model: TextModel, template: Template, longest: int) -> None:
+    """Raises UserError where the model cannot read the template, with open blanks of so many symbols."""
+    stream = np.random.default_rng()
+    text = model.encode(template.text(model.blank, range(longest, longest + 1), stream))
+    if len(text) > model.longest:
         raise UserError(f"the model reads {model.longest} symbols at once: shorten the text, or --length")
+    around = model.encode(model.blank).index(model.mask)
+    given = torch.tensor(text[around : len(text) - len(model.encode(model.blank)) + around + 1])
+    strange = given[~model.allowed.cpu()[given] & (given != model.mask)]
+    if len(strange):
+        raise UserError(f"the model has no symbols for all that is given: it reads {model.decode(given)!r}")
 
 
 def padded(model: TextModel, texts: list[str]) -> Tensor:

@@ -28,6 +28,6 @@ class Template(NamedTuple):
 
         def masks(blank: re.Match) -> str:
             number = int(blank[1]) if blank[1] else int(stream.integers(lengths.start, lengths.stop))
-            return " ".join([mask] * number)
+            return mask * number
 
         return BLANK.sub(masks, self.given)

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 import torch
 import yaml
-from tiny_models import bert, tokenizer_of
+from tiny_models import SIZES, bert, tokenizer_of
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.diversity import distinct, self_bleu
@@ -21,14 +21,19 @@ TEXTS = ["a b c a", "b", "c c a b b"]
 
 
 @pytest.fixture
-def judge(tmp_path):
+def judge_folder(tmp_path):
     torch.manual_seed(2)
     config = transformers.GPT2Config(vocab_size=9, n_positions=32, n_embd=16, n_layer=1, n_head=2)
     transformers.GPT2LMHeadModel(config).save_pretrained(tmp_path / "judge")
     tokenizer = tokenizer_of()
     tokenizer.bos_token = "[CLS]"
     tokenizer.save_pretrained(tmp_path / "judge")
-    return load_causal_lm(tmp_path / "judge", "cpu")
+    return tmp_path / "judge"
+
+
+@pytest.fixture
+def judge(judge_folder):
+    return load_causal_lm(judge_folder, "cpu")
 
 
 @torch.no_grad()
@@ -43,12 +48,18 @@ def test_nats_are_the_models_own_loss(judge):
 
 
 def test_what_cannot_be_judged(judge, tmp_path):
-    with pytest.raises(UserError, match="nothing to predict"):
-        judge.judge(["a b", ""])
+    for text in ("", "a " * 40):
+        with pytest.raises(UserError, match="cannot be judged"):
+            judge.judge(["a b", text])
     with pytest.raises(UserError, match="does not exist"):
         load_causal_lm(tmp_path / "nowhere", "cpu")
-    with pytest.raises(UserError, match="no causal language model"):
+    with pytest.raises(UserError, match="AutoModelForCausalLM"):
         load_causal_lm(tmp_path, "cpu")
+    config = transformers.BertConfig(vocab_size=9, **SIZES)
+    transformers.BertLMHeadModel(config).save_pretrained(tmp_path / "bert")
+    tokenizer_of().save_pretrained(tmp_path / "bert")
+    with pytest.raises(UserError, match="looks ahead"):
+        load_causal_lm(tmp_path / "bert", "cpu")
 
 
 def test_diversity():
@@ -57,15 +68,16 @@ def test_diversity():
     assert distinct(TEXTS, 1) == 3 / 10
     assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
     assert self_bleu(["a b c d e", "f g h i j"]) == 0
+    assert self_bleu(["a"]) is None
 
 
-def test_a_grid_of_samplers(tmp_path, judge):
+def test_a_grid_of_samplers(tmp_path, judge_folder):
     bert().float().save_pretrained(tmp_path / "model")
     tokenizer_of().save_pretrained(tmp_path / "model")
     runs = [{"decoder": "MH"}, {"decoder": "Gibbs", "options": {"mh-decoding": "gibbs"}}]
     grid = {"options": {"mh-sweeps": 2, "mh-proposal-temperature": [1.0, 0.5]}, "seeds": [1, 2], "runs": runs}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
-    bench = Texts(tmp_path / "model", judge, ("--chains", "4", "--length", "2", "5"))
+    bench = Texts(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
     folders = [run_once(run, bench, tmp_path / "out") for run in read_grid(tmp_path / "grid.yaml")]
     results = collect(folders, tmp_path / "out")
     assert results["decoder"].to_list() == ["MH"] * 4 + ["Gibbs"] * 4

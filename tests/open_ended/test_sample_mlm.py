@@ -1,6 +1,7 @@
 """`scripts/sample_mlm.py`: what was stopped goes on where it was; mistakes end in one line."""
 
 import json
+from pathlib import Path
 
 import pytest
 from tiny_models import bert, tokenizer_of
@@ -8,8 +9,7 @@ from tiny_models import bert, tokenizer_of
 from fairseq_mh.blocks import Blocks
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import read_trace
-from fairseq_mh.open_ended.command_line import draw as draw_texts
-from fairseq_mh.open_ended.command_line import parse
+from fairseq_mh.open_ended import command_line
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,9 @@ def draw(folder, output, *options):
         2,
         *options,
     ]
-    draw_texts(*parse(list(map(str, arguments))))
+    args, cfg = command_line.parse(list(map(str, arguments)))
+    command_line.check(args, cfg)
+    command_line.draw(args, cfg, command_line.load(args))
     return [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
 
 
@@ -86,6 +88,10 @@ MISTAKES = {
     "empty blank": (("--text", "a {0} b"), {}, "no blank"),
     "lengths": (("--length", "5", "2"), {}, "--length"),
     "too long": (("--length", "40", "50"), {}, "30 symbols at once"),
+    "unknown word": (("--text", "a zebra {2}"), {}, "no symbols"),
+    "special symbol": (("--text", "a [SEP] {2}"), {}, "no symbols"),
+    "device": (("--device", "cuda"), {}, "there is none"),
+    "pieces": (("--sentencepiece", "x"), {}, "--sentencepiece"),
     "chains": (("--chains", "0"), {}, "--chains"),
     "temperature": (("--mh-temperature", "0"), {}, "temperature"),
     "seed": (("--seed", "-1"), {}, "--seed"),
@@ -100,7 +106,32 @@ def test_mistakes(folder, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
 def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
+    """And left as it was; so is one of somebody else's, and one that another process writes."""
     draw(folder, tmp_path / "out")
+    before = contents(tmp_path)
     with pytest.raises(UserError, match="other settings"):
         draw(folder, tmp_path / "out", "--seed", "2")
+    assert contents(tmp_path) == before
+    settings = json.loads((tmp_path / "out" / "settings.json").read_text())
+    with Blocks(tmp_path / "out", settings, [], 0), pytest.raises(UserError, match="another process"):
+        draw(folder, tmp_path / "out")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "samples.jsonl").write_text("mine")
+    with pytest.raises(UserError, match="something else"):
+        draw(folder, tmp_path / "own")
+    assert contents(tmp_path / "own") == {Path("samples.jsonl"): b"mine"}
+
+
+def test_another_model_in_the_same_place_is_another_setting(tmp_path):
+    for layers in (2, 1):
+        bert(num_hidden_layers=layers).float().save_pretrained(tmp_path / "model")
+        tokenizer_of().save_pretrained(tmp_path / "model")
+        if layers == 2:
+            draw(tmp_path / "model", tmp_path / "out")
+    with pytest.raises(UserError, match="other settings"):
+        draw(tmp_path / "model", tmp_path / "out")

@@ -74,4 +74,14 @@ def test_every_proposal_is_accepted_until_no_mask_is_left(mlm):
     start = sample(mlm, Template("{}"), range(3, 9), range(8), 1, config(mh_proposal="single")).sweeps[0]
     assert not (start.end.tokens == mlm.mask).any()
     assert start.end.scores.isfinite().all()
-    assert (start.rows >= 3).all()
+
+
+@pytest.mark.parametrize("decoding", ["mh", "gibbs"])
+def test_rows_are_those_that_the_model_read(mlm, decoding, monkeypatch):
+    read, asked = mlm.read, []
+    monkeypatch.setattr(mlm, "read", lambda tokens, sites: (asked.append(len(tokens)), read(tokens, sites))[1])
+    cfg = config(mh_proposal="single", mh_decoding=decoding, mh_scan="random")
+    found = sample(mlm, Template("{}"), range(3, 9), range(8), 1, cfg)
+    assert sum(int(sweep.rows.sum()) for sweep in found.sweeps) == sum(asked)
+    lengths = torch.tensor(found.lengths)
+    assert found.sweeps[0].rows.tolist() == (2 * lengths).tolist()  # filled in, and evaluated

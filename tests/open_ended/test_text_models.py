@@ -67,8 +67,37 @@ def test_models_are_loaded_from_their_folder_alone(tmp_path):
     (tmp_path / "no weights").mkdir()
     bert().config.save_pretrained(tmp_path / "no weights")
     tokenizer_of().save_pretrained(tmp_path / "no weights")
-    with pytest.raises(UserError, match="no masked language model"):
+    with pytest.raises(UserError, match="cannot be loaded"):
         load_hugging_face(tmp_path / "no weights", "cpu")
+    transformers.BertModel(bert().config).save_pretrained(tmp_path / "no head")
+    tokenizer_of().save_pretrained(tmp_path / "no head")
+    with pytest.raises(UserError, match="lacks weights"):
+        load_hugging_face(tmp_path / "no head", "cpu")
+
+
+REFUSED = {
+    "convbert": (transformers.ConvBertConfig(vocab_size=12, embedding_size=16, **SIZES), "padding"),
+    "fnet": (transformers.FNetConfig(vocab_size=12, **SIZES), "padding"),
+    "mobilebert": (transformers.MobileBertConfig(vocab_size=12, embedding_size=16, **SIZES), "MobileBert"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_models_that_cannot_be_sampled_from_are_refused(kind):
+    """They look at padding, or cannot be taken apart."""
+    config, message = REFUSED[kind]
+    with pytest.raises(UserError, match=message):
+        HuggingFaceMLM(random_model(config), tokenizer_of())
+
+
+def test_positions_counted_from_the_padding_index():
+    config = transformers.RobertaConfig(vocab_size=12, pad_token_id=1, **SIZES)
+    tokenizer = tokenizer_of(("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *WORDS))
+    tokenizer.model_max_length = 1000
+    model = HuggingFaceMLM(random_model(config), tokenizer)
+    assert model.longest == 30
+    text = torch.tensor([model.encode(model.blank * 28)])
+    assert model.read(text, text.eq(model.mask)).shape == (28, 16)
 
 
 def test_a_model_whose_last_step_is_no_product_is_refused():

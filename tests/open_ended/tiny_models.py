@@ -35,5 +35,5 @@ def random_model(config):
     return model
 
 
-def bert(vocabulary=9):
-    return random_model(transformers.BertConfig(vocab_size=vocabulary, **SIZES))
+def bert(vocabulary=9, **options):
+    return random_model(transformers.BertConfig(vocab_size=vocabulary, **{**SIZES, **options}))

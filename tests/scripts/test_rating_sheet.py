@@ -39,7 +39,15 @@ def test_mistakes(samplers, tmp_path, monkeypatch):
         (("mh",), "NAME=FILE"),
         ((f"mh={tmp_path}/other.jsonl",), "samples.jsonl"),
         (("mh=nowhere.jsonl",), "nowhere"),
+        ((samplers[0], samplers[0]), "name of its own"),
+        ((*samplers, "--texts", 0), "--texts"),
     ):
         with pytest.raises(SystemExit, match=message):
             run(monkeypatch, *arguments, "--output", tmp_path / "sheet.csv")
         assert not (tmp_path / "sheet.csv").exists()
+
+
+def test_a_sheet_is_never_overwritten(samplers, tmp_path, monkeypatch):
+    run(monkeypatch, *samplers, "--texts", 4, "--output", tmp_path / "sheet.csv")
+    with pytest.raises(SystemExit, match="filled it in"):
+        run(monkeypatch, *samplers, "--texts", 4, "--output", tmp_path / "sheet.csv")
