@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.linear import apply
+from fairseq_mh.linear import Linear, apply
 from fairseq_mh.open_ended.transformers_at_hand import load_pretrained, transformers
 
 UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")  # that no text holds
@@ -34,6 +34,9 @@ class HuggingFaceMLM:
         tokenizer.add_tokens([transformers.AddedToken(self.blank, lstrip=True, special=True)], special_tokens=True)
         self.longest = min(_positions(model), tokenizer.model_max_length)
         self.projection = self._take_projection()
+        for module in self.model.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = Linear
         self.allowed = self._allowed_symbols()
 
     def _take_projection(self) -> nn.Linear:
