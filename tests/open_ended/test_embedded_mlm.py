@@ -1,0 +1,23 @@
+"""The embedded model of English says what it was trained on, and not something else."""
+
+from pathlib import Path
+
+import torch
+
+from fairseq_mh.open_ended.blanks import Blanks
+from fairseq_mh.open_ended.hugging_face import load_hugging_face
+
+MODEL = Path(__file__).parents[2] / "models/libreoffice-en"
+
+
+@torch.no_grad()
+def test_it_fills_a_blank_as_the_help_would():
+    model = load_hugging_face(MODEL, "cpu")
+    text = model.encode(f"Opens a dialog where you {model.blank} select the font.")
+    assert model.decode(torch.tensor(text)) == "Opens a dialog where you select the font."
+    blanks = Blanks(model, torch.tensor([text]))
+    logits = blanks.project(blanks.features(blanks.masks(), blanks.masks().eq(model.mask), torch.tensor([0])))
+    likeliest = logits.masked_fill(~model.allowed, -torch.inf).argmax(-1)
+    assert (
+        model.decode(blanks.filled(likeliest[None], torch.tensor([0]))[0]) == "Opens a dialog where you can select the font."
+    )
