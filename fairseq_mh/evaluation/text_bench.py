@@ -64,8 +64,11 @@ class Texts:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Of `samples.jsonl`."""
-    return [json.loads(line)["text"] for line in readable_lines(path)]
+    """Of `samples.jsonl`. Raises UserError where it cannot be read as one."""
+    try:
+        return [json.loads(line)["text"] for line in readable_lines(path)]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is no samples.jsonl of sample_mlm.py") from None
 
 
 def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | None]:

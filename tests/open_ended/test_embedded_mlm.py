@@ -19,5 +19,6 @@ def test_it_fills_a_blank_as_the_help_would():
     logits = blanks.project(blanks.features(blanks.masks(), blanks.masks().eq(model.mask), torch.tensor([0])))
     likeliest = logits.masked_fill(~model.allowed, -torch.inf).argmax(-1)
     assert (
-        model.decode(blanks.filled(likeliest[None], torch.tensor([0]))[0]) == "Opens a dialog where you can select the font."
+        model.decode(blanks.filled(likeliest[None], torch.tensor([0]))[0])
+        == "Opens a dialog where you can select the font."
     )

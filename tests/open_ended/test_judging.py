@@ -1,7 +1,9 @@
 """Perplexity under a causal model, diversity, and grids of samplers of texts."""
 
 import math
+import sys
 
+import evaluate_texts
 import polars as pl
 import pytest
 import torch
@@ -10,7 +12,7 @@ from tiny_models import SIZES, bert, tokenizer_of
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.diversity import distinct, self_bleu
-from fairseq_mh.evaluation.grid import read_grid
+from fairseq_mh.evaluation.grid import GridRun, read_grid
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import summary
 from fairseq_mh.evaluation.text_bench import Texts
@@ -69,6 +71,24 @@ def test_diversity():
     assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
     assert self_bleu(["a b c d e", "f g h i j"]) == 0
     assert self_bleu(["a"]) is None
+
+
+def test_folders_of_texts(tmp_path, judge_folder, monkeypatch, capsys):
+    """The table's numbers are those of the grids."""
+    bert().float().save_pretrained(tmp_path / "model")
+    tokenizer_of().save_pretrained(tmp_path / "model")
+    bench = Texts(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
+    bench.execute(GridRun("", "MH", {"mh-sweeps": 2}, 1), tmp_path / "out")
+    row, _ = bench.measure(tmp_path / "out")
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "out"), "--causal-lm", str(judge_folder)])
+    evaluate_texts.main()
+    line = capsys.readouterr().out.splitlines()[-1].split()
+    names = ("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2", "energy_norm", "energy_raw")
+    assert line[:2] == ["out", "4"]
+    assert line[2:9] == [f"{row[name]:.3f}" for name in names]
+    (tmp_path / "out" / "samples.jsonl").write_text("[]\n")
+    with pytest.raises(SystemExit, match="no samples"):
+        evaluate_texts.main()
 
 
 def test_a_grid_of_samplers(tmp_path, judge_folder):
