@@ -12,10 +12,9 @@ from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig
 
 TEXT = Template("a {2} b {1}")
-CHAINS = 2000
+CHAINS = 1500
 SETTINGS = {
     "single, norm": {"mh_energy": "norm", "mh_proposal": "single", "mh_scan": "random"},
-    "single, raw": {"mh_energy": "raw", "mh_proposal": "single", "mh_scan": "sequential"},
     "blocks, centred": {"mh_energy": "centred", "mh_proposal": "block", "mh_scan": "random"},
     "informed, delayed": {"mh_energy": "norm", "mh_proposal": "single", "mh_surrogate": "blocks"},
 }
