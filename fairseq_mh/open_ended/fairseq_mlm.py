@@ -58,8 +58,8 @@ class FairseqMLM:
         return linear(features, self.head.weight, self.head.bias)
 
 
-def load_fairseq(checkpoint: Path, device: str, pieces: Path | None, dtype: torch.dtype = torch.float32) -> FairseqMLM:
-    """A checkpoint that lies beside its dict.txt; `pieces` is a sentencepiece model.
+def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqMLM:
+    """A checkpoint that lies beside its dict.txt, in float32; `pieces` is a sentencepiece model.
 
     Raises:
         UserError: where one of the files is missing or of another kind.
@@ -82,4 +82,4 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None, dtype: torc
         ) from None
     if not isinstance(model, RobertaModel):
         raise UserError(f"{checkpoint} holds a {type(model).__name__}, and not a roberta")
-    return FairseqMLM(model.eval().to(device, dtype), task.source_dictionary, processor)
+    return FairseqMLM(model.eval().to(device, torch.float32), task.source_dictionary, processor)

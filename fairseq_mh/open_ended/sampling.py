@@ -61,7 +61,8 @@ def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditio
         masked = unknown(blanks, tokens, contexts)
         drawn = masked_conditional(blanks, masked, turns == now, draws[:, now : now + 1], log_q)
         tokens, rows = drawn.candidate, rows + drawn.rows
-    return tokens, rows.cpu()
+    anything = int(blanks.allowed.nonzero()[0])  # where the model is broken, and draws nothing
+    return tokens.masked_fill(tokens == blanks.model.mask, anything), rows.cpu()
 
 
 def check_text(model: TextModel, template: Template, longest: int) -> None:

@@ -40,8 +40,8 @@ def target(mlm, name):
     return np.array(weights) / sum(weights)
 
 
-def counts(mlm, cfg):
-    ends = sample(mlm, TEXT, range(1, 2), range(CHAINS), 1, cfg).sweeps[-1].end.tokens
+def counts(mlm, cfg, chains=CHAINS):
+    ends = sample(mlm, TEXT, range(1, 2), range(chains), 1, cfg).sweeps[-1].end.tokens
     assert set(ends.unique().tolist()) <= {6, 7, 8}
     return np.bincount(((ends - 6) * torch.tensor([9, 3, 1])).sum(1), minlength=27)
 
@@ -56,7 +56,7 @@ def test_chains_have_the_enumerated_distribution(mlm, name):
 def test_degenerate_gibbs_has_not(mlm):
     """The control: the same test sees the sampler without its ratio."""
     cfg = config(mh_decoding="gibbs", mh_proposal="single")
-    assert p_value(counts(mlm, cfg), target(mlm, "norm")) < FALSE_ALARM
+    assert p_value(counts(mlm, cfg, 4 * CHAINS), target(mlm, "norm")) < FALSE_ALARM
 
 
 def test_a_chain_does_not_depend_on_its_batch(mlm):
@@ -73,6 +73,15 @@ def test_every_proposal_is_accepted_until_no_mask_is_left(mlm):
     start = sample(mlm, Template("{}"), range(3, 9), range(8), 1, config(mh_proposal="single")).sweeps[0]
     assert not (start.end.tokens == mlm.mask).any()
     assert start.end.scores.isfinite().all()
+
+
+def test_a_broken_model_holds_no_mask(mlm, monkeypatch):
+    """Its numbers are NaN: what it proposes is rejected, and counted."""
+    project = mlm.project
+    monkeypatch.setattr(mlm, "project", lambda features: project(features) * torch.nan)
+    sweeps = sample(mlm, Template("{}"), range(3, 9), range(4), 1, config(mh_proposal="single")).sweeps
+    assert not (sweeps[-1].end.tokens == mlm.mask).any()
+    assert all((sweep.broken == sweep.proposals).all() for sweep in sweeps[1:])
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs"])
