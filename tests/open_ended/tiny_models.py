@@ -1,9 +1,7 @@
 """Tiny masked language models with random weights, of words alone."""
 
-import pytest
 import torch
-
-pytest.importorskip("transformers", reason="needs the extra `hf`")
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from fairseq_mh.open_ended.transformers_at_hand import transformers
 
@@ -14,8 +12,6 @@ SIZES |= {"max_position_embeddings": 32}
 
 
 def tokenizer_of(words=(*SPECIAL, "[unused0]", *WORDS)):
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     pieces = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
     pieces.pre_tokenizer = pre_tokenizers.Whitespace()
     frame = [("[CLS]", words.index("[CLS]")), ("[SEP]", words.index("[SEP]"))]
