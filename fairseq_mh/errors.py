@@ -7,3 +7,8 @@ half_written: list[Path] = []  # what this process has begun to write, and a ref
 
 class UserError(Exception):
     """What the user asked for cannot be done; the message says why and what to do."""
+
+
+def one_line(error: BaseException) -> str:
+    """What another library says of it, for a message of one line."""
+    return " ".join(str(error).split())[:300]

@@ -21,7 +21,7 @@ from fairseq_mh.minimum_bayes_risk import rescore
 from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.selection import Candidate, best_first
 from fairseq_mh.start import Plan, Start, plan_chains
-from fairseq_mh.trace import open_trace, write_trace
+from fairseq_mh.trace import open_trace, warn_of_broken, write_trace
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +146,5 @@ class MHGenerator:
                 plan.chains.tolist(),
             )
         self.rows_spent += int(decoded.rows.sum())
-        broken = sum(int(sweep.broken.sum()) for sweep in decoded.sweeps)
-        if broken:
-            logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
+        warn_of_broken(decoded.sweeps)
         logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.rows), self.rows_spent)

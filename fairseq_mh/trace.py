@@ -1,6 +1,8 @@
-"""`--mh-trace`: JSON lines, one for every sentence, length, chain and sweep, the start included."""
+"""What chains did: `--mh-trace`, JSON lines, one for every sentence, length, chain and sweep, the start included; and
+a warning in the log."""
 
 import json
+import logging
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -9,6 +11,8 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
 from fairseq_mh.mcmc.record import Sweep
+
+logger = logging.getLogger(__name__)
 
 
 def open_trace(path: str) -> TextIO:
@@ -42,6 +46,13 @@ def write_trace(
             }
             file.write(json.dumps(record) + "\n")
     file.flush()
+
+
+def warn_of_broken(sweeps: list[Sweep]) -> None:
+    """In the log, where proposals were rejected because the model's numbers were none."""
+    broken = sum(int(sweep.broken.sum()) for sweep in sweeps)
+    if broken:
+        logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
 
 
 def _number(value: Tensor) -> float | None:

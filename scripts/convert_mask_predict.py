@@ -22,7 +22,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 from published_format import CHECKPOINT, KEPT, SHARED, Files, files_of, load, renamed
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer
 
 
@@ -58,7 +58,7 @@ def renamed_weights(
         model = MaskPredictTransformer.build_model(args, Namespace(source_dictionary=source, target_dictionary=target))
         model.load_state_dict(dict(weights), strict=True)
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        raise UserError(f"{CHECKPOINT}: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(f"{CHECKPOINT}: {one_line(error)}") from None
     found = model.state_dict()
     unlike = [name for name, weight in weights.items() if not torch.equal(found[name], weight.to(found[name]))]
     if unlike:  # one of two tables would be lost

@@ -8,7 +8,6 @@ sheet.key.csv, which they do not get, says it.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import readable_lines
+from fairseq_mh.evaluation.output import read_samples
 from fairseq_mh.sampler_config import refuse
 
 
@@ -25,11 +24,7 @@ def read(argument: str) -> tuple[str, list[dict]]:
     name, equals, path = argument.partition("=")
     if not name or not equals:
         raise UserError(f"{argument} is no NAME=FILE")
-    try:
-        samples = [json.loads(line) for line in readable_lines(Path(path)) if line]
-        return name, [{"sampler": name, "id": sample["id"], "text": sample["text"]} for sample in samples]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no samples.jsonl of sample_mlm.py") from None
+    return name, [{"sampler": name, "id": sample["id"], "text": sample["text"]} for sample in read_samples(Path(path))]
 
 
 def mixed(samplers: dict[str, list[dict]], texts: int, seed: int) -> pl.DataFrame:

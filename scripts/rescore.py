@@ -30,6 +30,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import read_nbest, read_output
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.rescoring import energies
+from fairseq_mh.sentence_pieces import sentence_pieces
 
 SENTENCES = 20  # at once
 
@@ -71,11 +72,7 @@ def rescorer(args: argparse.Namespace) -> Rescorer:
     (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], task=task)
     cmlm = cmlm_of(model.eval(), task.target_dictionary)
     electric = load_electric(str(args.electric), task, cmlm) if args.electric else None
-    try:
-        pieces = sentencepiece.SentencePieceProcessor(str(args.sentencepiece)) if args.sentencepiece else None
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"--sentencepiece cannot be read: {error}") from None
-    return Rescorer(task, cmlm, electric, pieces, args.subset)
+    return Rescorer(task, cmlm, electric, sentence_pieces(args.sentencepiece), args.subset)
 
 
 def pooled(paths: list[Path]) -> dict[int, list[str]]:

@@ -55,6 +55,7 @@ DOWN = [
     "mask_predict",
     "cmlm",
     "checkpoints",
+    "sentence_pieces",
     "electric_transformer",
     "two_tower_cloze",
     "mask_predict_transformer",

@@ -1,8 +1,9 @@
-"""What a `fairseq-generate` run printed: translations, references, cost."""
+"""What a run of `fairseq-generate` printed (translations, references, cost), or one of `sample_mlm.py` wrote."""
 
+import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fairseq_mh.errors import UserError
 
@@ -70,6 +71,19 @@ def readable_lines(path: Path) -> list[str]:
         return read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The records of sample_mlm.py's `samples.jsonl`: `id`, `text`, and more.
+
+    Raises:
+        UserError: where the file cannot be read as one.
+    """
+    try:
+        samples = [json.loads(line) for line in readable_lines(path) if line]
+        return [{**sample, "id": sample["id"], "text": sample["text"]} for sample in samples]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is no samples.jsonl of sample_mlm.py") from None
 
 
 def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:

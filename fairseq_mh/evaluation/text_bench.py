@@ -1,7 +1,6 @@
 """Open-ended generation as a bench of experiments: each run is what `scripts/sample_mlm.py` does."""
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +12,7 @@ from fairseq_mh.blocks import fingerprint
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.grid import GridRun
-from fairseq_mh.evaluation.output import readable_lines
+from fairseq_mh.evaluation.output import read_samples
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
 from fairseq_mh.open_ended.causal_lm import CausalLM, load_causal_lm
 from fairseq_mh.open_ended.command_line import check, draw, load, parse
@@ -65,10 +64,7 @@ class Texts:
 
 def read_texts(path: Path) -> list[str]:
     """Of `samples.jsonl`. Raises UserError where it cannot be read as one."""
-    try:
-        return [json.loads(line)["text"] for line in readable_lines(path)]
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no samples.jsonl of sample_mlm.py") from None
+    return [sample["text"] for sample in read_samples(path)]
 
 
 def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | None]:

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import logging
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -19,9 +18,7 @@ from fairseq_mh.open_ended.blanks import TextModel
 from fairseq_mh.open_ended.sampling import Chains, check_text, sample
 from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, energy_of, refuse
-from fairseq_mh.trace import write_trace
-
-logger = logging.getLogger(__name__)
+from fairseq_mh.trace import warn_of_broken, write_trace
 
 # A sample of the energy, and not its modes: the paper's settings.
 DEFAULTS: dict[str, Any] = {"mh_temperature": 1.0, "mh_final_temperature": 1.0, "mh_proposal_temperature": 1.0}
@@ -104,8 +101,7 @@ def draw(args: argparse.Namespace, cfg: SamplerConfig, model: TextModel) -> None
         for number in tqdm(missing, desc=args.output.name, unit=" batches", initial=count - len(missing), total=count):
             ids = range(number * args.batch_size, min((number + 1) * args.batch_size, args.chains))
             chains = sample(model, template, lengths, ids, args.seed, cfg)
-            if broken := sum(int(sweep.broken.sum()) for sweep in chains.sweeps):
-                logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
+            warn_of_broken(chains.sweeps)
             sweeps = partial(write_sweeps, chains, cfg)
             blocks.write(number, {"samples.jsonl": partial(write_samples, chains), "trace.jsonl": sweeps})
         blocks.join()

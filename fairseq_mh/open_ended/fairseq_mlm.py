@@ -11,8 +11,9 @@ from torch import Tensor
 
 from fairseq_mh.checkpoints import allow_fairseq_types
 from fairseq_mh.cmlm import allowed_symbols, subwords
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.linear import linear
+from fairseq_mh.sentence_pieces import sentence_pieces
 
 
 class FairseqMLM:
@@ -67,18 +68,14 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqM
     allow_fairseq_types()
     if not (checkpoint.parent / "dict.txt").is_file():
         raise UserError(f"{checkpoint.parent} lacks dict.txt, the dictionary that the model was trained with")
-    try:
-        processor = sentencepiece.SentencePieceProcessor(str(pieces)) if pieces else None
-    except (OSError, RuntimeError) as error:
-        raise UserError(f"--sentencepiece cannot be read: {error}") from None
+    processor = sentence_pieces(pieces)
     try:
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
             [str(checkpoint)], arg_overrides={"data": str(checkpoint.parent)}
         )
     except Exception as error:  # whatever a file that is no checkpoint makes of fairseq's loader
-        line = " ".join(str(error).split())
         raise UserError(
-            f"{checkpoint} cannot be loaded (damaged, or not made for its dict.txt?): {line[:300]}"
+            f"{checkpoint} cannot be loaded (damaged, or not made for its dict.txt?): {one_line(error)}"
         ) from None
     if not isinstance(model, RobertaModel):
         raise UserError(f"{checkpoint} holds a {type(model).__name__}, and not a roberta")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.linear import Linear, apply
 from fairseq_mh.open_ended.transformers_at_hand import load_pretrained, transformers
 
@@ -55,7 +55,7 @@ class HuggingFaceMLM:
                     self.model.set_submodule(place, nn.Identity())
                 found = projection(self._run(probe))
         except Exception as error:  # whatever such a model makes of a missing part
-            raise UserError(f"{self.name} cannot be taken apart ({' '.join(str(error).split())[:200]})") from None
+            raise UserError(f"{self.name} cannot be taken apart ({one_line(error)})") from None
         if not torch.allclose(padded[:, : len(text)], logits, atol=1e-3, rtol=1e-3):
             raise UserError(f"{self.name} looks at padding: its texts would depend on what they are batched with")
         if not torch.allclose(found, logits, atol=1e-3, rtol=1e-3):

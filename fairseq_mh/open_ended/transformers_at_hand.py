@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 
 
 def _import() -> ModuleType:
@@ -46,8 +46,7 @@ def load_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, Any]:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local, **tokens)
         model, loading = kind.from_pretrained(folder, **local, **options, dtype=torch.float32, output_loading_info=True)
     except Exception as error:  # a damaged file, one of another kind, or a library that it needs
-        line = " ".join(str(error).split())
-        raise UserError(f"{folder} cannot be loaded by transformers as {kind.__name__}: {line[:300]}") from None
+        raise UserError(f"{folder} cannot be loaded by transformers as {kind.__name__}: {one_line(error)}") from None
     missing = sorted({*loading["missing_keys"], *map(str, loading["mismatched_keys"])})
     if missing:
         raise UserError(f"{folder} is no {kind.__name__}: it lacks weights ({', '.join(missing)[:200]})")
