@@ -19,7 +19,7 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	# torch by its pinned version first: what the index holds under a bare name may be the much larger CUDA build.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,eval,hf,report]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,eval,hf,ray,report]"
 	touch $@
 
 clean:

@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 import scipy.stats
 import torch
-from decoding import load, sample_of
+from decoding import load_decoder, sample_of
 from tabulate import tabulate
 
 from fairseq_mh.electric import load_electric
@@ -64,7 +64,7 @@ def main():
     parser.add_argument("--states", type=int, default=24, help="of each sentence; default: %(default)s")
     args = parser.parse_args()
     torch.manual_seed(1)
-    loaded, found = load(args.data, subset="valid"), {}
+    loaded, found = load_decoder(args.data, subset="valid"), {}
     cmlm = loaded.generator.cmlm
     electric = load_electric(args.electric, loaded.task, cmlm) if args.electric else None
     for first in range(0, args.sentences, BATCH):

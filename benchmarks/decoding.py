@@ -5,50 +5,48 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
-import fairseq_mh.tasks.translation_mh  # registers the task
+import fairseq_mh
 from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.scores import corpus_scores, read_trace
+from fairseq_mh.generator import MHGenerator
+from fairseq_mh.loading import beside, load, parse
 
 PAPER = ("--mh-proposal", "single", "--mh-scan", "random", "--mh-init", "warm-start", "--mh-chains", "1")
 AT_ONE = ("--mh-temperature", "1", "--mh-final-temperature", "1", "--mh-proposal-temperature", "1")
 PLUGIN = ("--user-dir", str(Path(fairseq_mh.__file__).parent))
 
 
-class Loaded(NamedTuple):
-    task: object
+class Decoder(NamedTuple):
+    task: Any
     model: torch.nn.Module
-    generator: object
+    generator: MHGenerator
 
 
-def load(data: str, *more: str, subset: str = "test") -> Loaded:
+def load_decoder(data: str, *more: str, subset: str = "test") -> Decoder:
     """A checkpoint and its generator, from fairseq-generate's own options."""
-    parser = options.get_generation_parser(default_task="translation_mh")
-    arguments = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt", *more]
-    cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(parser, arguments))
-    task = tasks.setup_task(cfg.task)
-    (model,), _ = checkpoint_utils.load_model_ensemble([cfg.common_eval.path], task=task)
+    cfg = parse(data, more)
+    task, models = load(cfg)
     task.load_dataset(subset)
-    return Loaded(task, model.eval(), task.build_generator([model], cfg.generation))
+    return Decoder(task, models[0], task.build_generator(models, cfg.generation))
 
 
-def sample_of(loaded: Loaded, sentences: int, first: int = 0, subset: str = "test") -> dict:
+def sample_of(decoder: Decoder, sentences: int, first: int = 0, subset: str = "test") -> dict:
     """So many sentences from this one on, as far as there are, as one batch."""
-    dataset = loaded.task.dataset(subset)
-    return dataset.collater([dataset[n] for n in range(first, min(first + sentences, len(dataset)))])
+    dataset = decoder.task.dataset(subset)
+    numbers = range(first, min(first + sentences, len(dataset)))
+    return beside(decoder.model, dataset.collater([dataset[n] for n in numbers]))
 
 
 def trace_of(data: str, sentences: int, *options: str):
     """The trace of chains on the first sentences of the test set."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.jsonl"
-        loaded = load(data, *options, "--mh-trace", str(path))
-        loaded.generator.generate([loaded.model], sample_of(loaded, sentences))
+        tracing = load_decoder(data, *options, "--mh-trace", str(path))
+        tracing.generator.generate([tracing.model], sample_of(tracing, sentences))
         return read_trace(path)
 
 

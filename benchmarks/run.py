@@ -18,7 +18,7 @@ from pathlib import Path
 import polars as pl
 import torch
 from algorithm_1 import Chain
-from decoding import AT_ONE, PAPER, generate, load, sample_of, trace_of
+from decoding import AT_ONE, PAPER, generate, load_decoder, sample_of, trace_of
 from rates import Rows, seconds
 from tabulate import tabulate
 
@@ -46,7 +46,7 @@ def against_algorithm_1(data: str, sentences: int, few: int, trace: pl.DataFrame
     `trace` is of these chains, which have warmed the process. The time of Algorithm 1, which takes one sentence after
     the other, is scaled to the rows T that proposals ask for.
     """
-    loaded = load(data, *PAPER)
+    loaded = load_decoder(data, *PAPER)
     sample = sample_of(loaded, sentences)
     ours = seconds(lambda: loaded.generator.generate([loaded.model], sample))
     lengths = dict(trace.filter(pl.col("sweep") == 0).select("id", "length").iter_rows())
@@ -88,7 +88,7 @@ def main():
 @torch.no_grad()
 def parts(data: str, sentences: int, few: int) -> Iterator[tuple[str, dict]]:
     """One after the other: they take minutes."""
-    loaded = load(data)
+    loaded = load_decoder(data)
     yield "machine", {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
     yield "decoder", Rows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences)).figures()
     yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE))

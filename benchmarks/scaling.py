@@ -12,7 +12,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from decoding import load, sample_of
+from decoding import load_decoder, sample_of
 from rates import seconds
 
 SIZES = {
@@ -25,7 +25,7 @@ FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 4}
 
 def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
     """Of decoding so many sentences as one batch, at a given target length."""
-    loaded = load(data, "--mh-gold-length", "--mh-chains", str(sizes["chains a sentence"]))
+    loaded = load_decoder(data, "--mh-gold-length", "--mh-chains", str(sizes["chains a sentence"]))
     sample = sample_of(loaded, sizes["sentences"])
     symbol = loaded.task.target_dictionary.nspecial
     sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # read for its length alone

@@ -5,13 +5,16 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from fairseq_mh.errors import UserError
 
-Write = Callable[[TextIO], Any]
+Write = Callable[[BinaryIO], Any]
+Join = Callable[[Sequence[Path], BinaryIO], Any]  # files of blocks, in order -> one file
 
 
 class Blocks:
@@ -21,15 +24,15 @@ class Blocks:
 
     Args:
         settings: everything that decides the output, as JSON; a folder begun with others is refused.
-        names: the files that each block has.
+        files: those that each block has, by their names, and how they are joined to the one of that name.
 
     Raises:
         UserError: where the folder cannot be written, holds something else, was begun with other settings, or is
             written by another process.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], names: list[str], count: int):
-        self.folder, self.names, self.count = folder, names, count
+    def __init__(self, folder: Path, settings: dict[str, Any], files: Mapping[str, Join], count: int):
+        self.folder, self.files, self.count = folder, files, count
         declared = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
         record = folder / "settings.json"
         try:
@@ -37,7 +40,7 @@ class Blocks:
                 if folder.exists() and any(folder.iterdir()):
                     raise UserError(f"{folder} holds something else: take another folder")
                 folder.mkdir(parents=True, exist_ok=True)
-                write_whole(record, lambda file: file.write(declared))
+                write_whole(record, lambda file: file.write(declared.encode()))
             if record.read_text(encoding="utf-8") != declared:
                 raise UserError(f"{folder} was begun with other settings ({record}): take another, or remove it")
             self._lock = record.open(encoding="utf-8")
@@ -55,29 +58,29 @@ class Blocks:
 
     def missing(self) -> list[int]:
         """The numbers of the blocks that are not there."""
-        if all((self.folder / name).exists() for name in self.names):
+        if all((self.folder / name).exists() for name in self.files):
             return []
         return [number for number in range(self.count) if not self._block(number).exists()]
 
     def write(self, number: int, contents: Mapping[str, Write]) -> None:
-        partial = self._block(number).with_suffix(".part")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for name in self.names:
-            write_whole(partial / name, contents[name])
-        partial.rename(self._block(number))
+        begun = self._block(number).with_suffix(".part")
+        shutil.rmtree(begun, ignore_errors=True)
+        begun.mkdir(parents=True)
+        try:
+            for name in self.files:
+                write_whole(begun / name, contents[name])
+            begun.rename(self._block(number))
+        except BaseException:
+            shutil.rmtree(begun, ignore_errors=True)
+            raise
 
     def join(self) -> None:
         """Once no block is missing: each file in one piece, and no blocks."""
-        for name in self.names:
+        for name, join in self.files.items():
             if not (self.folder / name).exists():
-                write_whole(self.folder / name, lambda file, name=name: self._copy(name, file))  # type: ignore[misc]
+                parts = [self._block(number) / name for number in range(self.count)]
+                write_whole(self.folder / name, partial(join, parts))
         shutil.rmtree(self.folder / "blocks", ignore_errors=True)
-
-    def _copy(self, name: str, file: TextIO) -> None:
-        for number in range(self.count):
-            with (self._block(number) / name).open(encoding="utf-8") as block:
-                shutil.copyfileobj(block, file)
 
     def _block(self, number: int) -> Path:
         return self.folder / "blocks" / str(number)
@@ -85,12 +88,33 @@ class Blocks:
 
 def write_whole(path: Path, write: Write) -> None:
     """A file, or what was there before."""
-    partial = path.with_name(f"{path.name}.part")
-    with partial.open("w", encoding="utf-8") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
+    begun = path.with_name(f"{path.name}.part")
+    try:
+        with begun.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        begun.rename(path)
+    except BaseException:
+        begun.unlink(missing_ok=True)
+        raise
+
+
+def as_text(write: Callable[[TextIO], Any]) -> Write:
+    """From what writes text to what writes bytes."""
+
+    def written(file: BinaryIO) -> None:
+        text = TextIOWrapper(file, encoding="utf-8")
+        write(text)
+        text.detach()  # flushes, and leaves the file open
+
+    return written
+
+
+def concatenate(parts: Sequence[Path], file: BinaryIO) -> None:
+    for part in parts:
+        with part.open("rb") as block:
+            shutil.copyfileobj(block, file)
 
 
 def fingerprint(path: Path) -> str:
@@ -99,5 +123,13 @@ def fingerprint(path: Path) -> str:
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_file():
             digest.update(file.name.encode())
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(_sha256(file))
     return digest.hexdigest()[:16]
+
+
+def _sha256(path: Path) -> bytes:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while some := file.read(2**20):  # models are large, and may not fit into memory twice
+            digest.update(some)
+    return digest.digest()

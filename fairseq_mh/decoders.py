@@ -3,6 +3,7 @@
 A new decoding that is a sampler is another kernel for `sample`, not another loop.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from fairseq_mh.config import TranslationMHConfig, one_pass_of, translation_schedule
 from fairseq_mh.mcmc.chain import run
+from fairseq_mh.mcmc.energy import COLUMNS
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import energy_of, kernel_of
@@ -50,9 +52,9 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
         first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
         sweeps = [first._replace(rows=filled.rows.cpu())]
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
-    tokens, positional = filled.tokens.cpu(), filled.scores.cpu()
+    tokens, positional, unevaluated = filled.tokens.cpu(), filled.scores.cpu(), dict.fromkeys(COLUMNS, math.nan)
     found = [
-        Candidate(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n])
+        Candidate(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], unevaluated)
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
     return Decoded(found, sweeps, filled.rows.cpu(), filled.history, start.plan)

@@ -12,3 +12,8 @@ class UserError(Exception):
 def one_line(error: BaseException) -> str:
     """What another library says of it, for a message of one line."""
     return " ".join(str(error).split())[:300]
+
+
+def unloadable(error: BaseException) -> str:
+    """The message for a checkpoint that fairseq's loader failed on."""
+    return f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {one_line(error)}"

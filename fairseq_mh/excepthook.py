@@ -8,14 +8,14 @@ from types import FrameType, TracebackType
 from fairseq import checkpoint_utils
 from fairseq_cli import generate
 
-from fairseq_mh.errors import UserError, half_written
+from fairseq_mh.errors import UserError, half_written, unloadable
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """An `excepthook`: one line for a user's mistake or an unusable file, the usual traceback for anything else."""
     line = " ".join(str(error).split())
     if _while_loading(trace) and not isinstance(error, FileNotFoundError | UserError):
-        line = f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {line[:300]}"
+        line = unloadable(error)
     elif not isinstance(error, UserError | OSError):
         return sys.__excepthook__(kind, error, trace)
     if _while_loading(trace) or isinstance(error, UserError | FileNotFoundError):  # a full disk takes nothing away

@@ -56,9 +56,18 @@ class MHGenerator:
         half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
         self.rows_spent = 0
 
-    @torch.no_grad()
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[Hypothesis]]:
-        """Hypotheses of each sentence, best first.
+        """Hypotheses of each sentence, best first, at most `--nbest` of them.
+
+        Raises:
+            UserError: as `decode`.
+        """
+        decoded = self.decode(sample)
+        return [[self._hypothesis(c, decoded) for c in best] for best in self.best(decoded, len(sample["id"]))]
+
+    @torch.no_grad()
+    def decode(self, sample: dict) -> Decoded:
+        """All that was found of a batch.
 
         `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch.
 
@@ -73,8 +82,12 @@ class MHGenerator:
             start = start._replace(electric=self.electric.bind(encoder_out, source))
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         self._report(decoded, sample["id"].tolist())
-        ranked = best_first(self._scored(decoded.found, decoded.plan), len(sample["id"]), decoded.plan)
-        return [[self._hypothesis(c, decoded) for c in best[: self.generation.nbest]] for best in ranked]
+        return decoded
+
+    def best(self, decoded: Decoded, sentences: int) -> list[list[Candidate]]:
+        """Each sentence's distinct candidates, best first, at most `--nbest` of them."""
+        ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
+        return [best[: self.generation.nbest] for best in ranked]
 
     def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
         lm = self.cmlm.bind(encoder_out)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import certainty, site_scores, total
-from fairseq_mh.mcmc.record import Run, Snapshot
+from fairseq_mh.mcmc.energy import COLUMNS, certainty, site_scores, total
+from fairseq_mh.mcmc.record import Run, Snapshot, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.start import Plan
 
@@ -18,21 +18,27 @@ class Candidate(NamedTuple):
     tokens: Tensor  # (T,) long: of a state
     positional: Tensor  # (T,) nats: log-probability of each token, or minus its share of an energy from one pass
     score: float  # higher is better
+    energies: dict[str, float]  # nats, by the name of `COLUMNS`; NaN where not evaluated
 
 
-def samples(run: Run, schedule: Schedule) -> list[Snapshot]:
+def samples(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
     """The state at the end of every sweep that counts."""
-    return [sweep.end for number, sweep in enumerate(run.sweeps) if schedule.is_sample(number)]
+    return [sweep.end for number, sweep in enumerate(sweeps) if schedule.is_sample(number)]
+
+
+def draws(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
+    """Every sample but the start, which is no draw from the target; the start where there is nothing else."""
+    return [end for end in samples(sweeps, schedule) if end.sweep.all() or not schedule.sweeps]
 
 
 def visited(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """Every sample but the start, which is no draw from the target; the start where there is nothing else."""
-    return [end for end in samples(run, schedule) if end.sweep.all() or not schedule.sweeps]
+    """A draw as often as a chain was there."""
+    return draws(run.sweeps, schedule)
 
 
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:
     """Every sample, and the state of lowest energy: the score then puts the lowest first."""
-    return [run.lowest, *samples(run, schedule)]
+    return [run.lowest, *samples(run.sweeps, schedule)]
 
 
 def last(run: Run, schedule: Schedule) -> list[Snapshot]:
@@ -54,11 +60,12 @@ def candidates(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_se
     """The states of all chains in these snapshots, scored by an energy of that name."""
     found = []
     for snapshot in snapshots:
-        scores = LENGTH_SELECTIONS[length_select](total(snapshot.scores, energy), plan).tolist()
+        nats = {name: total(snapshot.scores, name) for name in COLUMNS}
+        scores = LENGTH_SELECTIONS[length_select](nats[energy], plan).tolist()
         positional = site_scores(snapshot.scores, certainty(energy))
         for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
-            tokens = snapshot.tokens[n, :length]
-            found.append(Candidate(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score))
+            tokens, energies = snapshot.tokens[n, :length], {name: float(nats[name][n]) for name in COLUMNS}
+            found.append(Candidate(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score, energies))
     return found
 
 

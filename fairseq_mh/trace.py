@@ -3,10 +3,9 @@ a warning in the log."""
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from typing import TextIO
-
-from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
@@ -37,8 +36,8 @@ def write_trace(
                 "sweep": number,
                 "temperature": sweep.temperature,
                 "tokens": sweep.end.tokens[n, :length].tolist(),
-                "energy": _number(by_name[energy][n]),
-                **{f"energy_{name}": _number(by_name[name][n]) for name in ENERGIES},
+                "energy": json_number(float(by_name[energy][n])),
+                **{f"energy_{name}": json_number(float(by_name[name][n])) for name in ENERGIES},
                 "proposals": int(sweep.proposals[n]),
                 "accepted": int(sweep.accepted[n]),
                 "novel": int(sweep.novel[n]),
@@ -55,6 +54,6 @@ def warn_of_broken(sweeps: list[Sweep]) -> None:
         logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
 
 
-def _number(value: Tensor) -> float | None:
-    """A JSON number; None for what JSON cannot hold (an infinite or broken energy)."""
-    return value.item() if value.isfinite() else None
+def json_number(value: float) -> float | None:
+    """None for what JSON cannot hold (an infinite or broken energy)."""
+    return value if math.isfinite(value) else None

@@ -17,17 +17,15 @@ from typing import Any, NamedTuple
 
 import sentencepiece
 import torch
-from fairseq import checkpoint_utils, options, tasks
-from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from torch import Tensor
 from tqdm import tqdm
 
-import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
 from fairseq_mh.cmlm import CMLM, cmlm_of
 from fairseq_mh.config import ONE_PASS
 from fairseq_mh.electric import Electric, load_electric
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import read_nbest, read_output
+from fairseq_mh.loading import beside, load, parse
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.rescoring import energies
 from fairseq_mh.sentence_pieces import sentence_pieces
@@ -53,7 +51,7 @@ class Rescorer(NamedTuple):
         numbers = sorted({number for number, _ in candidates})
         if numbers[-1] >= len(dataset):
             raise UserError(f"sentence {numbers[-1]} is none of the {len(dataset)} of {self.subset}")
-        batch = dataset.collater([dataset[number] for number in numbers])
+        batch = beside(self.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
         place = {number: row for row, number in enumerate(batch["id"].tolist())}
         source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
         targets = [self.target(text) for _, text in candidates]
@@ -64,13 +62,10 @@ class Rescorer(NamedTuple):
 
 def rescorer(args: argparse.Namespace) -> Rescorer:
     """Raises UserError for a checkpoint of another kind."""
-    checkpoint = str(args.checkpoint or args.data / "checkpoint.pt")
-    arguments = [str(args.data), "--task", "translation_mh", "--path", checkpoint, "--gen-subset", args.subset]
-    parsed = options.parse_args_and_arch(options.get_generation_parser(), arguments)
-    task = tasks.setup_task(convert_namespace_to_omegaconf(parsed).task)
+    arguments = ["--path", str(args.checkpoint)] if args.checkpoint else []
+    task, (model,) = load(parse(str(args.data), arguments))
     task.load_dataset(args.subset)
-    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], task=task)
-    cmlm = cmlm_of(model.eval(), task.target_dictionary)
+    cmlm = cmlm_of(model, task.target_dictionary)
     electric = load_electric(str(args.electric), task, cmlm) if args.electric else None
     return Rescorer(task, cmlm, electric, sentence_pieces(args.sentencepiece), args.subset)
 

@@ -29,6 +29,15 @@ def test_mcmc_is_pure_torch(path):
 
 
 DOWN = [
+    "driver",
+    "ray_workers",
+    "parquet",
+    "worker",
+    "translator",
+    "records",
+    "memory",
+    "sources",
+    "loading",
     "tasks",
     "translation_mh",
     "electric_nce",

@@ -118,7 +118,7 @@ def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
         draw(folder, tmp_path / "out", "--seed", "2")
     assert contents(tmp_path) == before
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    with Blocks(tmp_path / "out", settings, [], 0), pytest.raises(UserError, match="another process"):
+    with Blocks(tmp_path / "out", settings, {}, 0), pytest.raises(UserError, match="another process"):
         draw(folder, tmp_path / "out")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "samples.jsonl").write_text("mine")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from algorithm_1 import Chain
 from correlation import compared
-from decoding import PAPER, load, sample_of
+from decoding import PAPER, load_decoder, sample_of
 from rates import Rows
 from run import rows_per_update
 
@@ -19,7 +19,7 @@ MODEL = str(Path(__file__).parents[2] / "models/libreoffice-de-en")
 
 @pytest.fixture(scope="module")
 def loaded():
-    return load(MODEL, *PAPER)
+    return load_decoder(MODEL, *PAPER)
 
 
 @torch.no_grad()

@@ -1,0 +1,1 @@
+"""Whole corpora: lines in, records out, on any number of workers."""

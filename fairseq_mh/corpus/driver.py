@@ -1,0 +1,147 @@
+"""The command line of `scripts/translate_corpus.py`: a corpus in blocks, by workers, into a folder."""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fairseq import utils
+from omegaconf import OmegaConf
+from tqdm import tqdm
+
+import fairseq_mh
+from fairseq_mh.blocks import Blocks, Join, concatenate, fingerprint
+from fairseq_mh.config import check
+from fairseq_mh.corpus.sources import Corpus, Span, scan
+from fairseq_mh.corpus.worker import Block, Job, worker
+from fairseq_mh.loading import parse as parse_fairseq
+from fairseq_mh.sampler_config import refuse
+
+COUNTS = "blocks.jsonl"  # what each block cost
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Translate a corpus with any number of workers.")
+    parser.add_argument("data", type=Path, help="fairseq's data folder: dictionaries, and checkpoint.pt unless --path")
+    parser.add_argument("corpus", type=Path, help='text, a sentence a line; or .jsonl: {"text": "...", "id": "..."}')
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--format", default="jsonl", choices=["jsonl", "parquet"], help="default: %(default)s")
+    parser.add_argument("--samples", action="store_true", help="write every state that the chains visited, too")
+    parser.add_argument(
+        "--block-size", type=int, default=500, help="lines that are written, or lost, together; default: %(default)s"
+    )
+    parser.add_argument(
+        "--workers", type=int, help="of Ray, a GPU or core each; 0: this process alone; default: all that there are"
+    )
+    parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this run alone")
+    parser.add_argument("arguments", nargs="*", help="of fairseq-generate, after --")
+    return parser.parse_intermixed_args(arguments)
+
+
+def checked(args: argparse.Namespace) -> Any:
+    """fairseq's configuration. Raises UserError for what means nothing, before anything is loaded or written."""
+    cfg = parse_fairseq(str(args.data), args.arguments)
+    check(cfg.task, cfg.generation)
+    refusals = {
+        "--block-size must be 1 or more": args.block_size < 1,
+        "--workers must not be negative": args.workers is not None and args.workers < 0,
+        "--address is for workers of Ray; --workers 0 has none": args.workers == 0 and bool(args.address),
+        "--mh-trace is one process's; --samples writes what the chains visited": bool(cfg.task.mh_trace),
+        "--mh-gold-length and --mh-init reference need references, and a corpus has none": (
+            cfg.task.mh_gold_length or cfg.task.mh_init == "reference"
+        ),
+    }
+    refuse(refusals)
+    return cfg
+
+
+def settings(args: argparse.Namespace, cfg: Any, corpus: Corpus) -> dict[str, Any]:
+    """Everything that decides the output, and nothing else: not who translates which batch."""
+    groups = {name: cfg[name] for name in ("task", "generation", "bpe", "tokenizer") if cfg[name] is not None}
+    options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
+    named = [value for name in ("bpe", "tokenizer") for value in options.get(name, {}).values()]
+    paths = [*utils.split_paths(cfg.common_eval.path), *filter(None, [cfg.task.mh_electric]), *map(str, named)]
+    files = [*(Path(path) for path in paths), *sorted(args.data.glob("dict.*.txt"))]
+    return {
+        **options,
+        "fp16": cfg.common.fp16,
+        "post_process": cfg.common_eval.post_process,
+        "files": {str(path): fingerprint(path) for path in files if path.is_file()},
+        "corpus": corpus.digest,
+        "block_size": args.block_size,
+        "format": args.format,
+        "samples": args.samples,
+        "version": fairseq_mh.__version__,
+    }
+
+
+def translate(args: argparse.Namespace) -> Counter[str]:
+    """All of the corpus, or what is missing of it; returns the counts of all of it.
+
+    Raises:
+        UserError: for what cannot be done; what is done by then is kept, and the same command goes on there.
+    """
+    cfg, corpus = checked(args), scan(args.corpus, args.block_size)
+    translations, total = f"translations.{args.format}", sum(span.lines for span in corpus.spans)
+    write, join = written_as(args.format)
+    files = {translations: join, COUNTS: concatenate}
+    with Blocks(args.output, settings(args, cfg, corpus), files, len(corpus.spans)) as blocks:
+        missing = [corpus.spans[number] for number in blocks.missing()]
+        done = total - sum(span.lines for span in missing)
+        with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total) as progress:
+            for block in translated(args, missing):
+                contents = {translations: partial(write, block.records), COUNTS: partial(write_text, block.counts)}
+                blocks.write(block.number, contents)
+                progress.update(corpus.spans[block.number].lines)
+        blocks.join()
+    return counted(args.output / COUNTS)
+
+
+def translated(args: argparse.Namespace, spans: list[Span]) -> Iterator[Block]:
+    """The blocks of these spans, in any order."""
+    job = Job(Path.cwd(), str(args.data), args.corpus, tuple(args.arguments), args.samples)
+    if not spans:
+        return iter(())
+    if args.workers == 0:
+        return map(worker(job), spans)
+    from fairseq_mh.corpus.ray_workers import on_ray
+
+    return on_ray(job, spans, args.workers, args.address)
+
+
+def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:
+    """How a block's records are written, and how blocks are joined; only what is needed is imported."""
+    if name == "parquet":
+        from fairseq_mh.corpus.parquet import join, write_parquet
+
+        return write_parquet, join
+    return write_text, concatenate
+
+
+def write_text(lines: str, file: BinaryIO) -> None:
+    file.write(lines.encode())
+
+
+def counted(path: Path) -> Counter[str]:
+    """Of all blocks together."""
+    total: Counter[str] = Counter()
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            total.update(json.loads(line))
+    return total
+
+
+def summary(counts: Counter[str]) -> str:
+    """What came of it, in a line for each thing worth knowing."""
+    lines = [
+        f"{counts['sentences']:,} sentences, {counts['rows']:,} decoder rows, {counts['seconds']:,.0f} s of workers"
+    ]
+    told = {
+        "untranslated": "sentences are empty or too long, and were not translated: the records say which",
+        "unknown": f"of {counts['symbols']:,} source symbols are unknown (--bpe must cut pieces as the model's)",
+        "broken": "proposals rejected because the model's numbers were broken (NaN)",
+    }
+    return "\n".join(lines + [f"{counts[name]:,} {text}" for name, text in told.items() if counts[name]])

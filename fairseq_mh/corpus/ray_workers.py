@@ -1,0 +1,94 @@
+"""Workers as actors of Ray Data, a device each.
+
+An actor is given a span, reads its lines itself, and gives the block back; the driver alone writes. So an actor that
+dies takes nothing with it but its time: Ray starts another, and gives it the span again.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fairseq_mh.corpus.sources import Span
+from fairseq_mh.corpus.worker import Block, Job, worker
+from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.loading import parse
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+try:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+except ImportError:
+    raise UserError("workers are Ray's, which is not installed (pip install 'fairseq-mh[ray]')") from None
+
+DEATHS = 3  # of workers at the same block, after which it is given up: it would kill the next one, too
+
+
+class Actor:
+    """A worker to Ray Data, which speaks of rows; what the user must mend comes back as one, too."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.translate: Callable[[Span], Block] | None = None
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            self.translate = self.translate or worker(self.job)
+            return {**self.translate(Span(**row))._asdict(), "error": ""}
+        except (UserError, OSError) as error:
+            return {**Block(row["number"], "", "")._asdict(), "error": one_line(error)}
+
+
+def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None) -> Iterator[Block]:
+    """The blocks of these spans, in the order in which they are done.
+
+    Args:
+        workers: how many; None: one for each GPU, or each core where there is none.
+        address: of a cluster, on whose machines model and corpus have the same paths; None: a Ray of this run alone.
+
+    Raises:
+        UserError: where Ray cannot be reached, is too small, a worker met what its user must mend, or workers keep
+            dying.
+    """
+    connect(workers, address)
+    try:
+        kind = "CPU" if parse(job.data, job.arguments).common.cpu or not resources("GPU") else "GPU"
+        if (workers or 1) > resources(kind):
+            raise UserError(f"--workers {workers}: there are {resources(kind)} {kind}s")
+        pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)
+        for row in _rows(job, spans, pool, kind == "GPU"):
+            if error := row.pop("error"):
+                raise UserError(error)
+            yield Block(**row)
+    except ray.exceptions.RayActorError as error:
+        raise UserError(f"workers die, {DEATHS + 1} at the same block (of too little memory?): {error}") from None
+    finally:
+        ray.shutdown()
+
+
+def connect(workers: int | None, address: str | None) -> None:
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells what it raises, too
+    own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
+    try:
+        ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"Ray cannot be reached or started: {one_line(error)}") from None
+
+
+def resources(kind: str) -> int:
+    return int(ray.cluster_resources().get(kind, 0))
+
+
+def _rows(job: Job, spans: list[Span], pool: ActorPoolStrategy, gpu: bool) -> Iterator[dict[str, Any]]:
+    """As an actor gives them. In the pool no span waits for its actor while another is idle."""
+    DataContext.get_current().enable_progress_bars = False  # the driver has one, of sentences
+    found = ray.data.from_items([span._asdict() for span in spans], override_num_blocks=len(spans)).map(
+        Actor,
+        fn_constructor_args=(job,),
+        compute=pool,
+        num_cpus=not gpu,
+        num_gpus=int(gpu),
+        max_task_retries=DEATHS,
+    )
+    for row in found.iter_batches(batch_size=1, prefetch_batches=0):  # `iter_rows` holds back what it has
+        yield {name: values.tolist()[0] for name, values in row.items()}

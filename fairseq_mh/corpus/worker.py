@@ -1,0 +1,43 @@
+"""A worker: it holds the model, and makes of a span of lines the block that is written."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from fairseq_mh.corpus.sources import Span, read
+from fairseq_mh.corpus.translator import Translator
+from fairseq_mh.loading import parse
+
+
+class Job(NamedTuple):
+    """What every worker is told."""
+
+    folder: Path  # where the paths begin
+    data: str
+    corpus: Path
+    arguments: tuple[str, ...]  # of fairseq-generate
+    samples: bool
+
+
+class Block(NamedTuple):
+    number: int
+    records: str  # JSON lines
+    counts: str  # a JSON line
+
+
+def worker(job: Job) -> Callable[[Span], Block]:
+    """Raises UserError where the model cannot be loaded; the worker raises it where a block cannot be translated."""
+    os.chdir(job.folder)
+    translator = Translator(parse(job.data, job.arguments), job.samples)
+
+    def translate(span: Span) -> Block:
+        begun = time.perf_counter()
+        records, counts = translator.translate(list(read(job.corpus, span)))
+        told = {"block": span.number, **counts, "seconds": round(time.perf_counter() - begun, 3)}
+        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        return Block(span.number, "".join(lines), json.dumps(told) + "\n")
+
+    return translate
