@@ -55,6 +55,8 @@ class Blocks:
 
     def __exit__(self, *error) -> None:
         self._lock.close()
+        if [path.name for path in self.folder.iterdir()] == ["settings.json"]:  # refused before it began
+            shutil.rmtree(self.folder)
 
     def missing(self) -> list[int]:
         """The numbers of the blocks that are not there."""

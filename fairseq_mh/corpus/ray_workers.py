@@ -6,6 +6,7 @@ dies takes nothing with it but its time: Ray starts another, and gives it the sp
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ except ImportError:
     raise UserError("workers are Ray's, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
 DEATHS = 3  # of workers at the same block, after which it is given up: it would kill the next one, too
+RESTARTS = 30  # of the same actor, at whatever: a machine on which none lives
 
 
 class Actor:
@@ -70,8 +72,11 @@ def connect(workers: int | None, address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells what it raises, too
     own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
+        if address and address != "auto":  # Ray itself would wait for it, for ever
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"Ray cannot be reached or started: {one_line(error)}") from None
 
 
@@ -89,6 +94,7 @@ def _rows(job: Job, spans: list[Span], pool: ActorPoolStrategy, gpu: bool) -> It
         num_cpus=not gpu,
         num_gpus=int(gpu),
         max_task_retries=DEATHS,
+        max_restarts=RESTARTS,
     )
     for row in found.iter_batches(batch_size=1, prefetch_batches=0):  # `iter_rows` holds back what it has
         yield {name: values.tolist()[0] for name, values in row.items()}

@@ -138,7 +138,7 @@ class Reference:
         p = self.softmax(self.logits(state, site, sites), self._q["temperature"])
         kept, mass = set(), 0.0
         for symbol in sorted(range(self.symbols), key=lambda symbol: -p[symbol]):
-            if mass < self._q.get("nucleus", 1.0) and len(kept) < self._q.get("top_k", self.symbols):
+            if mass < self._q.get("nucleus", math.inf) and len(kept) < self._q.get("top_k", self.symbols):
                 kept.add(symbol)
             mass += p[symbol]
         inside, mix = sum(p[symbol] for symbol in kept), self._q.get("mix", 0.0)

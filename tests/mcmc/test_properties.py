@@ -1,0 +1,143 @@
+"""Whatever the model, the settings and the move: exact ratios, chains within the state space, sane counts.
+
+hypothesis chooses the cases, always the same ones; nothing here is statistical, so no right kernel ever fails.
+"""
+
+import math
+
+import pytest
+import torch
+from harness import kernel_of, propose_of, run_from, step
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tables import Reference, TableLM, TableSurrogate, random_table
+from test_target import mean_for_sum, no_hastings, no_way_back
+
+from fairseq_mh.mcmc.energy import COLUMNS, total
+from fairseq_mh.mcmc.proposal import FLOOR, informed, masked_conditional
+from fairseq_mh.mcmc.schedule import SCANS, Schedule
+
+thorough = settings(max_examples=300, deadline=None, derandomize=True, print_blob=True)
+
+TABLES = st.builds(
+    random_table,
+    symbols=st.integers(2, 3),
+    length=st.integers(1, 4),
+    seed=st.integers(0, 10_000),
+    scale=st.sampled_from([0.0, 0.1, 1.0, 6.0]),
+)
+TEMPERATURES = st.sampled_from([0.05, 0.3, 1.0, 5.0])
+WIDTHS = st.sampled_from([0.3, 1.0, 5.0])  # narrower, and the reference's plain probabilities are 0
+Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
+    {"temperature": WIDTHS, "mix": st.sampled_from([0.01, 0.5]), "top_k": st.integers(0, 3)},
+    optional={"nucleus": st.sampled_from([0.3, 0.9])},
+)
+
+
+def check_detailed_balance(lm, energy, temperature, q, propose, sites, seed):
+    """pi(x) q(x'|x) a(x -> x') = pi(x') q(x|x') a(x' -> x): in logs, for all candidates that came up."""
+    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
+    reference = Reference(lm, energy, temperature, {**q, "top_k": q.get("top_k") or lm.symbols}, surrogate)
+    states = torch.tensor(reference.states).repeat_interleave(8, 0)
+    masked = torch.zeros_like(states, dtype=torch.bool)
+    masked[:, list(sites)] = True
+    kernel = kernel_of(lm, energy, propose=propose, surrogate=surrogate, **q)
+    generator = torch.Generator().manual_seed(seed)
+    uniforms = torch.rand(len(states), 2 * reference.length + 1, generator=generator, dtype=torch.float64)
+    uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
+    state = kernel.init(states, torch.zeros(len(states), dtype=torch.long))[0]
+    _, info = step(kernel, state, masked, temperature, uniforms)
+    for start, end, log_ratio in zip(states.tolist(), info.candidate.tolist(), info.log_ratio.tolist(), strict=True):
+        assert set(end) <= set(range(lm.symbols))
+        drawn = [site for site in range(len(start)) if start[site] != end[site]]
+        if not drawn:
+            continue
+        chosen = drawn if propose in INFORMED else sites  # of one site: it is the one that differs
+        forward, reverse = between(reference, tuple(start), tuple(end), chosen)
+        rise = reference.energy(tuple(end), energy) - reference.energy(tuple(start), energy)
+        if propose in INFORMED:
+            forward += math.log(reference.choice(tuple(start), chosen, FLOOR))
+            reverse += math.log(reference.choice(tuple(end), chosen, FLOOR))
+        assert log_ratio == pytest.approx(reverse - forward - rise / temperature, rel=1e-9, abs=1e-7)
+
+
+def between(reference, start, end, sites) -> tuple[float, float]:
+    """log q of drawing these sites again: there, and back."""
+    by_site = {site: reference.conditional(start, site, set(sites)) for site in sites}
+    there, back = (sum(math.log(by_site[site][state[site]]) for site in sites) for state in (end, start))
+    return there, back
+
+
+INFORMED = (informed, no_way_back)
+
+
+@st.composite
+def moves(draw):
+    """A table, settings, and the sites of a move; of an informed one, how many: one."""
+    lm = draw(TABLES)
+    length, propose = lm.table.size(1), draw(st.sampled_from([masked_conditional, informed]))
+    sites = draw(st.sets(st.integers(0, length - 1), min_size=1)) if propose is masked_conditional else {0}
+    if propose is informed and length == 1:
+        propose = masked_conditional
+    energy, temperature, q = draw(st.sampled_from(COLUMNS)), draw(TEMPERATURES), draw(Q)
+    return lm, energy, temperature, q, propose, sorted(sites), draw(st.integers(0, 1000))
+
+
+@thorough
+@given(moves())
+def test_any_move_is_in_detailed_balance(move):
+    check_detailed_balance(*move)
+
+
+LM = random_table(3, 3, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("broken", "sites"), [(no_hastings, [1]), (mean_for_sum, [0, 2]), (no_way_back, [0])], ids=lambda x: str(x)
+)
+def test_wrong_moves_are_not(broken, sites):
+    with pytest.raises(AssertionError):
+        check_detailed_balance(LM, "norm", 0.7, {"temperature": 1.3}, broken, sites, 1)
+
+
+@st.composite
+def runs(draw):
+    scan = draw(st.sampled_from(list(SCANS)))
+    sweeps = draw(st.integers(0, 4))
+    schedule = {
+        "sweeps": sweeps,
+        "burn_in": draw(st.integers(0, sweeps)),
+        "thin": draw(st.integers(1, 3)),
+        "temperature": draw(TEMPERATURES),
+        "final_temperature": draw(TEMPERATURES),
+        "block_size": draw(st.integers(0, 5)),
+        "final_block_size": draw(st.integers(0, 5)),
+        "scan": scan,
+    }
+    return draw(TABLES), draw(st.sampled_from(COLUMNS)), draw(Q), schedule, draw(st.integers(0, 1000))
+
+
+@thorough
+@given(runs(), st.sampled_from([None, math.nan, math.inf, -math.inf]))
+def test_any_chain_stays_among_the_states_and_counts_right(chosen, broken):
+    """Of broken models, too: some of their numbers are no logits."""
+    lm, energy, q, schedule, seed = chosen
+    if broken is not None:
+        lm = TableLM(lm.table.clone())
+        lm.table[:, ::2, ::3, 0] = broken
+    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
+    kernel = kernel_of(lm, energy, propose=propose_of(schedule), surrogate=surrogate, **q)
+    start = torch.randint(lm.symbols, (5, lm.table.size(1)), generator=torch.Generator().manual_seed(seed))
+    finished = run_from(kernel, start, Schedule(**schedule), seed)
+    for number, sweep in enumerate(finished.sweeps):
+        assert ((sweep.end.tokens >= 0) & (sweep.end.tokens < lm.symbols)).all()
+        assert (sweep.novel <= sweep.accepted).all()
+        assert (sweep.accepted + sweep.broken <= sweep.proposals).all()
+        assert (sweep.proposals >= (number > 0)).all()
+        if broken is None:
+            assert total(sweep.end.scores, energy).isfinite().all()
+            assert not sweep.broken.any()
+    assert ((finished.lowest.tokens >= 0) & (finished.lowest.tokens < lm.symbols)).all()
+    if broken is None:
+        ends = torch.stack([total(sweep.end.scores, energy) for sweep in finished.sweeps[schedule["burn_in"] :]])
+        assert (total(finished.lowest.scores, energy) <= ends.min(0).values + 1e-9).all()
