@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from fairseq_mh.errors import UserError
 
+OF_A_SENTENCE = re.compile(r"([A-Z])-(\d{1,18})(?:_\d+)?\t(.*)")  # kind, number, and what the line says
 ROWS = re.compile(r"decoder rows so far: (\d+)")
 SECONDS = re.compile(r"Translated .* in ([\d.]+)s")
 
@@ -28,15 +29,14 @@ def read_output(path: Path) -> Output:
     hypotheses: dict[int, str] = {}
     references: dict[int, str] = {}
     sources: dict[int, str] = {}
-    rows = seconds = None
+    kept, rows, seconds = {"T": references, "S": sources}, None, None
     for line in readable_lines(path):
-        kind, _, rest = line.partition("\t")
-        if kind.startswith("D-"):
-            hypotheses.setdefault(int(kind[2:]), rest.partition("\t")[2])  # the first of an n-best list
-        elif kind.startswith("T-"):
-            references[int(kind[2:])] = rest
-        elif kind.startswith("S-"):
-            sources[int(kind[2:])] = rest
+        if match := OF_A_SENTENCE.match(line):
+            kind, number, rest = match[1], int(match[2]), match[3]
+            if kind == "D":
+                hypotheses.setdefault(number, rest.partition("\t")[2])  # the first of an n-best list
+            elif kind in kept:
+                kept[kind][number] = rest
         elif found := ROWS.search(line):
             rows = int(found[1])
         elif found := SECONDS.search(line):
@@ -54,9 +54,8 @@ def read_nbest(path: Path) -> dict[int, list[str]]:
     """
     found: dict[int, list[str]] = {}
     for line in readable_lines(path):
-        kind, _, rest = line.partition("\t")
-        if kind.startswith("D-"):
-            found.setdefault(int(kind[2:]), []).append(rest.partition("\t")[2])
+        if (match := OF_A_SENTENCE.match(line)) and match[1] == "D":
+            found.setdefault(int(match[2]), []).append(match[3].partition("\t")[2])
     return found
 
 

@@ -7,10 +7,13 @@ from typing import Any
 import polars as pl
 from sacrebleu.metrics import BLEU, CHRF
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 
 COUNTS = ("proposals", "accepted", "novel", "rows")
 CHAIN = ("id", "length", "chain")
+KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
+KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
+ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}  # in most traces
 
 
 def corpus_scores(hypotheses: list[str], references: list[str]) -> dict[str, float | str]:
@@ -30,10 +33,14 @@ def read_trace(path: Path) -> pl.DataFrame:
     """
     try:
         trace = pl.read_ndjson(path)
+        if missing := KINDS.keys() - set(trace.columns):
+            raise UserError(f"{path} is no trace: it lacks {', '.join(sorted(missing))}")
+        trace = trace.cast({name: kind for name, kind in (KINDS | ENERGY_KINDS).items() if name in trace.columns})
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path} cannot be read as a trace: {error}") from None
-    if missing := {*CHAIN, *COUNTS, "sweep", "tokens", "energy"} - set(trace.columns):
-        raise UserError(f"{path} is no trace: it lacks {', '.join(sorted(missing))}")
+        raise UserError(f"{path} cannot be read as a trace: {one_line(error)}") from None
+    known = trace.drop_nulls([name for name in KINDS if name != "energy"])
+    if len(known) < len(trace) or known.filter(pl.col("tokens").list.len() != pl.col("length")).height:
+        raise UserError(f"{path} is no trace: a record is not whole")
     return trace
 
 

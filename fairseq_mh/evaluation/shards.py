@@ -1,14 +1,12 @@
 """Outputs of `fairseq-generate` by shards (`--distributed-world-size`, `--distributed-rank`), as one."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import ROWS, SECONDS, readable_lines
+from fairseq_mh.evaluation.output import OF_A_SENTENCE, ROWS, SECONDS, readable_lines
 
-OF_A_SENTENCE = re.compile(r"([A-Z])-(\d+)(_\d+)?\t")
 END = "Generate "  # begins the last line of a run that has references
 
 
@@ -31,9 +29,9 @@ def merged(paths: Sequence[Path], gaps: bool) -> list[str]:
             raise UserError(f"sentence {min(twice)} is in {path}, and in a file before it")
         found |= sentences
         costs.append(_cost(lines))
-    missing = set(range(max(found) + 1)) - found.keys()
-    if missing and not gaps:
-        raise UserError(f"sentence {min(missing)} is in none of the files (if it was left out as too long: --gaps)")
+    missing = next((n for n, number in enumerate(sorted(found)) if n != number), None)
+    if missing is not None and not gaps:
+        raise UserError(f"sentence {missing} is in none of the files (if it was left out as too long: --gaps)")
     merged = [line for number in sorted(found) for line in found[number]]
     return merged + _told(len(found), costs)
 

@@ -47,6 +47,8 @@ def read_results(folders: list[Path]) -> Results:
     tables = []
     for folder in folders:
         runs = _read(folder / "results.csv", TEXT, NUMBERS, {"seed": pl.Int64})
+        if strange := [name for name in runs["run"] if Path(name).name != name]:
+            raise UserError(f"{folder / 'results.csv'} names a run that is no folder's name: {strange[0]!r}")
         tables.append(runs.with_columns(folder=str(folder / "runs") + "/" + pl.col("run")))
     runs = pl.concat(tables, how="diagonal").unique(["experiment", "run"], keep="first", maintain_order=True)
     for name in BENCH:

@@ -1,0 +1,51 @@
+"""A report of damaged results is refused in one line, or is what is left of them; never a traceback."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from damage import damaged
+from hypothesis import given, settings
+from report_results import write_data, write_results
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.report.page import page
+
+PAPER = yaml.safe_load((Path(__file__).parents[2] / "experiments" / "paper.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("report")
+    return write_results(folder / "results"), write_data(folder / "data")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["results.csv", "curves.csv", "runs/run0/output.txt", "runs/run0/trace.jsonl"])
+def test_damaged_results(whole, name):
+    path = whole[0] / name
+    content = path.read_bytes()
+
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(damaged(content))
+    def check(other):
+        path.write_bytes(other)
+        with suppress(UserError):
+            page([whole[0]], whole[1], 5, PAPER)
+
+    try:
+        check()
+    finally:
+        path.write_bytes(content)
+
+
+def test_a_run_is_read_from_its_own_folder_alone(whole):
+    path = whole[0] / "results.csv"
+    content = path.read_text(encoding="utf-8")
+    path.write_text(content.replace("run0", "../../run0"), encoding="utf-8")
+    try:
+        with pytest.raises(UserError, match="no folder's name"):
+            page([whole[0]], None, 5, PAPER)
+    finally:
+        path.write_text(content, encoding="utf-8")
