@@ -5,7 +5,8 @@ from pathlib import Path
 from traceback import walk_tb
 from types import FrameType, TracebackType
 
-from fairseq import checkpoint_utils
+from fairseq import checkpoint_utils, options
+from fairseq.data import data_utils
 from fairseq_cli import generate
 
 from fairseq_mh.errors import UserError, half_written, unloadable
@@ -16,11 +17,12 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
     line = " ".join(str(error).split())
     if _while_loading(trace) and not isinstance(error, FileNotFoundError | UserError):
         line = unloadable(error)
-    elif not isinstance(error, UserError | OSError):
+    elif not isinstance(error, UserError | OSError) and not _of_an_option(error, trace):
         return sys.__excepthook__(kind, error, trace)
     if _while_loading(trace) or isinstance(error, UserError | FileNotFoundError):  # a full disk takes nothing away
         for path in (*half_written, *_results_file(trace)):
-            path.unlink(missing_ok=True)
+            if path.is_file():  # and not /dev/null
+                path.unlink()
     print(f"fairseq-mh: error: {line}", file=sys.stderr)
 
 
@@ -30,6 +32,12 @@ def _frames(trace: TracebackType | None) -> list[FrameType]:
 
 def _while_loading(trace: TracebackType | None) -> bool:
     return any(frame.f_code.co_filename == checkpoint_utils.__file__ for frame in _frames(trace))
+
+
+def _of_an_option(error: BaseException, trace: TracebackType | None) -> bool:
+    """Whether fairseq refused an option's value, in its own way."""
+    by = _frames(trace)[-1].f_code.co_filename if trace else ""
+    return isinstance(error, ValueError | NotImplementedError) and by in (options.__file__, data_utils.__file__)
 
 
 def _results_file(trace: TracebackType | None) -> list[Path]:

@@ -1,14 +1,16 @@
 """A checkpoint with its task by the options of `fairseq-generate`, for programs beside it."""
 
+import ast
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from fairseq import checkpoint_utils, options, tasks, utils
+from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
-from fairseq_mh.errors import UserError, unloadable
+from fairseq_mh.errors import UserError, one_line, unloadable
 
 
 class Loaded(NamedTuple):
@@ -20,18 +22,24 @@ def parse(data: str, arguments: Sequence[str]) -> Any:
     """fairseq's configuration for this data folder, and for `DATA/checkpoint.pt` unless `--path` says otherwise.
 
     Raises:
-        UserError: for options that fairseq or the task does not know.
+        UserError: for options or values that fairseq or the task does not know.
     """
     start = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt"]
-    args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
+    try:
+        args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
+        data_utils.post_process("", args.post_process)
+    except (ValueError, NotImplementedError) as error:
+        raise UserError(one_line(error)) from None
     return convert_namespace_to_omegaconf(args)
 
 
 def load(cfg: Any) -> Loaded:
     """Raises UserError for a checkpoint or dictionaries that cannot be used."""
     task = tasks.setup_task(cfg.task)
+    paths = utils.split_paths(cfg.common_eval.path)
     try:
-        models, _ = checkpoint_utils.load_model_ensemble(utils.split_paths(cfg.common_eval.path), task=task)
+        overrides = ast.literal_eval(cfg.common_eval.model_overrides)
+        models, _ = checkpoint_utils.load_model_ensemble(paths, arg_overrides=overrides, task=task)
     except (UserError, FileNotFoundError):
         raise
     except Exception as error:  # fairseq and torch meet a damaged file in many ways

@@ -50,6 +50,8 @@ OPTIONS = {
     "a trace": ((), ("--mh-trace", "trace"), "--samples"),
     "no references": ((), ("--mh-gold-length",), "references"),
     "an option of the sampler": ((), ("--mh-chains", "0"), "--mh-chains"),
+    "a value that fairseq refuses late": ((), ("--post-process", "x"), "post_process"),
+    "half of two kinds": ((), ("--fp16", "--bf16"), "fp16"),
     "an unknown option": ((), ("--mh-energie", "raw"), "--mh-energie"),
 }
 
