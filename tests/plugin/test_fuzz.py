@@ -158,14 +158,14 @@ def check_any(tiny, options, capsys) -> None:
 
 
 @settings(max_examples=40, **fuzz)
-@given(COMMAND_LINES)
+@given(options=COMMAND_LINES)
 def test_any_command_line(tiny, options, capsys):
     check_any(tiny, options, capsys)
 
 
 @pytest.mark.heavy
 @settings(max_examples=1500, **fuzz)
-@given(COMMAND_LINES)
+@given(options=COMMAND_LINES)
 def test_many_command_lines(tiny, options, capsys):
     check_any(tiny, options, capsys)
 
