@@ -17,7 +17,7 @@ from fairseq_mh.config import TranslationMHConfig, check
 from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
 from fairseq_mh.data_files import check_split
 from fairseq_mh.electric import load_electric
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.excepthook import report
 from fairseq_mh.generator import MHGenerator
 
@@ -88,8 +88,17 @@ class TranslationMHTask(TranslationLevenshteinTask):
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
 
     def get_batch_iterator(self, *args, **kwargs):
-        """With batches of any size: for another multiple, fairseq leaves out the last batch, and its sentences."""
-        return super().get_batch_iterator(*args, **{**kwargs, "required_batch_size_multiple": 1})
+        """With batches of any size: for another multiple, fairseq leaves out the last batch, and its sentences.
+
+        Raises:
+            UserError: for a shard that there is not, and for batches too small for a sentence.
+        """
+        if not 0 <= kwargs.get("shard_id", 0) < kwargs.get("num_shards", 1):
+            raise UserError("--distributed-rank must be from 0 to --distributed-world-size less 1")
+        try:
+            return super().get_batch_iterator(*args, **{**kwargs, "required_batch_size_multiple": 1})
+        except AssertionError as error:
+            raise UserError(f"no batches can be made: {one_line(error)}") from None
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Remembers which line of the input holds which tokens: `fairseq-interactive` does not pass it on."""

@@ -53,6 +53,9 @@ OPTIONS = {
     "alignment": (("--print-alignment", "hard"), "--print-alignment"),
     "scores of the reference": (("--score-reference",), "--score-reference"),
     "prefix": (("--prefix-size", "1"), "--prefix-size"),
+    "a batch of less than a sentence": (("--max-tokens", "3"), "max_tokens=3"),
+    "no such shard": (("--distributed-world-size", "2", "--distributed-rank", "2"), "--distributed-rank"),
+    "unknown pieces": (("--post-process", "x"), "post_process"),
     "split": (("--gen-subset", "nowhere"), "nowhere"),
     "trace in no folder": (("--mh-trace", "no/such/folder/trace"), "--mh-trace"),
 }
