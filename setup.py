@@ -33,7 +33,7 @@ setup(
         "eval": ["arviz-stats>=0.6", "polars>=1", "pyyaml", "tabulate"],
         "report": ["jinja2>=3", "plotly>=6", "polars>=1", "pyyaml", "tabulate"],
         "bench": ["matplotlib>=3.9"],
-        "ray": ["polars>=1", "ray[data]>=2.40,<2.64"],
+        "ray": ["polars>=2", "ray[data]>=2.40,<2.64"],
         "hf": ["accelerate>=1", "gguf>=0.10", "transformers>=5"],
         "dev": ["hypothesis", "mypy", "playwright", "pytest", "pytest-xdist", "ruff", "scipy"],
     },

@@ -17,6 +17,9 @@ Write = Callable[[BinaryIO], Any]
 Join = Callable[[Sequence[Path], BinaryIO], Any]  # files of blocks, in order -> one file
 
 
+LOCK = ".lock"  # held while a process writes
+
+
 class Blocks:
     """A folder for one piece of work, of so many blocks; finished, it holds the blocks' files joined.
 
@@ -36,15 +39,16 @@ class Blocks:
         declared = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
         record = folder / "settings.json"
         try:
+            if folder.exists() and not record.exists() and self._others("settings.json.part"):
+                raise UserError(f"{folder} holds something else: take another folder")
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / LOCK).open("a")  # to write, as network file systems want it
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not record.exists():
-                if folder.exists() and any(folder.iterdir()):
-                    raise UserError(f"{folder} holds something else: take another folder")
-                folder.mkdir(parents=True, exist_ok=True)
                 write_whole(record, lambda file: file.write(declared.encode()))
             if record.read_text(encoding="utf-8") != declared:
+                self._release()
                 raise UserError(f"{folder} was begun with other settings ({record}): take another, or remove it")
-            self._lock = record.open(encoding="utf-8")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"another process writes to {folder}") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -54,9 +58,19 @@ class Blocks:
         return self
 
     def __exit__(self, *error) -> None:
+        """Of what was refused before it began, nothing is left."""
+        if not self._others("settings.json"):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
+        """Without a trace where the work is done."""
+        if not self.missing():
+            (self.folder / LOCK).unlink(missing_ok=True)
         self._lock.close()
-        if [path.name for path in self.folder.iterdir()] == ["settings.json"]:  # refused before it began
-            shutil.rmtree(self.folder)
+
+    def _others(self, *own: str) -> set[str]:
+        return {path.name for path in self.folder.iterdir()} - {LOCK, *own}
 
     def missing(self) -> list[int]:
         """The numbers of the blocks that are not there."""

@@ -9,6 +9,10 @@ class UserError(Exception):
     """What the user asked for cannot be done; the message says why and what to do."""
 
 
+class SentenceError(UserError):
+    """Of a batch's sentences, one cannot be decoded."""
+
+
 def one_line(error: BaseException) -> str:
     """What another library says of it, for a message of one line."""
     return " ".join(str(error).split())[:300]

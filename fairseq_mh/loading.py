@@ -28,9 +28,12 @@ def parse(data: str, arguments: Sequence[str]) -> Any:
     try:
         args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
         data_utils.post_process("", args.post_process)
-    except (ValueError, NotImplementedError) as error:
-        raise UserError(one_line(error)) from None
-    return convert_namespace_to_omegaconf(args)
+        ast.literal_eval(args.model_overrides)
+        return convert_namespace_to_omegaconf(args)
+    except UserError:
+        raise
+    except Exception as error:  # fairseq and Hydra refuse values in many ways
+        raise UserError(f"the options cannot be used: {one_line(error)}") from None
 
 
 def load(cfg: Any) -> Loaded:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.cmlm import Bound
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import SentenceError
 from fairseq_mh.mask_predict import Filled, mask_predict
 from fairseq_mh.mcmc.proposal import masked_conditional
 from fairseq_mh.mcmc.state import unknown
@@ -33,7 +33,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         gold: (B,) long, the lengths to use instead; they are certain.
 
     Raises:
-        UserError: where a sentence has no possible length.
+        SentenceError: where a sentence has no possible length.
     """
     if gold is None:
         scores, lengths = log_p.topk(min(beam, log_p.size(1)), 1)  # (B, K)
@@ -41,7 +41,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
     possible = scores.isfinite()
     if not possible.any(1).all():
-        raise UserError("the model's scores of a sentence's lengths are no numbers (NaN); with --fp16, try without")
+        raise SentenceError("the model's scores of a sentence's lengths are no numbers (NaN); with --fp16, try without")
     rows = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
     rows, lengths, scores = (part[possible].repeat_interleave(chains) for part in (rows, lengths, scores))
     number = torch.arange(chains, device=log_p.device).repeat(len(rows) // chains)

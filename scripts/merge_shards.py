@@ -23,9 +23,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("shards", type=Path, nargs="+", help="outputs of fairseq-generate, or --results-path files")
     parser.add_argument("--gaps", action="store_true", help="sentences may be missing (left out as too long)")
+    parser.add_argument("--sentences", type=int, help="how many there must be")
     args = parser.parse_args()
     try:
-        lines = merged(args.shards, args.gaps)
+        lines = merged(args.shards, args.gaps, args.sentences)
     except UserError as error:
         sys.exit(f"fairseq-mh: error: {error}")
     sys.stdout.writelines(f"{line}\n" for line in lines)

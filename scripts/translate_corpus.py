@@ -10,8 +10,10 @@ number, not on who translates it. Killed at any time, the same command goes on w
 """
 
 import logging
+import signal
 import sys
 import warnings
+from contextlib import redirect_stdout
 
 from fairseq_mh.corpus.driver import parse, summary, translate
 from fairseq_mh.errors import UserError
@@ -21,8 +23,11 @@ def main():
     args = parse()
     logging.getLogger().setLevel(logging.WARNING)
     warnings.simplefilter("ignore")  # Hydra's and Ray's, of each other's plans
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as clusters end what is over its time
     try:
-        print(summary(translate(args)))
+        with redirect_stdout(sys.stderr):  # Ray tells of workers that die
+            counts = translate(args)
+        print(summary(counts))
     except (UserError, OSError) as error:
         sys.exit(f"fairseq-mh: error: {error}")
     except KeyboardInterrupt:

@@ -35,7 +35,7 @@ DOWN = [
     "worker",
     "translator",
     "records",
-    "memory",
+    "halves",
     "sources",
     "loading",
     "tasks",

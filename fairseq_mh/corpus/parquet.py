@@ -1,11 +1,12 @@
 """Records as Parquet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 
 try:
     import polars as pl
@@ -22,8 +23,19 @@ SCHEMA |= {"rows": pl.Int64, "untranslated": pl.String}
 
 def write_parquet(records: str, file: BinaryIO) -> None:
     """records: JSON lines."""
-    pl.read_ndjson(StringIO(records), schema=SCHEMA).write_parquet(file)
+    with _as_os_error():
+        pl.read_ndjson(StringIO(records), schema=SCHEMA).write_parquet(file)
 
 
 def join(parts: Sequence[Path], file: BinaryIO) -> None:
-    pl.scan_parquet(list(parts)).sink_parquet(file)
+    with _as_os_error():
+        pl.scan_parquet(list(parts), glob=False).sink_parquet(file)
+
+
+@contextmanager
+def _as_os_error() -> Iterator[None]:
+    """What polars says of a full disk."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        raise OSError(one_line(error)) from None

@@ -63,7 +63,7 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
                 raise UserError(error)
             yield Block(**row)
     except ray.exceptions.RayActorError as error:
-        raise UserError(f"workers die, {DEATHS + 1} at the same block (of too little memory?): {error}") from None
+        raise UserError(f"workers keep dying (of too little memory?): {one_line(error)}") from None
     finally:
         ray.shutdown()
 

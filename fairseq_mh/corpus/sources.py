@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,33 +19,25 @@ class Source(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A block of lines."""
+    """A block of lines, and where and what it was when it was checked."""
 
     number: int  # of the block
     first: int  # line
     lines: int
     offset: int  # bytes
+    size: int
+    digest: str
 
 
 class Corpus(NamedTuple):
     path: Path
     spans: list[Span]
-    digest: str  # of the file's content
 
-
-def read(path: Path, span: Span) -> Iterator[Source]:
-    """The sources of a span.
-
-    Raises:
-        UserError: where the file is not the one that was checked.
-    """
-    with path.open("rb") as file:
-        file.seek(span.offset)
-        for sentence in range(span.first, span.first + span.lines):
-            line = file.readline()
-            if not line:
-                raise UserError(f"{path} is shorter than when it was checked")
-            yield source(path, sentence, line)
+    @property
+    def digest(self) -> str:
+        """Of its content, and of how that is read."""
+        digests = [self.path.suffix if self.path.suffix in JSON_LINES else "", *(span.digest for span in self.spans)]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
 
 def scan(path: Path, lines: int) -> Corpus:
@@ -54,28 +47,45 @@ def scan(path: Path, lines: int) -> Corpus:
         UserError: where it cannot be read, is no text or JSON lines throughout, or is empty.
     """
     spans: list[Span] = []
-    digest, offset, sentence = hashlib.sha256(), 0, 0
+    offset = first = 0
     try:
         with path.open("rb") as file:
-            for sentence, line in enumerate(file, start=1):
-                source(path, sentence - 1, line)
-                if sentence % lines == 1 or lines == 1:
-                    spans.append(Span(len(spans), sentence - 1, lines, offset))
-                digest.update(line)
-                offset += len(line)
+            while block := list(islice(file, lines)):
+                for number, line in enumerate(block, start=first):
+                    source(path, number, line)
+                content = b"".join(block)
+                spans.append(Span(len(spans), first, len(block), offset, len(content), _digest(content)))
+                offset, first = offset + len(content), first + len(block)
     except OSError as error:
         raise UserError(f"the input cannot be read: {error}") from None
     if not spans:
         raise UserError(f"{path} is empty")
-    spans[-1] = spans[-1]._replace(lines=sentence - spans[-1].first)
-    return Corpus(path, spans, digest.hexdigest()[:16])
+    return Corpus(path, spans)
+
+
+def read(path: Path, span: Span) -> list[Source]:
+    """The sources of a span.
+
+    Raises:
+        UserError: where the file is not the one that was checked.
+    """
+    with path.open("rb") as file:
+        file.seek(span.offset)
+        content = file.read(span.size)
+    if _digest(content) != span.digest:
+        raise UserError(f"{path} is not what it was when it was checked (line {span.first + 1} and on)")
+    return [source(path, number, line) for number, line in enumerate(BytesIO(content), start=span.first)]
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def source(path: Path, sentence: int, line: bytes) -> Source:
     """Raises UserError for a line that holds none, and says which it is, counted from 1 as editors do."""
     where = f"{path}, line {sentence + 1}"
     try:
-        text = line.decode("utf-8")
+        text = line.decode("utf-8" if sentence else "utf-8-sig")  # a file may begin with a mark of its encoding
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 (byte {error.start + 1}); is the file compressed, or encoded?") from None
     own: Any = sentence
@@ -90,7 +100,8 @@ def _fields(where: str, line: str, sentence: int) -> tuple[Any, str]:
     wanted = '{"text": "...", "id": "..."}, the id as a string or number, or none'
     try:
         record = json.loads(line)
-        own, text = record.get("id", sentence), record["text"]
+        own, text = record.get("id"), record["text"]
+        own = sentence if own is None else own
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise UserError(f"{where} is cut off, or not of the form {wanted}") from None
     if not isinstance(text, str) or isinstance(own, bool) or not isinstance(own, str | int | float):

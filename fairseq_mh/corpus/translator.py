@@ -10,13 +10,15 @@ from fairseq.data import data_utils
 from torch import Tensor
 
 from fairseq_mh.config import translation_schedule
-from fairseq_mh.corpus.memory import in_halves
+from fairseq_mh.corpus.halves import in_halves
 from fairseq_mh.corpus.records import Record, record, untranslated
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.decoders import Decoded
+from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import beside, load
 from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.selection import candidates, draws
+from fairseq_mh.start import Plan
 
 MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
 
@@ -44,16 +46,21 @@ class Translator:
         self.cfg, self.samples = cfg, samples
         self.task, models = load(cfg)
         self.generator, self.model = self.task.build_generator(models, cfg.generation), models[0]
-        self.cutters = [cut for cut in (self.task.build_tokenizer(cfg.tokenizer), self.task.build_bpe(cfg.bpe)) if cut]
+        try:
+            cutters = self.task.build_tokenizer(cfg.tokenizer), self.task.build_bpe(cfg.bpe)
+        except Exception as error:  # of libraries and files of many kinds
+            raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
+        self.cutters = [cutter for cutter in cutters if cutter]
         self.longest = utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions())[0]
 
     def translate(self, sources: Sequence[Source]) -> tuple[list[Record], Counter[str]]:
         """Their records, in their order, and counts: `rows`, `broken` proposals, `untranslated` sources, and so on.
 
-        A source that holds nothing, or more than the model reads, has a record that says so, and no translation.
+        A source that holds nothing, more than the model reads or memory holds, or for which the model has no lengths,
+        gets a record that says so, without translations.
 
         Raises:
-            UserError: where a sentence alone takes more memory than there is, or the model's numbers are none.
+            UserError: where not one of those that the model can read was translated.
         """
         lines, records = [Line(source, self._tokens(source.text)) for source in sources], {}
         for line in lines:
@@ -66,9 +73,15 @@ class Translator:
             counts["unknown"] += int((line.tokens == self.task.source_dictionary.unk()).sum())
         for batch in self._batches(readable):
             for part, decoded in in_halves(batch, self._decode):
+                if isinstance(decoded, str):
+                    records[part[0].source.sentence] = untranslated(part[0].source, decoded)
+                    counts["untranslated"] += 1
+                    continue
                 counts["rows"] += int(decoded.rows.sum())
                 counts["broken"] += sum(int(sweep.broken.sum()) for sweep in decoded.sweeps)
                 records |= self._records(part, decoded)
+        if readable and counts["untranslated"] == len(lines):
+            raise UserError(f"of {readable[0]} and on, none: {records[readable[0].source.sentence]['untranslated']}")
         return [records[source.sentence] for source in sources], counts
 
     def _tokens(self, text: str) -> Tensor:
@@ -114,8 +127,8 @@ class Translator:
         return self.generator.decode(beside(self.model, {"id": ids, "net_input": source}))
 
     def _records(self, batch: Sequence[Line], decoded: Decoded) -> dict[int, Record]:
-        cfg, plan = self.task.cfg, decoded.plan
-        rows = torch.zeros(len(batch), dtype=torch.long).index_add(0, plan.rows.cpu(), decoded.rows)
+        cfg, plan = self.task.cfg, Plan(*(part.cpu() for part in decoded.plan))
+        rows = torch.zeros(len(batch), dtype=torch.long).index_add(0, plan.rows, decoded.rows)
         drawn: list[list] = [[] for _ in batch]
         if self.samples:
             ends = draws(decoded.sweeps, translation_schedule(cfg))

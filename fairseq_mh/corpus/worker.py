@@ -35,7 +35,7 @@ def worker(job: Job) -> Callable[[Span], Block]:
 
     def translate(span: Span) -> Block:
         begun = time.perf_counter()
-        records, counts = translator.translate(list(read(job.corpus, span)))
+        records, counts = translator.translate(read(job.corpus, span))
         told = {"block": span.number, **counts, "seconds": round(time.perf_counter() - begun, 3)}
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         return Block(span.number, "".join(lines), json.dumps(told) + "\n")

@@ -91,7 +91,8 @@ def collect(folders: list[Path], output: Path) -> pl.DataFrame:
     rows = [json.loads((folder / "row.json").read_text(encoding="utf-8")) for folder in folders]
     results = pl.DataFrame([{"run": folder.name, **row} for folder, row in zip(folders, rows, strict=True)])
     curves = [
-        pl.read_csv(folder / "curve.csv").insert_column(0, pl.lit(folder.name).alias("run")) for folder in folders
+        pl.read_csv((folder / "curve.csv").read_bytes()).insert_column(0, pl.lit(folder.name).alias("run"))
+        for folder in folders
     ]
     for name, table in (("results.csv", results), ("curves.csv", pl.concat(curves, how="vertical_relaxed"))):
         partial = output / f"{name}.part"

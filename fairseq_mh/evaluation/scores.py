@@ -32,7 +32,7 @@ def read_trace(path: Path) -> pl.DataFrame:
         UserError: where the file cannot be read, or is no trace.
     """
     try:
-        trace = pl.read_ndjson(path)
+        trace = pl.read_ndjson(path.read_bytes())  # of a path, polars would expand a pattern
         if missing := KINDS.keys() - set(trace.columns):
             raise UserError(f"{path} is no trace: it lacks {', '.join(sorted(missing))}")
         trace = trace.cast({name: kind for name, kind in (KINDS | ENERGY_KINDS).items() if name in trace.columns})

@@ -55,6 +55,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
             return super().setup_task(cfg, **kwargs)
         except ValueError as error:
             raise UserError(f"a dictionary of {cfg.data} cannot be read: {error}") from None
+        except Exception as error:
+            if type(error) is Exception:  # fairseq cannot infer the languages
+                raise UserError(f"{one_line(error)} (--source-lang, --target-lang)") from None
+            raise
 
     def build_generator(self, models, args, **unused) -> MHGenerator:
         """Raises UserError for options or models that cannot be decoded with."""

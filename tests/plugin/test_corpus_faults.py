@@ -10,9 +10,9 @@ import torch
 from conftest import write_checkpoint
 from test_translate_corpus import RUN, check_same, corpus_run, started, write_corpus
 
-from fairseq_mh.corpus.memory import in_halves, out_of_memory
+from fairseq_mh.corpus.halves import in_halves, out_of_memory
 from fairseq_mh.corpus.sources import read, scan
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.generator import MHGenerator
 
 INPUTS = {  # name -> content, and what the line says
@@ -52,6 +52,14 @@ OPTIONS = {
     "an option of the sampler": ((), ("--mh-chains", "0"), "--mh-chains"),
     "a value that fairseq refuses late": ((), ("--post-process", "x"), "post_process"),
     "half of two kinds": ((), ("--fp16", "--bf16"), "fp16"),
+    "samples of no chain": (("--samples",), ("--mh-decoding", "mask-predict"), "--samples"),
+    "shards": ((), ("--distributed-world-size", "2"), "--workers"),
+    "a batch of none": ((), ("--batch-size", "0"), "--batch-size"),
+    "an alignment dictionary": ((), ("--replace-unk", "x"), "--replace-unk"),
+    "odd overrides": ((), ("--model-overrides", "x"), "options cannot be used"),
+    "an unknown tokenizer": ((), ("--tokenizer", "moses"), "cannot be"),
+    "pieces without a model": ((), ("--bpe", "sentencepiece"), "--bpe"),
+    "pieces of no model": ((), ("--bpe", "sentencepiece", "--sentencepiece-model", __file__), "--bpe"),
     "an unknown option": ((), ("--mh-energie", "raw"), "--mh-energie"),
 }
 
@@ -64,12 +72,22 @@ def test_options_that_mean_nothing_are_refused(tiny, tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_corpus_that_shrinks_meanwhile(tmp_path):
+def test_a_corpus_that_changes_meanwhile(tmp_path):
     corpus = scan(write_corpus(tmp_path / "c.de"), 4)
     assert [(span.first, span.lines) for span in corpus.spans] == [(0, 4), (4, 2)]
-    (tmp_path / "c.de").write_text("a\n" * 3)
-    with pytest.raises(UserError, match="shorter"):
-        list(read(corpus.path, corpus.spans[0]))
+    assert [source.text for source in read(corpus.path, corpus.spans[1])] == ["a c b", "b c a"]
+    for content in ("a\n" * 3, "b" + corpus.path.read_text()[1:]):
+        (tmp_path / "c.de").write_text(content)
+        with pytest.raises(UserError, match="not what it was"):
+            read(corpus.path, corpus.spans[0])
+
+
+def test_a_mark_of_the_encoding_is_no_word(tmp_path):
+    (tmp_path / "c.de").write_bytes(b"\xef\xbb\xbfa b\n")
+    (tmp_path / "c.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a b", "id": null}\n')
+    for name in ("c.de", "c.jsonl"):
+        corpus = scan(tmp_path / name, 4)
+        assert [tuple(source) for source in read(corpus.path, corpus.spans[0])] == [(0, "0", "a b")]
 
 
 def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
@@ -79,6 +97,10 @@ def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
     with pytest.raises(UserError, match="other settings"):
         corpus_run(tiny, write_corpus(corpus, 2), tmp_path / "out")
     write_corpus(corpus)
+    for more in (("--model-overrides", "{'no_scale_embedding': True}"), ("--nbest", "2"), ("--seed", "2")):
+        with pytest.raises(UserError, match="other settings"):
+            corpus_run(tiny, corpus, tmp_path / "out", more=(*RUN, *more))
+    corpus_run(tiny._replace(folder=tiny.folder / "."), corpus, tmp_path / "out", more=(*RUN, "--batch-size", "1"))
     other = tiny._replace(folder=tmp_path / "data")
     shutil.copytree(tiny.folder, other.folder)
     write_checkpoint(other.folder / "checkpoint.pt", tiny.dictionary, scale=1.3, share_all_embeddings=True)
@@ -134,6 +156,8 @@ def test_a_full_disk(tiny, tmp_path, small_disk):
     kept = list((disk / "out" / "blocks").iterdir())
     assert 0 < len(kept) < 20
     assert all(path.name.isdigit() and len(list(path.iterdir())) == 2 for path in kept)
+    parquet = [tiny.folder, corpus, "--output", disk / "parquet", "--format", "parquet", *run]
+    assert "No space left" in refusal(parquet)
     assert enlarge()
     _, records = corpus_run(tiny, corpus, disk / "out", "--block-size", 6, "--samples")
     check_same(records, corpus_run(tiny, corpus, tmp_path / "out", "--samples")[1])
@@ -180,8 +204,28 @@ def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
     check_same(corpus_run(tiny, corpus, tmp_path / "out")[1], expected)
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     limit = 0
-    with pytest.raises(UserError, match="sentence 3 alone"):
+    with pytest.raises(UserError, match="of sentence 0 and on, none: takes more memory"):
         corpus_run(tiny, corpus, tmp_path / "nowhere")
+
+
+def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkeypatch):
+    corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.decode
+    _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
+
+    def odd(generator, sample):
+        if 2 in sample["id"]:
+            raise SentenceError("no lengths")
+        if 4 in sample["id"]:
+            raise MemoryError
+        return decode(generator, sample)
+
+    monkeypatch.setattr(MHGenerator, "decode", odd)
+    counts, records = corpus_run(tiny, corpus, tmp_path / "out")
+    assert counts["untranslated"] == 2
+    assert records[2]["untranslated"] == "no lengths"
+    assert "memory" in records[4]["untranslated"]
+    good = [0, 1, 3, 5]
+    check_same([records[n] for n in good], [expected[n] for n in good])
 
 
 def test_what_is_out_of_memory():

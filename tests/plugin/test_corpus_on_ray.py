@@ -104,5 +104,5 @@ def test_workers_that_keep_dying_are_given_up(tiny, tmp_path):
         time.sleep(0.2)
     _, errors = driver.communicate()
     assert driver.returncode == 1
-    assert "fairseq-mh: error: workers die" in errors
+    assert "fairseq-mh: error: workers keep dying" in errors
     assert "Traceback" not in errors

@@ -53,7 +53,7 @@ def test_together_they_are_the_whole(shards):
 def test_costs_are_added(shards, tmp_path):
     for n, rows in enumerate((70, 300, 2)):
         lines = (shards / f"{n}.txt").read_text()
-        log = f"decoder rows so far: 5\n{lines}decoder rows so far: {rows}\nTranslated 2 in 1.5s\n"
+        log = f"decoder rows so far: 5\n{lines}decoder rows so far: {rows}\nTranslated 2 sentences in 1.5s\n"
         (tmp_path / f"{n}.txt").write_text(log)
     paths = [tmp_path / f"{n}.txt" for n in range(3)]
     (tmp_path / "all.txt").write_text("\n".join(merged(paths, gaps=False)))
@@ -71,7 +71,14 @@ def test_what_is_not_whole_is_refused(shards, tmp_path):
     assert merged(paths[:2], gaps=True)
     with pytest.raises(UserError, match=r"0\.txt, and in a file before"):
         merged([*paths, paths[0]], gaps=False)
-    lines = paths[2].read_text().splitlines()
+    with pytest.raises(UserError, match="6 sentences are in the files, and not 7"):
+        merged(paths, gaps=False, sentences=7)
+    whole = paths[2].read_text()
+    for content, said in ((whole * 2, "twice"), (f"{whole}Translated 3 sentences in 1s", "its log tells of 3")):
+        (tmp_path / "odd.txt").write_text(content)
+        with pytest.raises(UserError, match=said):
+            merged([*paths[:2], tmp_path / "odd.txt"], gaps=False)
+    lines = whole.splitlines()
     cut = tmp_path / "cut.txt"
     for kept, said in (
         (len(lines) - 1, "cut off: its last line"),

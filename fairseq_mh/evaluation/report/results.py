@@ -78,7 +78,7 @@ def plain_number(text: str) -> str:
 
 def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: dict) -> pl.DataFrame:
     try:
-        table = pl.read_csv(path, infer_schema=False)
+        table = pl.read_csv(path.read_bytes(), infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if missing := [name for name in (*text, *numbers, *counts) if name not in table.columns]:

@@ -1,0 +1,102 @@
+#!/usr/bin/env python3
+"""What Ray costs, what a second worker brings, and what it costs to be killed.
+
+    python benchmarks/corpus.py models/libreoffice-de-en --sentencepiece models/libreoffice-de-en/spm.model
+
+The data's test set by `fairseq-generate`, by `translate_corpus.py` in one process, by one and by two workers of Ray,
+each with one thread; then by two workers, whose driver is killed with half of the blocks done, and by the same command
+again. A table, and with --output the same as JSON.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from decoding import PLUGIN
+from tabulate import tabulate
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "translate_corpus.py"
+RUN = ("--mh-sweeps", "2", "--mh-chains", "1")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVIRONMENT}
+
+
+class Bench:
+    """Of a data folder whose test set is also there as text."""
+
+    def __init__(self, data: Path, source: str, pieces: Path, folder: Path, block_size: int):
+        self.data, self.corpus, self.folder = data, data / f"test.{source}", folder
+        self.lines = self.corpus.read_text(encoding="utf-8").count("\n")
+        self.own = ("--block-size", str(block_size))
+        self.more = ("--bpe", "sentencepiece", "--sentencepiece-model", str(pieces), *RUN)
+
+    def generate(self) -> dict[str, float]:
+        """Plain `fairseq-generate`."""
+        call = [sys.executable, "-m", "fairseq_cli.generate", str(self.data), *PLUGIN, "--task", "translation_mh"]
+        call += ["--path", f"{self.data}/checkpoint.pt", "--gen-subset", "test", "--num-workers", "0", *self.more]
+        begun = time.perf_counter()
+        subprocess.run(call, check=True, **QUIET)
+        return self._figures(time.perf_counter() - begun)
+
+    def start(self, name: str, workers: int) -> subprocess.Popen:
+        call = [sys.executable, str(SCRIPT), str(self.data), str(self.corpus), "--output", str(self.folder / name)]
+        return subprocess.Popen([*call, "--workers", str(workers), *self.own, "--", *self.more], **QUIET)
+
+    def translate(self, name: str, workers: int) -> dict[str, float]:
+        """With as many workers, and seconds until the first block is there."""
+        begun, process = time.perf_counter(), self.start(name, workers)
+        self.wait(name, 1, process)
+        first = time.perf_counter() - begun
+        if process.wait():
+            sys.exit(f"a run failed: {process.args}")
+        return self._figures(time.perf_counter() - begun) | {"until the first block": first}
+
+    def wait(self, name: str, blocks: int, process: subprocess.Popen) -> None:
+        """Until so many blocks are done, or the run is."""
+        while process.poll() is None and len(list((self.folder / name / "blocks").glob("*[0-9]"))) < blocks:
+            time.sleep(0.05)
+
+    def kill_and_resume(self, workers: int, blocks: int) -> dict[str, float]:
+        """The driver killed with so many blocks done, and the same command again."""
+        begun, process = time.perf_counter(), self.start("killed", workers)
+        self.wait("killed", blocks, process)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        killed = time.perf_counter() - begun
+        second = self.translate("killed", workers)
+        return second | {"seconds": killed + second["seconds"], "a second": self.lines / (killed + second["seconds"])}
+
+    def _figures(self, seconds: float) -> dict[str, float]:
+        return {"seconds": seconds, "a second": self.lines / seconds}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="fairseq data folder with checkpoint.pt and the test set as text")
+    parser.add_argument("--source", default="de", help="its language; default: %(default)s")
+    parser.add_argument("--sentencepiece", type=Path, required=True, help="the model that cuts text into pieces")
+    parser.add_argument("--block-size", type=int, default=25, help="default: %(default)s")
+    parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(args.data, args.source, args.sentencepiece, Path(folder), args.block_size)
+        figures = {
+            "fairseq-generate": bench.generate(),
+            "this process": bench.translate("here", 0),
+            "1 worker": bench.translate("one", 1),
+            "2 workers": bench.translate("two", 2),
+            "2 workers, killed at half": bench.kill_and_resume(2, bench.lines // args.block_size // 2),
+        }
+    print(tabulate([{"": name, **row} for name, row in figures.items()], headers="keys", floatfmt=".2f"))
+    if args.output:
+        args.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
