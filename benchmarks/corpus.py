@@ -69,8 +69,7 @@ class Bench:
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed = time.perf_counter() - begun
-        second = self.translate("killed", workers)
-        return second | {"seconds": killed + second["seconds"], "a second": self.lines / (killed + second["seconds"])}
+        return self._figures(killed + self.translate("killed", workers)["seconds"])
 
     def _figures(self, seconds: float) -> dict[str, float]:
         return {"seconds": seconds, "a second": self.lines / seconds}
