@@ -7,6 +7,7 @@ dies takes nothing with it but its time: Ray starts another, and gives it the sp
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import ray
     from ray.data import ActorPoolStrategy, DataContext
+    from ray.util.annotations import RayDeprecationWarning
 except ImportError:
     raise UserError("workers are Ray's, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
@@ -70,6 +72,7 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
 
 def connect(workers: int | None, address: str | None) -> None:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it tells what it raises, too
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # how retries will be named (setup.py: < 2.64)
     own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         if address and address != "auto":  # Ray itself would wait for it, for ever
