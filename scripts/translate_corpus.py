@@ -15,7 +15,8 @@ import sys
 import warnings
 from contextlib import redirect_stdout
 
-from fairseq_mh.corpus.driver import parse, summary, translate
+from fairseq_mh.corpus.driver import summary, translate
+from fairseq_mh.corpus.options import parse
 from fairseq_mh.errors import UserError
 
 

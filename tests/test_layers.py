@@ -32,6 +32,7 @@ DOWN = [
     "driver",
     "ray_workers",
     "parquet",
+    "options",
     "worker",
     "translator",
     "records",

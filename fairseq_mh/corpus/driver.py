@@ -1,4 +1,4 @@
-"""The command line of `scripts/translate_corpus.py`: a corpus in blocks, by workers, into a folder."""
+"""A corpus in blocks, by workers, into a folder: what `scripts/translate_corpus.py` does."""
 
 import argparse
 import json
@@ -8,97 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fairseq import utils
-from omegaconf import OmegaConf
 from tqdm import tqdm
 
-import fairseq_mh
-from fairseq_mh.blocks import Blocks, Join, concatenate, fingerprint
-from fairseq_mh.config import check
-from fairseq_mh.corpus.sources import Corpus, Span, scan
+from fairseq_mh.blocks import Blocks, Join, concatenate
+from fairseq_mh.corpus.options import checked, settings
+from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import Block, Job, worker
-from fairseq_mh.loading import parse as parse_fairseq
-from fairseq_mh.sampler_config import refuse
 
 COUNTS = "blocks.jsonl"  # what each block cost
-
-
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Translate a corpus with any number of workers.")
-    parser.add_argument("data", type=Path, help="fairseq's data folder: dictionaries, and checkpoint.pt unless --path")
-    parser.add_argument("corpus", type=Path, help='text, a sentence a line; or .jsonl: {"text": "...", "id": "..."}')
-    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--format", default="jsonl", choices=["jsonl", "parquet"], help="default: %(default)s")
-    parser.add_argument("--samples", action="store_true", help="write every state that the chains visited, too")
-    parser.add_argument(
-        "--block-size", type=int, default=500, help="lines that are written, or lost, together; default: %(default)s"
-    )
-    parser.add_argument(
-        "--workers", type=int, help="of Ray, a GPU or core each; 0: this process alone; default: all that there are"
-    )
-    parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this run alone")
-    parser.add_argument("arguments", nargs="*", help="of fairseq-generate, after --")
-    return parser.parse_intermixed_args(arguments)
-
-
-def checked(args: argparse.Namespace) -> Any:
-    """fairseq's configuration. Raises UserError for what means nothing, before anything is loaded or written."""
-    cfg = parse_fairseq(str(args.data), args.arguments)
-    check(cfg.task, cfg.generation)
-    refusals = {
-        "--block-size must be 1 or more": args.block_size < 1,
-        "--workers must not be negative": args.workers is not None and args.workers < 0,
-        "--address is for workers of Ray; --workers 0 has none": args.workers == 0 and bool(args.address),
-        "--samples are states of chains; --mh-decoding mask-predict has none": (
-            args.samples and cfg.task.mh_decoding == "mask-predict"
-        ),
-        "--batch-size must be 1 or more": cfg.dataset.batch_size is not None and cfg.dataset.batch_size < 1,
-        "--max-tokens must be 1 or more": cfg.dataset.max_tokens is not None and cfg.dataset.max_tokens < 1,
-        "--mh-trace is one process's; --samples writes what the chains visited": bool(cfg.task.mh_trace),
-        "--mh-gold-length and --mh-init reference need references, and a corpus has none": (
-            cfg.task.mh_gold_length or cfg.task.mh_init == "reference"
-        ),
-    }
-    refuse(refusals | {f"--{name} does nothing here": bool(used) for name, used in unused(cfg).items()})
-    return cfg
-
-
-def unused(cfg: Any) -> dict[str, bool]:
-    """Options of fairseq-generate that would change what it does, and have no part in a corpus; and whether they are
-    given."""
-    return {
-        "distributed-world-size (--workers)": cfg.distributed_training.distributed_world_size > 1,
-        "distributed-rank (--workers)": cfg.distributed_training.distributed_rank > 0,
-        "num-shards (--workers)": cfg.dataset.num_shards > 1,
-        "gen-subset": cfg.dataset.gen_subset != "test",
-        "results-path (--output)": cfg.common_eval.results_path is not None,
-        "checkpoint-suffix": bool(cfg.checkpoint.checkpoint_suffix),
-        "replace-unk": cfg.generation.replace_unk is not None,
-        "retain-iter-history (--samples)": cfg.generation.retain_iter_history,
-    }
-
-
-def settings(args: argparse.Namespace, cfg: Any, corpus: Corpus) -> dict[str, Any]:
-    """Everything that decides the output, and nothing else: not who translates which batch."""
-    groups = {name: cfg[name] for name in ("task", "bpe", "tokenizer") if cfg[name] is not None}
-    options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
-    named = [value for name in ("bpe", "tokenizer") for value in options.get(name, {}).values()]
-    paths = [*utils.split_paths(cfg.common_eval.path), *filter(None, [cfg.task.mh_electric]), *map(str, named)]
-    files = [*(Path(path) for path in paths), *sorted(args.data.glob("dict.*.txt"))]
-    del options["task"]["data"]
-    return {
-        **options,
-        **{name: cfg.generation[name] for name in ("nbest", "iter_decode_with_beam", "iter_decode_max_iter")},
-        "fp16": cfg.common.fp16,
-        "post_process": cfg.common_eval.post_process,
-        "model_overrides": cfg.common_eval.model_overrides,
-        "files": [fingerprint(path) for path in files if path.exists()],
-        "corpus": corpus.digest,
-        "block_size": args.block_size,
-        "format": args.format,
-        "samples": args.samples,
-        "version": fairseq_mh.__version__,
-    }
 
 
 def translate(args: argparse.Namespace) -> Counter[str]:

@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 from conftest import generate, lines_of
 
-from fairseq_mh.corpus.driver import parse, translate
+from fairseq_mh.corpus.driver import translate
+from fairseq_mh.corpus.options import parse
 
 SENTENCES = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
 RUN = ("--mh-sweeps", "3", "--source-lang", "de", "--target-lang", "en")
