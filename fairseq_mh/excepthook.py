@@ -37,7 +37,8 @@ def _while_loading(trace: TracebackType | None) -> bool:
 def _of_an_option(error: BaseException, trace: TracebackType | None) -> bool:
     """Whether fairseq refused an option's value, in its own way."""
     by = _frames(trace)[-1].f_code.co_filename if trace else ""
-    return isinstance(error, ValueError | NotImplementedError) and by in (options.__file__, data_utils.__file__)
+    refused = by in (options.__file__, data_utils.__file__) or str(error).startswith("Seed must be")  # numpy's
+    return isinstance(error, ValueError | NotImplementedError) and refused
 
 
 def _results_file(trace: TracebackType | None) -> list[Path]:

@@ -54,6 +54,7 @@ OPTIONS = {
     "scores of the reference": (("--score-reference",), "--score-reference"),
     "prefix": (("--prefix-size", "1"), "--prefix-size"),
     "a batch of less than a sentence": (("--max-tokens", "3"), "max_tokens=3"),
+    "negative seed": (("--seed", "-1"), "Seed must be"),
     "no such shard": (("--distributed-world-size", "2", "--distributed-rank", "2"), "--distributed-rank"),
     "unknown pieces": (("--post-process", "x"), "post_process"),
     "split": (("--gen-subset", "nowhere"), "nowhere"),
