@@ -32,7 +32,7 @@ def translate(args: argparse.Namespace) -> Counter[str]:
         missing = [corpus.spans[number] for number in blocks.missing()]
         done = total - sum(span.lines for span in missing)
         with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total) as progress:
-            for block in translated(args, missing):
+            for block in translated(args, missing, cfg.common.cpu):
                 contents = {translations: partial(write, block.records), COUNTS: partial(write_text, block.counts)}
                 blocks.write(block.number, contents)
                 progress.update(corpus.spans[block.number].lines)
@@ -40,7 +40,7 @@ def translate(args: argparse.Namespace) -> Counter[str]:
     return counted(args.output / COUNTS)
 
 
-def translated(args: argparse.Namespace, spans: list[Span]) -> Iterator[Block]:
+def translated(args: argparse.Namespace, spans: list[Span], cpu: bool) -> Iterator[Block]:
     """The blocks of these spans, in any order."""
     job = Job(Path.cwd(), str(args.data), args.corpus, tuple(args.arguments), args.samples)
     if not spans:
@@ -49,7 +49,7 @@ def translated(args: argparse.Namespace, spans: list[Span]) -> Iterator[Block]:
         return map(worker(job), spans)
     from fairseq_mh.corpus.ray_workers import on_ray
 
-    return on_ray(job, spans, args.workers, args.address)
+    return on_ray(job, spans, args.workers, args.address, cpu)
 
 
 def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:

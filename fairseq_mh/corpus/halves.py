@@ -22,19 +22,17 @@ def in_halves(
     Of an item that alone takes more memory than there is, or that is refused (`SentenceError`), the result is why.
     """
     try:
-        done: Result | str = work(batch)
+        yield batch, work(batch)
+        return
     except (SentenceError, RuntimeError, MemoryError) as error:
         if isinstance(error, SentenceError):
-            done = str(error)
+            reason = str(error)
         elif out_of_memory(error):
-            done = "takes more memory than there is (fewer --mh-chains or --iter-decode-with-beam)"
+            reason = "takes more memory than there is (fewer --mh-chains or --iter-decode-with-beam)"
         else:
             raise
-    else:
-        yield batch, done
-        return
     if len(batch) == 1:
-        yield batch, done
+        yield batch, reason
         return
     torch.cuda.empty_cache()  # of what the failed attempt held, which is let go of only after the `except`
     middle = len(batch) // 2

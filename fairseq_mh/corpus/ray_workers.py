@@ -14,7 +14,6 @@ from typing import Any
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Block, Job, worker
 from fairseq_mh.errors import UserError, one_line
-from fairseq_mh.loading import parse
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
@@ -43,12 +42,13 @@ class Actor:
             return {**Block(row["number"], "", "")._asdict(), "error": one_line(error)}
 
 
-def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None) -> Iterator[Block]:
+def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool) -> Iterator[Block]:
     """The blocks of these spans, in the order in which they are done.
 
     Args:
         workers: how many; None: one for each GPU, or each core where there is none.
         address: of a cluster, on whose machines model and corpus have the same paths; None: a Ray of this run alone.
+        cpu: whether GPUs are to be left alone.
 
     Raises:
         UserError: where Ray cannot be reached, is too small, a worker met what its user must mend, or workers keep
@@ -56,7 +56,7 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
     """
     connect(workers, address)
     try:
-        kind = "CPU" if parse(job.data, job.arguments).common.cpu or not resources("GPU") else "GPU"
+        kind = "CPU" if cpu or not resources("GPU") else "GPU"
         if (workers or 1) > resources(kind):
             raise UserError(f"--workers {workers}: there are {resources(kind)} {kind}s")
         pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)

@@ -37,8 +37,8 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
         raise UserError(f"sentence {missing} is in none of the files (if it was left out as too long: --gaps)")
     if sentences not in (None, len(found)):
         raise UserError(f"{len(found)} sentences are in the files, and not {sentences}")
-    merged = [line for number in sorted(found) for line in found[number]]
-    return merged + _told(len(found), costs)
+    lines = [line for number in sorted(found) for line in found[number]]
+    return lines + _told(len(found), costs)
 
 
 def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
