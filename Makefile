@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python -m fairseq_mh.cli.demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest

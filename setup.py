@@ -17,7 +17,10 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=find_packages(include=["fairseq_mh", "fairseq_mh.*"]),
-    package_data={"fairseq_mh.evaluation.report": ["*.html", "*.css", "*.js"]},
+    package_data={
+        "fairseq_mh.evaluation.report": ["*.html", "*.css", "*.js"],
+        "fairseq_mh.evaluation": ["*.yaml", "grids/*.yaml"],
+    },
     python_requires=">=3.10,<3.13",
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11; ve-fairseq is its main branch, under the same import name.

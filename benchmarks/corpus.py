@@ -18,10 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from decoding import PLUGIN
 from tabulate import tabulate
 
-SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "translate_corpus.py"
+from benchmarks.decoding import PLUGIN
+
 RUN = ("--mh-sweeps", "2", "--mh-chains", "1")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVIRONMENT}
@@ -45,7 +45,15 @@ class Bench:
         return self._figures(time.perf_counter() - begun)
 
     def start(self, name: str, workers: int) -> subprocess.Popen:
-        call = [sys.executable, str(SCRIPT), str(self.data), str(self.corpus), "--output", str(self.folder / name)]
+        call = [
+            sys.executable,
+            "-m",
+            "fairseq_mh.cli.corpus",
+            str(self.data),
+            str(self.corpus),
+            "--output",
+            str(self.folder / name),
+        ]
         return subprocess.Popen([*call, "--workers", str(workers), *self.own, "--", *self.more], **QUIET)
 
     def translate(self, name: str, workers: int) -> dict[str, float]:

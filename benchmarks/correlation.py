@@ -14,15 +14,15 @@ from functools import partial
 import numpy as np
 import scipy.stats
 import torch
-from decoding import load_decoder, sample_of
 from tabulate import tabulate
 
-from fairseq_mh.electric import load_electric
-from fairseq_mh.mask_predict import mask_predict
+from benchmarks.decoding import load_decoder, sample_of
+from fairseq_mh.masked_lms.electric import load_electric
 from fairseq_mh.mcmc.proposal import conditional, masked_conditional
 from fairseq_mh.mcmc.state import unknown
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
-from fairseq_mh.rescoring import energies
+from fairseq_mh.translation.mask_predict import mask_predict
+from fairseq_mh.translation.rescoring import energies
 
 BATCH = 10
 

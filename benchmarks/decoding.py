@@ -12,8 +12,8 @@ import torch
 import fairseq_mh
 from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.scores import corpus_scores, read_trace
-from fairseq_mh.generator import MHGenerator
 from fairseq_mh.loading import beside, load, parse
+from fairseq_mh.translation.generator import MHGenerator
 
 PAPER = ("--mh-proposal", "single", "--mh-scan", "random", "--mh-init", "warm-start", "--mh-chains", "1")
 AT_ONE = ("--mh-temperature", "1", "--mh-final-temperature", "1", "--mh-proposal-temperature", "1")

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fairseq_mh import linear
-from fairseq_mh.cmlm import CMLM
+from fairseq_mh.engine import linear
+from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import at_once
 

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from decoding import load_decoder, sample_of
-from rates import seconds
+
+from benchmarks.decoding import load_decoder, sample_of
+from benchmarks.rates import seconds
 
 SIZES = {
     "target length": (10, 20, 40, 60),

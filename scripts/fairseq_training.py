@@ -17,9 +17,9 @@ from fairseq.tasks.translation import TranslationConfig, TranslationTask
 from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 from fairseq_cli.train import cli_main
 
-from fairseq_mh.config import TranslationMHConfig
 from fairseq_mh.models import electric_transformer  # noqa: F401  (registers it)
 from fairseq_mh.tasks.translation_mh import TranslationMHTask
+from fairseq_mh.translation.options import TranslationMHConfig
 
 SIZES = "--encoder-layers 3 --decoder-layers 3 --encoder-embed-dim 256 --decoder-embed-dim 256 \
 --encoder-ffn-embed-dim 1024 --decoder-ffn-embed-dim 1024 --encoder-attention-heads 4 --decoder-attention-heads 4 \

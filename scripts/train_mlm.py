@@ -16,11 +16,11 @@ from pathlib import Path
 import sentencepiece
 import torch
 from fairseq.data import Dictionary
-from prepare_data import split
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from fairseq_mh.checkpoints import allow_fairseq_types
-from fairseq_mh.open_ended.transformers_at_hand import transformers
+from fairseq_mh.files.checkpoints import allow_fairseq_types
+from fairseq_mh.masked_lms.transformers_import import transformers
+from scripts.prepare_data import split
 
 MASKED = 0.2
 LONGEST = 64

@@ -19,10 +19,10 @@ import sys
 from pathlib import Path
 
 import torch
-from fairseq_training import MALLOC, fairseq_train, weights_alone
-from prepare_data import binarise
 
 from fairseq_mh.evaluation.output import read_lines
+from scripts.fairseq_training import MALLOC, fairseq_train, weights_alone
+from scripts.prepare_data import binarise
 
 TEACHER = "--task translation_bf16 --arch transformer --criterion label_smoothed_cross_entropy \
 --label-smoothing 0.1 --dropout 0.3 --lr 1e-3 --warmup-updates 400"

@@ -1,8 +1,9 @@
-"""The import rule: imports point down, and `mcmc/` is pure torch."""
+"""The import rule: imports point down, none of them in a circle, and `mcmc/` is pure torch."""
 
 import ast
 import re
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,66 @@ import pytest
 import fairseq_mh
 
 PACKAGE = Path(fairseq_mh.__file__).parent
+ENTRANCES = ("__init__", "__main__")  # of the package itself: they lead to any room
+
+# The package's folders, and the modules beside them; each imports from itself and from those behind it alone.
+ROOMS = (
+    "cli",
+    "corpus",
+    "evaluation",
+    "open_ended",
+    "loading",
+    "tasks",
+    "criterions",
+    "translation",
+    "masked_lms",
+    "models",
+    "engine",
+    "files",
+    "sampler_config",
+    "excepthook",
+    "mcmc",
+    "errors",
+)
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
 
 
 def imports_of(path: Path) -> set[str]:
+    """Every import in a file, inside functions as well; `from x import y` counts as x and as x.y."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module)
+            assert node.level == 0, f"{path}: imports name the whole path"
+            found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
+
+
+def own_imports(path: Path) -> set[str]:
+    """The package's modules that a file imports, named from the package on."""
+    names = {name.removeprefix("fairseq_mh.") for name in imports_of(path) if name.startswith("fairseq_mh.")}
+    return names & MODULES.keys()
+
+
+def test_every_room_is_known():
+    found = {name.split(".")[0] for name in MODULES} - set(ENTRANCES)
+    assert found == set(ROOMS)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ENTRANCES])
+def test_imports_point_down(name):
+    floor = ROOMS.index(name.split(".")[0])
+    upward = {other for other in own_imports(MODULES[name]) if ROOMS.index(other.split(".")[0]) < floor}
+    assert not upward, f"{name} imports {upward}, which stand above it"
+
+
+def test_no_imports_in_a_circle():
+    graph = {name: own_imports(path) - {name} for name, path in MODULES.items() if name not in ENTRANCES}
+    assert list(TopologicalSorter(graph).static_order())  # raises CycleError
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.glob("mcmc/*.py")), ids=lambda path: path.name)
@@ -28,91 +79,28 @@ def test_mcmc_is_pure_torch(path):
     assert all(name.split(".")[0] in {"torch", "numpy"} or name.startswith("fairseq_mh.mcmc") for name in outside)
 
 
-DOWN = [
-    "driver",
-    "ray_workers",
-    "parquet",
-    "options",
-    "worker",
-    "translator",
-    "records",
-    "halves",
-    "sources",
-    "loading",
-    "tasks",
-    "translation_mh",
-    "electric_nce",
-    "correlation",
-    "noise",
-    "generator",
-    "rescoring",
-    "electric",
-    "decoders",
-    "config",
-    "minimum_bayes_risk",
-    "selection",
-    "command_line",
-    "causal_lm",
-    "sampling",
-    "template",
-    "hugging_face",
-    "transformers_at_hand",
-    "fairseq_mlm",
-    "blanks",
-    "sampler_config",
-    "two_stream",
-    "start",
-    "mask_predict",
-    "cmlm",
-    "checkpoints",
-    "sentence_pieces",
-    "electric_transformer",
-    "two_tower_cloze",
-    "mask_predict_transformer",
-    "decoder_engine",
-    "decoder_layer",
-    "source_attention",
-    "linear",
-    "chain",
-    "record",
-    "clocks",
-    "kernel",
-    "trial",
-    "surrogate",
-    "stages",
-    "proposal",
-    "state",
-    "energy",
-    "masked_lm",
-    "schedule",
-]
-
-
-def test_imports_point_down():
-    """Of the decoding side: a file imports what stands behind it in this list alone."""
-    for path in PACKAGE.rglob("*.py"):
-        if path.stem in DOWN:
-            imported = {name.split(".")[-1] for name in imports_of(path) if name.startswith("fairseq_mh.")}
-            assert imported & set(DOWN) <= set(DOWN[DOWN.index(path.stem) + 1 :]), path
+def files_with(pattern: str) -> set[str]:
+    found = re.compile(pattern)
+    return {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if found.search(path.read_text(encoding="utf-8"))
+    }
 
 
 def test_the_model_is_known_by_few_files():
-    """`cmlm.py`, the engine behind it, Electric and the RoBERTa of `open_ended`; the task and the generator never look
-    inside."""
-    inside = re.compile("output_projection|encoder_attn|extract_features")
-    knowing = {path.name for path in PACKAGE.rglob("*.py") if inside.search(path.read_text(encoding="utf-8"))}
-    assert knowing == {
-        "cmlm.py",
-        "decoder_engine.py",
-        "decoder_layer.py",
-        "electric_transformer.py",
-        "two_tower_cloze.py",
-        "fairseq_mlm.py",
+    """The task, the generator and the decoders never look inside a model."""
+    assert files_with("output_projection|encoder_attn|extract_features") == {
+        "masked_lms/cmlm.py",
+        "masked_lms/roberta.py",
+        "engine/decoder.py",
+        "engine/layer.py",
+        "files/published_format.py",
+        "models/electric_transformer.py",
+        "models/two_tower_cloze.py",
     }
 
 
 def test_only_one_file_accepts():
     """`log u < log ratio` stands in the kernel alone."""
-    decision = re.compile(r"(log_u|\.log\(\)) <")
-    accepting = [path.name for path in PACKAGE.rglob("*.py") if decision.search(path.read_text(encoding="utf-8"))]
-    assert accepting == ["kernel.py"]
+    assert files_with(r"(log_u|\.log\(\)) <") == {"mcmc/kernel.py"}

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from fairseq_mh.blocks import Blocks, Join, concatenate
 from fairseq_mh.corpus.options import checked, settings
 from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import Block, Job, worker
+from fairseq_mh.files.blocks import Blocks, Join, concatenate
 
 COUNTS = "blocks.jsonl"  # what each block cost
 

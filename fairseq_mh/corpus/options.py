@@ -8,11 +8,11 @@ from fairseq import utils
 from omegaconf import OmegaConf
 
 import fairseq_mh
-from fairseq_mh.blocks import fingerprint
-from fairseq_mh.config import check
 from fairseq_mh.corpus.sources import Corpus
+from fairseq_mh.files.blocks import fingerprint
 from fairseq_mh.loading import parse as parse_fairseq
 from fairseq_mh.sampler_config import refuse
+from fairseq_mh.translation.options import check
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor
 
 from fairseq_mh.corpus.sources import Source
+from fairseq_mh.files.trace import json_number
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.selection import Candidate
-from fairseq_mh.start import Plan
-from fairseq_mh.trace import json_number
+from fairseq_mh.translation.selection import Candidate
+from fairseq_mh.translation.start import Plan
 
 Record = dict[str, Any]
 

@@ -9,16 +9,16 @@ from fairseq import utils
 from fairseq.data import data_utils
 from torch import Tensor
 
-from fairseq_mh.config import translation_schedule
 from fairseq_mh.corpus.halves import in_halves
 from fairseq_mh.corpus.records import Record, record, untranslated
 from fairseq_mh.corpus.sources import Source
-from fairseq_mh.decoders import Decoded
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import beside, load
 from fairseq_mh.sampler_config import energy_of
-from fairseq_mh.selection import candidates, draws
-from fairseq_mh.start import Plan
+from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.options import translation_schedule
+from fairseq_mh.translation.selection import candidates, draws
+from fairseq_mh.translation.start import Plan
 
 MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
 

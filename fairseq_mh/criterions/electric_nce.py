@@ -26,11 +26,11 @@ from fairseq.logging import metrics
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.cmlm import CMLM, Bound, cmlm_of
 from fairseq_mh.criterions.correlation import MOMENTS, correlation, moments
 from fairseq_mh.criterions.noise import conditionals, noised
-from fairseq_mh.electric import same_encoder, stock
 from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM, Bound, cmlm_of
+from fairseq_mh.masked_lms.electric import same_encoder, stock
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 from fairseq_mh.models.mask_predict_transformer import uniformly_masked
 

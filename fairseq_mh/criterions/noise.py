@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq_mh.cmlm import Bound
+from fairseq_mh.masked_lms.cmlm import Bound
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 

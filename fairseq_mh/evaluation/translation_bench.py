@@ -14,14 +14,14 @@ from fairseq.data import Dictionary
 from tqdm import tqdm
 
 import fairseq_mh
-from fairseq_mh.cmlm import subwords
-from fairseq_mh.config import TranslationMHConfig, chains_of
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
+from fairseq_mh.masked_lms.cmlm import subwords
 from fairseq_mh.sampler_config import scan_of
+from fairseq_mh.translation.options import TranslationMHConfig, chains_of
 
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}

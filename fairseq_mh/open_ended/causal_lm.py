@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.open_ended.transformers_at_hand import load_pretrained, transformers
+from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
 
 AT_ONCE = 16  # texts
 

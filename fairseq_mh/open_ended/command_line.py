@@ -12,13 +12,13 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from tqdm import tqdm
 
 import fairseq_mh
-from fairseq_mh.blocks import Blocks, as_text, concatenate, fingerprint
+from fairseq_mh.files.blocks import Blocks, as_text, concatenate, fingerprint
+from fairseq_mh.files.trace import warn_of_broken, write_trace
 from fairseq_mh.mcmc.energy import ENERGIES, total
 from fairseq_mh.open_ended.blanks import TextModel
 from fairseq_mh.open_ended.sampling import Chains, check_text, sample
 from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, energy_of, refuse
-from fairseq_mh.trace import warn_of_broken, write_trace
 
 # A sample of the energy, and not its modes: the paper's settings.
 DEFAULTS: dict[str, Any] = {"mh_temperature": 1.0, "mh_final_temperature": 1.0, "mh_proposal_temperature": 1.0}
@@ -68,10 +68,10 @@ def check(args: argparse.Namespace, cfg: SamplerConfig) -> None:
 def load(args: argparse.Namespace) -> TextModel:
     """Only what is needed is imported."""
     if args.model.suffix == ".pt":
-        from fairseq_mh.open_ended.fairseq_mlm import load_fairseq
+        from fairseq_mh.masked_lms.roberta import load_fairseq
 
         return load_fairseq(args.model, args.device, args.sentencepiece)
-    from fairseq_mh.open_ended.hugging_face import load_hugging_face
+    from fairseq_mh.masked_lms.hugging_face import load_hugging_face
 
     return load_hugging_face(args.model, args.device)
 

@@ -11,15 +11,15 @@ from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 
-from fairseq_mh.checkpoints import allow_fairseq_types
-from fairseq_mh.cmlm import cmlm_of
-from fairseq_mh.config import TranslationMHConfig, check
 from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
-from fairseq_mh.data_files import check_split
-from fairseq_mh.electric import load_electric
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.excepthook import report
-from fairseq_mh.generator import MHGenerator
+from fairseq_mh.files.checkpoints import allow_fairseq_types
+from fairseq_mh.files.data_files import check_split
+from fairseq_mh.masked_lms.cmlm import cmlm_of
+from fairseq_mh.masked_lms.electric import load_electric
+from fairseq_mh.translation.generator import MHGenerator
+from fairseq_mh.translation.options import TranslationMHConfig, check
 
 allow_fairseq_types()
 ONLY_BOS_EOS = 2

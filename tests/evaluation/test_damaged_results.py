@@ -5,14 +5,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from damage import damaged
 from hypothesis import given, settings
-from report_results import write_data, write_results
 
+import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.report.page import page
+from tests.evaluation.report_results import write_data, write_results
+from tests.files.damage import damaged
 
-PAPER = yaml.safe_load((Path(__file__).parents[2] / "experiments" / "paper.yaml").read_text(encoding="utf-8"))
+PAPER = yaml.safe_load((Path(fairseq_mh.__file__).parent / "evaluation" / "paper.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from compare import compare, of_common_sentences
 
+from fairseq_mh.cli.compare import compare, of_common_sentences
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
 
-PRINTED = """2026-01-01 | INFO | fairseq_mh.generator | 2 sentences, 2 chains, decoder rows so far: 40
+PRINTED = """2026-01-01 | INFO | fairseq_mh.translation.generator | 2 sentences, 2 chains, decoder rows so far: 40
 S-1\tein Haus
 T-1\ta house
 H-1\t-0.5\t▁a ▁house
@@ -24,7 +23,7 @@ P-0\t-0.1 -0.1
 H-0\t-0.2\t▁a ▁cat
 D-0\t-0.2\ta cat
 P-0\t-0.2 -0.2
-2026-01-01 | INFO | fairseq_mh.generator | 4 sentences, 4 chains, decoder rows so far: 77
+2026-01-01 | INFO | fairseq_mh.translation.generator | 4 sentences, 4 chains, decoder rows so far: 77
 2026-01-01 | INFO | fairseq_cli.generate | Translated 2 sentences (4 tokens) in 1.5s (1.3 sentences/s, 2.67 tokens/s)
 """
 
@@ -90,9 +89,8 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
 
 
 def test_compare_as_a_command(tmp_path):
-    script = Path(__file__).parents[2] / "scripts" / "compare.py"
     (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
-    command = [sys.executable, str(script), str(tmp_path / "out")]
+    command = [sys.executable, "-m", "fairseq_mh.cli.compare", str(tmp_path / "out")]
     result = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=True)
     assert "77" in result.stdout
     refused = subprocess.run(command, capture_output=True, text=True, check=False)

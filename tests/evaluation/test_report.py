@@ -10,14 +10,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from report_results import HOSTILE, SOURCES, write_data, write_results
+
+from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium")
 
 
 def report(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "scripts" / "report.py"), *map(str, arguments)]
+    command = [sys.executable, "-m", "fairseq_mh.cli.report", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

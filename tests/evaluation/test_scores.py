@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from report_results import STATES
 
 from fairseq_mh.evaluation.scores import read_trace, trace_scores
+from tests.evaluation.report_results import STATES
 
 
 def write_trace(path, energies):

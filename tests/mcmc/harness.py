@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import scipy.stats
 import torch
-from tables import random_table
 
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.energy import certainty
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
+from tests.mcmc.tables import random_table
 
 FALSE_ALARM = 1e-6
 

@@ -5,16 +5,16 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from harness import LM, SCHEDULES, Q, at, kernel_of, propose_of, run_from, step
-from tables import TableLM, TableSurrogate, joint_table, random_table
 
-from fairseq_mh.mask_predict import mask_predict
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import unknown
+from fairseq_mh.translation.mask_predict import mask_predict
+from tests.mcmc.harness import LM, SCHEDULES, Q, at, kernel_of, propose_of, run_from, step
+from tests.mcmc.tables import TableLM, TableSurrogate, joint_table, random_table
 
 
 def test_exact_conditionals_are_always_accepted():

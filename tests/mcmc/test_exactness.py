@@ -9,12 +9,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step
-from tables import Reference, TableSurrogate, inconsistent_table, random_table
 
 from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
 from fairseq_mh.mcmc.proposal import FLOOR, informed
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
+from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step
+from tests.mcmc.tables import Reference, TableSurrogate, inconsistent_table, random_table
 
 TABLES = {
     "V2T2": random_table(2, 2, seed=1),

@@ -7,15 +7,15 @@ import math
 
 import pytest
 import torch
-from harness import kernel_of, propose_of, run_from, step
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables import Reference, TableLM, TableSurrogate, random_table
-from test_target import mean_for_sum, no_hastings, no_way_back
 
 from fairseq_mh.mcmc.energy import COLUMNS, total
 from fairseq_mh.mcmc.proposal import FLOOR, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import SCANS, Schedule
+from tests.mcmc.harness import kernel_of, propose_of, run_from, step
+from tests.mcmc.tables import Reference, TableLM, TableSurrogate, random_table
+from tests.mcmc.test_target import mean_for_sum, no_hastings, no_way_back
 
 thorough = settings(max_examples=300, deadline=None, derandomize=True, print_blob=True)
 

@@ -7,14 +7,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from harness import FALSE_ALARM, LM, SCHEDULES, Q, kernel_of, number_of, p_value, propose_of, run_from
-from tables import Reference, TableSurrogate
 
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import state_logits
 from fairseq_mh.mcmc.proposal import NOWHERE, conditional, informed, masked_conditional
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
+from tests.mcmc.harness import FALSE_ALARM, LM, SCHEDULES, Q, kernel_of, number_of, p_value, propose_of, run_from
+from tests.mcmc.tables import Reference, TableSurrogate
 
 COPIES, SWEEPS, TEMPERATURE = 5000, 40, 1.0
 SURROGATE = TableSurrogate(LM, seed=6)

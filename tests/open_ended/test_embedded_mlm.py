@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
+from fairseq_mh.masked_lms.hugging_face import load_hugging_face
 from fairseq_mh.open_ended.blanks import Blanks
-from fairseq_mh.open_ended.hugging_face import load_hugging_face
 
 MODEL = Path(__file__).parents[2] / "models/libreoffice-en"
 

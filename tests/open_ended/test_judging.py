@@ -3,21 +3,21 @@
 import math
 import sys
 
-import evaluate_texts
 import polars as pl
 import pytest
 import torch
 import yaml
-from tiny_models import SIZES, bert, tokenizer_of
 
+from fairseq_mh.cli import evaluate as evaluate_texts
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.grid import GridRun, read_grid
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import summary
 from fairseq_mh.evaluation.text_bench import Texts
+from fairseq_mh.masked_lms.transformers_import import transformers
 from fairseq_mh.open_ended.causal_lm import load_causal_lm
-from fairseq_mh.open_ended.transformers_at_hand import transformers
+from tests.masked_lms.tiny_models import SIZES, bert, tokenizer_of
 
 TEXTS = ["a b c a", "b", "c c a b b"]
 

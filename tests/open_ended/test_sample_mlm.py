@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_models import bert, tokenizer_of
 
-from fairseq_mh.blocks import Blocks
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import read_trace
+from fairseq_mh.files.blocks import Blocks
 from fairseq_mh.open_ended import command_line
+from tests.masked_lms.tiny_models import bert, tokenizer_of
 
 
 @pytest.fixture(scope="module")

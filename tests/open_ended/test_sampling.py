@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from harness import FALSE_ALARM, p_value
 
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig
+from tests.mcmc.harness import FALSE_ALARM, p_value
 
 TEXT = Template("a {2} b {1}")
 CHAINS = 1500

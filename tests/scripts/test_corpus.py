@@ -1,7 +1,7 @@
 """The embedded model's corpus: aligned by paragraph id, split by page, nothing held out seen in training."""
 
-from align_help import align, paragraphs
-from prepare_data import HELDOUT_WORDS, split, split_of
+from scripts.align_help import align, paragraphs
+from scripts.prepare_data import HELDOUT_WORDS, split, split_of
 
 ENGLISH = """<html><body><h1 id="hd_1">Title of a page</h1>
 <p id="par_2" class="x">Press <span class="a"><span hidden="true" id="MAC1" class="MAC">Command</span><span>Ctrl</span>

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import fairseq_training
+from scripts import fairseq_training
 
 
 def test_its_tasks_can_be_registered():

@@ -1,0 +1,1 @@
+"""The command `fairseq-mh`: a module for each subcommand."""

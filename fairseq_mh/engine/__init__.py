@@ -1,0 +1,1 @@
+"""A decoder for many masked rows of few sentences."""

@@ -1,0 +1,1 @@
+"""Masked language models behind the sampler's protocol."""

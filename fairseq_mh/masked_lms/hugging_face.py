@@ -1,0 +1,111 @@
+"""Hugging Face's masked language models (`AutoModelForMaskedLM`) behind `TextModel`."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fairseq_mh.engine.linear import Linear, apply
+from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
+
+UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")  # that no text holds
+
+
+class HuggingFaceMLM:
+    """A model in eval mode with its tokenizer.
+
+    The product of features and vocabulary, the model's last, is taken out of it, so that the sampler can do it where it
+    needs it.
+
+    Raises:
+        UserError: for a tokenizer without a mask, a model whose last step is no such product, or one that looks at
+            padding, so that a text would depend on what it is batched with.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any):
+        self.model, self.tokenizer, self.name = model, tokenizer, type(model).__name__
+        self.pad, self.mask, self.blank = tokenizer.pad_token_id, tokenizer.mask_token_id, tokenizer.mask_token
+        if self.pad is None or self.mask is None:
+            raise UserError(f"the tokenizer of {self.name} has no padding or no mask: no masked language model")
+        # A space before a blank is the blank's own, as RoBERTa has it; one behind it is the next word's.
+        tokenizer.add_tokens([transformers.AddedToken(self.blank, lstrip=True, special=True)], special_tokens=True)
+        self.longest = min(_positions(model), tokenizer.model_max_length)
+        self.projection = self._take_projection()
+        for module in self.model.modules():
+            if type(module) is nn.Linear:
+                module.__class__ = Linear
+        self.allowed = self._allowed_symbols()
+
+    def _take_projection(self) -> nn.Linear:
+        projection = self.model.get_output_embeddings()
+        if not isinstance(projection, nn.Linear):
+            raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
+        text = self.encode(self.blank * 3)
+        if text.count(self.mask) != 3 or len(text) != len(self.encode(self.blank)) + 2:
+            raise UserError(f"the tokenizer of {self.name} puts symbols between masks")
+        probe = torch.tensor([text], device=self.model.device)
+        try:
+            with torch.no_grad():
+                logits = self._run(probe)
+                padded = self._run(nn.functional.pad(probe, (0, 5), value=self.pad))
+                for place in [name for name, module in self.model.named_modules() if module is projection]:
+                    self.model.set_submodule(place, nn.Identity())
+                found = projection(self._run(probe))
+        except Exception as error:  # whatever such a model makes of a missing part
+            raise UserError(f"{self.name} cannot be taken apart ({one_line(error)})") from None
+        if not torch.allclose(padded[:, : len(text)], logits, atol=1e-3, rtol=1e-3):
+            raise UserError(f"{self.name} looks at padding: its texts would depend on what they are batched with")
+        if not torch.allclose(found, logits, atol=1e-3, rtol=1e-3):
+            raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
+        return projection
+
+    def _allowed_symbols(self) -> Tensor:
+        """(V,) bool: no special or unused symbols, and none that only pads the embedding."""
+        allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device=self.model.device)
+        known = self.tokenizer.get_vocab()
+        if max(known.values()) >= len(allowed):
+            raise UserError(f"the tokenizer has symbols that {self.name}, of {len(allowed)}, has not")
+        allowed[[number for symbol, number in known.items() if not UNUSED.fullmatch(symbol)]] = True
+        added = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
+        allowed[[*self.tokenizer.all_special_ids, *added]] = False
+        return allowed
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer(text)["input_ids"]
+
+    def decode(self, tokens: Tensor) -> str:
+        return self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+
+    def read(self, tokens: Tensor, sites: Tensor) -> Tensor:
+        return self._run(tokens)[sites]
+
+    def no_features(self, *sizes: int) -> Tensor:
+        return self.projection.weight.new_zeros(*sizes, self.projection.in_features)
+
+    def project(self, features: Tensor) -> Tensor:
+        return apply(self.projection, features)
+
+    def _run(self, tokens: Tensor) -> Tensor:
+        return self.model(input_ids=tokens, attention_mask=tokens.ne(self.pad).long()).logits
+
+
+def _positions(model: Any) -> float:
+    """How many symbols its position embeddings are for; some, as RoBERTa's, are counted from the padding index on."""
+    embeddings = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
+    before = max((getattr(module, "padding_idx", None) or 0 for module in embeddings), default=0)
+    return getattr(model.config, "max_position_embeddings", float("inf")) - (before + 1 if before else 0)
+
+
+def load_hugging_face(folder: Path, device: str) -> HuggingFaceMLM:
+    """The model in a local folder, in float32; nothing is downloaded, and no code of the folder's is run.
+
+    Raises:
+        UserError: where there is none, or not all of its weights.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is no folder with a Hugging Face model (config.json, weights, tokenizer)")
+    model, tokenizer = load_pretrained(transformers.AutoModelForMaskedLM, folder, use_safetensors=True)
+    return HuggingFaceMLM(model.to(device), tokenizer)

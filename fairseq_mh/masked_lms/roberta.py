@@ -1,0 +1,82 @@
+"""fairseq's models of the task `masked_lm` (RoBERTa and its kin) behind `TextModel`."""
+
+from pathlib import Path
+
+import sentencepiece
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+from fairseq.models.roberta import RobertaModel
+from torch import Tensor
+
+from fairseq_mh.engine.linear import linear
+from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.files.checkpoints import allow_fairseq_types
+from fairseq_mh.masked_lms.cmlm import allowed_symbols, subwords
+from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
+
+
+class FairseqMLM:
+    """A model in eval mode with its dictionary, to which its task added <mask>.
+
+    Args:
+        pieces: what cuts a text into the dictionary's symbols; None: it is cut at blanks.
+    """
+
+    blank = "<mask>"
+
+    def __init__(
+        self, model: RobertaModel, dictionary: Dictionary, pieces: sentencepiece.SentencePieceProcessor | None
+    ):
+        self.model, self.dictionary, self.pieces = model, dictionary, pieces
+        self.head = model.encoder.lm_head
+        self.pad, self.mask = dictionary.pad(), dictionary.index(self.blank)
+        self.longest = model.max_positions()
+        self.allowed = allowed_symbols(dictionary).to(self.head.weight.device)
+        self.allowed[self.mask] = False
+
+    def encode(self, text: str) -> list[int]:
+        tokens = [self.dictionary.bos()]
+        for place, given in enumerate(text.split(self.blank)):
+            words = self.pieces.encode(given, out_type=str) if self.pieces else given.split()
+            if self.pieces and place and words and not given[0].isspace():  # its first piece continues a word
+                words = [word for word in (words[0].removeprefix("\u2581"), *words[1:]) if word]
+            tokens += [self.mask] * (place > 0) + [self.dictionary.index(word) for word in words]
+        return [*tokens, self.dictionary.eos()]
+
+    def decode(self, tokens: Tensor) -> str:
+        special = tokens.new_tensor([self.dictionary.bos(), self.dictionary.eos(), self.pad])
+        return self.dictionary.string(tokens[~torch.isin(tokens, special)], subwords(self.dictionary))
+
+    def read(self, tokens: Tensor, sites: Tensor) -> Tensor:
+        found = self.model.encoder.extract_features(tokens)[0][sites]
+        return self.head.layer_norm(self.head.activation_fn(self.head.dense(found)))
+
+    def no_features(self, *sizes: int) -> Tensor:
+        return self.head.weight.new_zeros(*sizes, self.head.weight.size(1))
+
+    def project(self, features: Tensor) -> Tensor:
+        return linear(features, self.head.weight, self.head.bias)
+
+
+def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqMLM:
+    """A checkpoint that lies beside its dict.txt, in float32; `pieces` is a sentencepiece model.
+
+    Raises:
+        UserError: where one of the files is missing or of another kind.
+    """
+    allow_fairseq_types()
+    if not (checkpoint.parent / "dict.txt").is_file():
+        raise UserError(f"{checkpoint.parent} lacks dict.txt, the dictionary that the model was trained with")
+    processor = sentence_pieces(pieces)
+    try:
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
+            [str(checkpoint)], arg_overrides={"data": str(checkpoint.parent)}
+        )
+    except Exception as error:  # whatever a file that is no checkpoint makes of fairseq's loader
+        raise UserError(
+            f"{checkpoint} cannot be loaded (damaged, or not made for its dict.txt?): {one_line(error)}"
+        ) from None
+    if not isinstance(model, RobertaModel):
+        raise UserError(f"{checkpoint} holds a {type(model).__name__}, and not a roberta")
+    return FairseqMLM(model.eval().to(device, torch.float32), task.source_dictionary, processor)

@@ -1,0 +1,39 @@
+"""A pseudo-likelihood from one pass, by two-stream attention (Yang et al., 2019), without any training.
+
+    E(X) = - sum_t log softmax(W g_t)[X_t],    g_t the features of a mask at t that sees the other symbols of X
+
+All g_t come from one row of twice the length, where E_norm takes T rows. With a decoder of one layer it is E_norm; with
+more, the others' features have seen X_t already, which makes it likelier.
+"""
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.mcmc.energy import score, site_scores
+from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
+
+ROWS = 2  # that a row of twice the length counts as
+
+
+class TwoStream:
+    """A `Surrogate`, of the sources that a CMLM is bound to.
+
+    Raises:
+        UserError: for a decoder that the engine does not know.
+    """
+
+    def __init__(self, bound: Bound):
+        self.bound, self.pad = bound, bound.pad
+        self.decode = bound.cmlm.decoder.bind_two_streams(bound.encoder_out, bound.mask)
+
+    def features(self, tokens: Tensor, sites: Tensor, rows: Tensor) -> Tensor:
+        """Of each of these sites masked alone, as a `MaskedLM`'s of all of them at once."""
+        return self.bound.read(tokens, sites, rows, self.decode)
+
+    def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        valid = tokens.ne(self.pad)
+        shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
+        found = score(lm, features_of(self, tokens, valid, rows), tokens[valid])
+        shares[valid] = site_scores(found, "norm").double()
+        return shares, torch.full_like(rows, ROWS)

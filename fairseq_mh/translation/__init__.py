@@ -1,0 +1,1 @@
+"""Decoding a CMLM: options, lengths, starts, chains, selection."""

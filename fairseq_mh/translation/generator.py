@@ -1,0 +1,163 @@
+"""The generator that `fairseq-generate` and `fairseq-interactive` call: sources in, hypotheses out.
+
+Encode once; top-K lengths x C chains; decode; select; hypotheses back.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary, data_utils
+from torch import Tensor
+
+from fairseq_mh.errors import UserError, half_written
+from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
+from fairseq_mh.masked_lms.cmlm import CMLM, subwords
+from fairseq_mh.masked_lms.electric import Electric
+from fairseq_mh.mcmc.chain import chain_stream
+from fairseq_mh.sampler_config import energy_of
+from fairseq_mh.translation.decoders import DECODERS, Decoded
+from fairseq_mh.translation.minimum_bayes_risk import rescore
+from fairseq_mh.translation.options import TranslationMHConfig, chains_of
+from fairseq_mh.translation.selection import Candidate, best_first
+from fairseq_mh.translation.start import Plan, Start, plan_chains
+
+logger = logging.getLogger(__name__)
+
+Hypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
+
+
+class MHGenerator:
+    """Decodes a CMLM by Metropolis-Hastings, degenerate Gibbs or mask-predict.
+
+    Args:
+        cmlm: its model in eval mode.
+        generation: fairseq's generation options, of which `iter_decode_with_beam` (lengths a sentence),
+            `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
+        electric: where the options ask for one.
+
+    Raises:
+        UserError: where the trace cannot be written.
+    """
+
+    def __init__(
+        self,
+        cmlm: CMLM,
+        dictionary: Dictionary,
+        cfg: TranslationMHConfig,
+        generation,
+        electric: Electric | None = None,
+    ):
+        self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
+        self.electric = electric
+        self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
+        self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
+        half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
+        self.rows_spent = 0
+
+    def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[Hypothesis]]:
+        """Hypotheses of each sentence, best first, at most `--nbest` of them.
+
+        Raises:
+            UserError: as `decode`.
+        """
+        decoded = self.decode(sample)
+        return [[self._hypothesis(c, decoded) for c in best] for best in self.best(decoded, len(sample["id"]))]
+
+    @torch.no_grad()
+    def decode(self, sample: dict) -> Decoded:
+        """All that was found of a batch.
+
+        `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch.
+
+        Raises:
+            UserError: where a reference is needed and missing, empty, or longer than the model's targets.
+        """
+        source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        encoder_out = self.cmlm.model.forward_encoder(source)
+        reference = self._references(sample) if self._needs_reference() else None
+        start = self._start(encoder_out, sample["id"].tolist(), reference)
+        if self.electric:
+            start = start._replace(electric=self.electric.bind(encoder_out, source))
+        decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
+        self._report(decoded, sample["id"].tolist())
+        return decoded
+
+    def best(self, decoded: Decoded, sentences: int) -> list[list[Candidate]]:
+        """Each sentence's distinct candidates, best first, at most `--nbest` of them."""
+        ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
+        return [best[: self.generation.nbest] for best in ranked]
+
+    def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
+        lm = self.cmlm.bind(encoder_out)
+        gold = None if reference is None else reference.ne(lm.pad).sum(1)
+        log_p = self.cmlm.length_log_probs(encoder_out)
+        plan = plan_chains(log_p, chains_of(self.cfg), self.generation.iter_decode_with_beam, gold)
+        keys = zip(plan.rows.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
+        streams = [chain_stream(self.cfg.seed, ids[row], length, chain) for row, length, chain in keys]
+        positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
+        blank = torch.where(positions < plan.lengths[:, None], lm.mask, lm.pad)
+        return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference)
+
+    def _scored(self, found: list[Candidate], plan: Plan) -> list[Candidate]:
+        """With the score that hypotheses are ranked by: minus their energy as it is, or their expected utility."""
+        if self.cfg.mh_select != "mbr":
+            return found
+
+        joined = subwords(self.dictionary)
+
+        def text(tokens: Tensor) -> str:
+            return self.dictionary.string(tokens, joined)
+
+        return rescore(found, plan, text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model")
+
+    def _needs_reference(self) -> bool:
+        return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"
+
+    def _references(self, sample: dict) -> Tensor:
+        """The references' tokens: (B, T) long, padded."""
+        if sample.get("target") is None:
+            raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
+        references, limit = [self.cmlm.target(line) for line in sample["target"]], self.cmlm.longest
+        for sentence, line in zip(sample["id"].tolist(), references, strict=True):
+            if not 1 <= len(line) <= limit:
+                raise UserError(f"reference {sentence} has {len(line)} tokens; this model's targets hold 1 to {limit}")
+        return data_utils.collate_tokens(references, self.dictionary.pad())
+
+    def _hypothesis(self, candidate: Candidate, decoded: Decoded) -> Hypothesis:
+        tokens, length = self.cmlm.hypothesis(candidate.tokens), len(candidate.tokens)
+        around = (len(tokens) - length) // 2
+        positional = candidate.positional.new_zeros(len(tokens))  # fairseq changes it in place
+        positional[around : around + length] = candidate.positional
+        hypothesis = {
+            "tokens": tokens,
+            "score": candidate.score,
+            "positional_scores": positional,
+            "alignment": None,
+            "steps": candidate.sweep,
+        }
+        if self.generation.retain_iter_history:
+            states = (
+                tokens[candidate.chain].masked_fill(masked[candidate.chain], self.cmlm.mask)[:length]
+                for tokens, masked in decoded.history
+            )
+            hypothesis["history"] = [{"tokens": self.cmlm.hypothesis(state.cpu())} for state in states]
+        return hypothesis
+
+    def _report(self, decoded: Decoded, ids: list[int]) -> None:
+        """Trace and log what the batch cost."""
+        plan = decoded.plan
+        if self.trace:
+            sentences = [ids[row] for row in plan.rows.tolist()]
+            write_trace(
+                self.trace,
+                decoded.sweeps,
+                energy_of(self.cfg),
+                sentences,
+                plan.lengths.tolist(),
+                plan.chains.tolist(),
+            )
+        self.rows_spent += int(decoded.rows.sum())
+        warn_of_broken(decoded.sweeps)
+        logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.rows), self.rows_spent)

@@ -1,0 +1,149 @@
+"""The plugin's options: fields of the task's dataclass, so that fairseq shows them on its command lines."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from fairseq.dataclass import ChoiceEnum
+from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
+from omegaconf import II
+
+from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.masked_lms.two_stream import TwoStream
+from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.surrogate import Surrogate
+from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
+from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
+from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
+from fairseq_mh.translation.start import STARTS
+
+DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
+ONE_PASS = ("two-stream", "electric")  # energies that do not take a row for each position
+ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS])
+SURROGATES = ChoiceEnum(["blocks", *ONE_PASS])
+START_CHOICES = ChoiceEnum(list(STARTS))
+SELECTION_CHOICES = ChoiceEnum(list(SELECTIONS))
+UTILITY_CHOICES = ChoiceEnum(list(UTILITIES))
+LENGTH_CHOICES = ChoiceEnum(list(LENGTH_SELECTIONS))
+
+
+@dataclass
+class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
+    noise: NOISE_CHOICES = option("random_mask", "type of noise (training)")
+    mh_decoding: DECODINGS = option(
+        "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
+    )
+    mh_energy: ENERGY_CHOICES = option(
+        "norm",
+        "energy of a translation: minus the sum of its logits (raw), of logits less their mean over the vocabulary "
+        "(centred), or of its locally normalised log-probabilities (norm), each for a decoder row a position; for two "
+        "rows nearly norm (two-stream); or, for one, what another model says of it (electric)",
+    )
+    mh_electric: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None, "checkpoint of an electric_transformer, with --mh-energy electric or --mh-surrogate electric"
+    )
+    mh_chains: Optional[int] = option(  # noqa: UP045  (fairseq cannot read `int | None`)
+        None, "chains for each length of each sentence. Default: 3; mask-predict, which is deterministic, has one"
+    )
+    mh_burn_in: int = option(0, "sweeps before the first whose end is a hypothesis")
+    mh_thin: int = option(1, "of the sweeps after burn-in, keep the end of every n-th as a hypothesis")
+    mh_surrogate: Optional[SURROGATES] = option(  # noqa: UP045
+        None,
+        "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
+        "blocks (each masks every n-th position), two-stream (two) or electric (one). Default: by the energy alone",
+    )
+    mh_init: START_CHOICES = option(
+        "masked",
+        "where chains begin: a draw of all positions of the masked target at once (masked), its greedy fill "
+        "(warm-start), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; "
+        "implies its length)",
+    )
+    mh_select: SELECTION_CHOICES = option(
+        "lowest-energy",
+        "what of a chain is a hypothesis: its states after burn-in, best energy first; its last state alone; or its "
+        "states after burn-in, best expected utility against all of them first (mbr: minimum Bayes risk)",
+    )
+    mh_utility: UTILITY_CHOICES = option("chrf", "with --mh-select mbr: sacrebleu's score of one against another")
+    mh_length_select: LENGTH_CHOICES = option(
+        "token-mean",
+        "how hypotheses of different lengths compare: energy per token, or energy minus log p(length | source); "
+        "mask-predict: chains run at one length only, that of the likeliest mask-predict translation",
+    )
+    mh_gold_length: bool = option(False, "decode at the reference's length (for studies)")
+    mh_trace: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None, "write every chain's states, energies and counts, sweep by sweep, to this JSON lines file"
+    )
+    seed: int = II("common.seed")
+    bf16: bool = II("common.bf16")
+
+
+def translation_schedule(cfg: TranslationMHConfig) -> Schedule:
+    """Raises UserError for numbers that no run can have."""
+    return schedule_of(cfg, cfg.mh_burn_in, cfg.mh_thin)
+
+
+def chains_of(cfg: TranslationMHConfig) -> int:
+    """What `--mh-chains` says, or its default."""
+    default = 1 if cfg.mh_decoding == "mask-predict" else 3
+    return default if cfg.mh_chains is None else cfg.mh_chains
+
+
+def one_pass_of(lm: Bound, electric: Surrogate | None) -> dict[str, Callable[[], Surrogate]]:
+    """The energies of `ONE_PASS`. electric: of the same contexts, where the options ask for it (`needs_electric`)."""
+
+    def loaded() -> Surrogate:
+        assert electric is not None
+        return electric
+
+    return {"two-stream": lambda: TwoStream(lm), "electric": loaded}
+
+
+def needs_electric(cfg: TranslationMHConfig) -> bool:
+    return "electric" in (cfg.mh_energy, cfg.mh_surrogate)
+
+
+def check(cfg: TranslationMHConfig, generation: Any) -> None:
+    """Refuse combinations that mean nothing, before anything is loaded or written."""
+    check_sampler(cfg)
+    translation_schedule(cfg)
+    given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
+    refusals = {
+        "--mh-chains must be 1 or more": chains_of(cfg) < 1,
+        f"--mh-energy {cfg.mh_energy} is a target of --mh-decoding mh alone": (
+            cfg.mh_decoding != "mh" and cfg.mh_energy in ONE_PASS
+        ),
+        f"--mh-surrogate stands in for a costlier energy than --mh-energy {cfg.mh_energy}": (
+            cfg.mh_energy in ONE_PASS and cfg.mh_surrogate is not None
+        ),
+        "--mh-energy electric and --mh-surrogate electric need its checkpoint: --mh-electric PATH": (
+            needs_electric(cfg) and not cfg.mh_electric
+        ),
+        "--mh-electric is for --mh-energy electric or --mh-surrogate electric": (
+            bool(cfg.mh_electric) and not needs_electric(cfg)
+        ),
+        "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
+        "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
+        "--nbest must be 1 or more": generation.nbest < 1,
+        "--seed must not be negative": cfg.seed < 0,
+        "--mh-decoding mask-predict is deterministic: it has one chain a length": (
+            cfg.mh_decoding == "mask-predict" and chains_of(cfg) > 1
+        ),
+        "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
+            given_length and generation.iter_decode_with_beam > 1
+        ),
+        "--mh-select mbr ranks what chains visited; --mh-decoding mask-predict has no chains": (
+            cfg.mh_decoding == "mask-predict" and cfg.mh_select == "mbr"
+        ),
+        "--mh-init reference begins a chain; --mh-decoding mask-predict has none (for its length: --mh-gold-length)": (
+            cfg.mh_decoding == "mask-predict" and cfg.mh_init == "reference"
+        ),
+        "--iter-decode-with-external-reranker is not supported": generation.iter_decode_with_external_reranker,
+        "--print-alignment is not supported": generation.print_alignment is not None,
+        "--score-reference is not supported": generation.score_reference,
+        "--lm-path is not supported": generation.lm_path is not None,
+        "--prefix-size is not supported": generation.prefix_size > 0,
+        "--constraints is not supported": bool(generation.constraints),
+        "--retain-dropout is not supported": generation.retain_dropout,
+    }
+    refuse(refusals)

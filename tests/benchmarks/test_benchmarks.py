@@ -1,0 +1,61 @@
+"""The benchmarks measure what they say: the same energies, the same number of proposals."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from benchmarks.algorithm_1 import Chain
+from benchmarks.correlation import compared
+from benchmarks.decoding import PAPER, load_decoder, sample_of
+from benchmarks.rates import Rows
+from benchmarks.run import rows_per_update
+from fairseq_mh.masked_lms.cmlm import allowed_symbols
+
+MODEL = str(Path(__file__).parents[2] / "models/libreoffice-de-en")
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    return load_decoder(MODEL, *PAPER)
+
+
+@torch.no_grad()
+def test_algorithm_1_has_the_packages_energy(loaded):
+    sample = sample_of(loaded, 2)
+    rows = Rows(loaded.model, loaded.task.target_dictionary, sample)
+    dictionary, source = loaded.task.target_dictionary, sample["net_input"]["src_tokens"][:1]
+    chain = Chain(loaded.model, dictionary, allowed_symbols(dictionary), source[source != dictionary.pad()][None], 1)
+    tokens = rows.tokens[0][rows.valid[0]]
+    state = torch.cat([torch.tensor([dictionary.bos()]), tokens, torch.tensor([dictionary.eos()])])
+    assert chain.energy(state) == pytest.approx(-rows.engine()[: len(tokens)].sum().item(), abs=1e-3)
+
+
+@torch.no_grad()
+def test_algorithm_1_lowers_it(loaded):
+    sample = sample_of(loaded, 1)
+    dictionary = loaded.task.target_dictionary
+    chain = Chain(loaded.model, dictionary, allowed_symbols(dictionary), sample["net_input"]["src_tokens"], 1)
+    before, _ = chain.run(3, 0, 1.0, 1.0, 1.0)
+    after, proposals = chain.run(3, 2, 0.02, 0.02, 1.0)
+    assert proposals == 6
+    assert chain.energy(after) <= chain.energy(before)
+
+
+def test_rows_are_counted_in_units_of_the_length():
+    """A sweep of a chain of 4 and one of a chain of 10; what the starts took is left out."""
+    columns = ("sweep", "length", "proposals", "novel", "rows")
+    records = [(0, 4, 0, 0, 4), (1, 4, 4, 1, 11), (0, 10, 0, 0, 10), (1, 10, 10, 3, 27)]
+    figures = rows_per_update(pl.DataFrame(records, schema=columns, orient="row"))
+    assert figures["rows per update / T"] == pytest.approx((11 + 27) / (16 + 100))
+    assert figures["novel rate"] == pytest.approx((1 * 4 + 3 * 10) / (16 + 100))
+
+
+@torch.no_grad()
+def test_cheap_energies_are_compared_with_norm(loaded):
+    found = compared(loaded.generator.cmlm, None, sample_of(loaded, 2), 8)
+    assert all(nats.shape == (8, 2) for nats in found.values())
+    far = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
+    assert 0 < far["two-stream"] < far["blocks, 1"]

@@ -1,0 +1,260 @@
+"""Whatever goes wrong with a corpus ends in a whole output, or in one clear line and a status that is not 0."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_mh.corpus.halves import in_halves, out_of_memory
+from fairseq_mh.corpus.sources import read, scan
+from fairseq_mh.errors import SentenceError, UserError
+from fairseq_mh.translation.generator import MHGenerator
+from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, started, write_corpus
+from tests.tiny_cmlm import write_checkpoint
+
+INPUTS = {  # name -> content, and what the line says
+    "c.de": (b"", "is empty"),
+    "latin1.de": ("a b\nö\n".encode("latin-1"), "line 2 is not UTF-8"),
+    "cut.de": ("a b\na ö".encode()[:-1], "line 2 is not UTF-8"),
+    "packed.de": (b"\x1f\x8b\x08\x00", "compressed"),
+    "nul.de": (b"a b\na\0b\n", "line 2 holds a NUL"),
+    "utf16.de": ("a b\n".encode("utf-16-le"), "line 1 holds a NUL"),
+    "cut.jsonl": (b'{"text": "a"}\n{"text": "a', "line 2 is cut off"),
+    "blank.jsonl": (b'{"text": "a"}\n\n{"text": "a"}\n', "line 2 is cut off"),
+    "list.jsonl": (b"[1, 2]\n", "line 1"),
+    "none.jsonl": (b'{"id": 3}\n', "line 1"),
+    "number.jsonl": (b'{"text": 3}\n', "line 1"),
+    "odd id.jsonl": (b'{"text": "a", "id": ["x"]}\n', "line 1"),
+    "nul.jsonl": (b'{"text": "a\\u0000"}\n', "line 1 holds a NUL"),
+    "half.jsonl": (b'{"text": "\\ud800"}\n', "line 1 holds half a character"),
+    "deep.jsonl": (b"[" * 100_000, "line 1"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_inputs_are_refused_before_anything_is_written(tiny, tmp_path, name):
+    content, said = INPUTS[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        corpus_run(tiny, tmp_path / name, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+OPTIONS = {
+    "no block": (("--block-size", 0), (), "--block-size"),
+    "fewer than no workers": (("--workers", -1), (), "--workers"),
+    "nobody at the address": (("--workers", 0, "--address", "auto"), (), "--address"),
+    "a trace": ((), ("--mh-trace", "trace"), "--samples"),
+    "no references": ((), ("--mh-gold-length",), "references"),
+    "an option of the sampler": ((), ("--mh-chains", "0"), "--mh-chains"),
+    "a value that fairseq refuses late": ((), ("--post-process", "x"), "post_process"),
+    "half of two kinds": ((), ("--fp16", "--bf16"), "fp16"),
+    "samples of no chain": (("--samples",), ("--mh-decoding", "mask-predict"), "--samples"),
+    "shards": ((), ("--distributed-world-size", "2"), "--workers"),
+    "a batch of none": ((), ("--batch-size", "0"), "--batch-size"),
+    "an alignment dictionary": ((), ("--replace-unk", "x"), "--replace-unk"),
+    "odd overrides": ((), ("--model-overrides", "x"), "options cannot be used"),
+    "an unknown tokenizer": ((), ("--tokenizer", "moses"), "cannot be"),
+    "pieces without a model": ((), ("--bpe", "sentencepiece"), "--bpe"),
+    "pieces of no model": ((), ("--bpe", "sentencepiece", "--sentencepiece-model", __file__), "--bpe"),
+    "an unknown option": ((), ("--mh-energie", "raw"), "--mh-energie"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options_that_mean_nothing_are_refused(tiny, tmp_path, name):
+    own, more, said = OPTIONS[name]
+    with pytest.raises(UserError, match=said):
+        corpus_run(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", *own, more=(*RUN, *more))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_that_changes_meanwhile(tmp_path):
+    corpus = scan(write_corpus(tmp_path / "c.de"), 4)
+    assert [(span.first, span.lines) for span in corpus.spans] == [(0, 4), (4, 2)]
+    assert [source.text for source in read(corpus.path, corpus.spans[1])] == ["a c b", "b c a"]
+    for content in ("a\n" * 3, "b" + corpus.path.read_text()[1:]):
+        (tmp_path / "c.de").write_text(content)
+        with pytest.raises(UserError, match="not what it was"):
+            read(corpus.path, corpus.spans[0])
+
+
+def test_a_mark_of_the_encoding_is_no_word(tmp_path):
+    (tmp_path / "c.de").write_bytes(b"\xef\xbb\xbfa b\n")
+    (tmp_path / "c.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a b", "id": null}\n')
+    for name in ("c.de", "c.jsonl"):
+        corpus = scan(tmp_path / name, 4)
+        assert [tuple(source) for source in read(corpus.path, corpus.spans[0])] == [(0, "0", "a b")]
+
+
+def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
+    corpus = write_corpus(tmp_path / "c.de")
+    corpus_run(tiny, corpus, tmp_path / "out")
+    corpus_run(tiny, corpus, tmp_path / "out", "--workers", 3)  # finished: nobody is started
+    with pytest.raises(UserError, match="other settings"):
+        corpus_run(tiny, write_corpus(corpus, 2), tmp_path / "out")
+    write_corpus(corpus)
+    for more in (("--model-overrides", "{'no_scale_embedding': True}"), ("--nbest", "2"), ("--seed", "2")):
+        with pytest.raises(UserError, match="other settings"):
+            corpus_run(tiny, corpus, tmp_path / "out", more=(*RUN, *more))
+    corpus_run(tiny._replace(folder=tiny.folder / "."), corpus, tmp_path / "out", more=(*RUN, "--batch-size", "1"))
+    other = tiny._replace(folder=tmp_path / "data")
+    shutil.copytree(tiny.folder, other.folder)
+    write_checkpoint(other.folder / "checkpoint.pt", tiny.dictionary, scale=1.3, share_all_embeddings=True)
+    with pytest.raises(UserError, match="other settings"):
+        corpus_run(other, corpus, tmp_path / "out")
+
+
+def refusal(arguments) -> str:
+    """The one line that the script ends with."""
+    process = started(arguments)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
+    assert not output
+    lines = [line for line in errors.splitlines() if line.startswith("fairseq-mh: error:")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_unwritable_outputs_and_missing_files(tiny, tmp_path):
+    corpus, run = write_corpus(tmp_path / "c.de"), ("--workers", 0, "--", *RUN)
+    assert "Not a directory" in refusal([tiny.folder, corpus, "--output", corpus / "out", *run])
+    assert "c.fr" in refusal([tiny.folder, tmp_path / "c.fr", "--output", tmp_path / "out", *run])
+    damaged = tiny._replace(folder=tmp_path / "data")
+    shutil.copytree(tiny.folder, damaged.folder)
+    whole = (tiny.folder / "checkpoint.pt").read_bytes()
+    (damaged.folder / "checkpoint.pt").write_bytes(whole[: len(whole) // 2])
+    assert "checkpoint" in refusal([damaged.folder, corpus, "--output", tmp_path / "out", *run])
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB, and how to make it larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(size: str, *more: str) -> bool:
+        call = ["mount", "-t", "tmpfs", "-o", ",".join([*more, f"size={size}"]), "tmpfs", str(disk)]
+        return subprocess.run(call, capture_output=True, check=False).returncode == 0
+
+    if not mount("64k"):
+        pytest.skip("no small file system can be mounted here")
+    yield disk, lambda: mount("8m", "remount")
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk(tiny, tmp_path, small_disk):
+    """What is whole is kept; with room again, the same command goes on."""
+    disk, enlarge = small_disk
+    corpus = write_corpus(tmp_path / "c.de", 20)
+    run = ("--workers", 0, "--block-size", 6, "--samples", "--", *RUN)
+    assert "No space left" in refusal([tiny.folder, corpus, "--output", disk / "out", *run])
+    kept = list((disk / "out" / "blocks").iterdir())
+    assert 0 < len(kept) < 20
+    assert all(path.name.isdigit() and len(list(path.iterdir())) == 2 for path in kept)
+    parquet = [tiny.folder, corpus, "--output", disk / "parquet", "--format", "parquet", *run]
+    assert "No space left" in refusal(parquet)
+    assert enlarge()
+    _, records = corpus_run(tiny, corpus, disk / "out", "--block-size", 6, "--samples")
+    check_same(records, corpus_run(tiny, corpus, tmp_path / "out", "--samples")[1])
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("more", [(), ("--mh-decoding", "mask-predict"), ("--mh-energy", "two-stream")], ids=str)
+def test_broken_logits_are_rejected_counted_and_reported(tiny, tmp_path, value, more):
+    """A decoder that says nothing at all: every record is there, holds words alone, and claims no energy."""
+    state = torch.load(tiny.folder / "checkpoint.pt")
+    state["model"]["decoder.layers.0.final_layer_norm.bias"][1] = value
+    torch.save(state, tmp_path / "broken.pt")
+    run = (*RUN, "--path", str(tmp_path / "broken.pt"), *more)
+    counts, records = corpus_run(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", more=run)
+    assert (counts["broken"] > 0) == ("mask-predict" not in more)
+    for record in records:
+        (found,) = record["translations"]
+        assert found["energy"] is None
+        assert set(found["text"].split()) <= set("abc")
+
+
+def test_broken_lengths_are_refused(tiny, tmp_path):
+    state = torch.load(tiny.folder / "checkpoint.pt")
+    state["model"]["encoder.layers.0.final_layer_norm.bias"][1] = torch.nan
+    torch.save(state, tmp_path / "broken.pt")
+    run = (*RUN, "--path", str(tmp_path / "broken.pt"))
+    with pytest.raises(UserError, match="lengths are no numbers"):
+        corpus_run(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", more=run)
+
+
+def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
+    """Down to what fits; the translations are those of a larger machine."""
+    corpus, decode, sizes = write_corpus(tmp_path / "c.de"), MHGenerator.decode, []
+    _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
+
+    def small(generator, sample):
+        sizes.append(len(sample["id"]))
+        if sizes[-1] > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        return decode(generator, sample)
+
+    limit = 2
+    monkeypatch.setattr(MHGenerator, "decode", small)
+    check_same(corpus_run(tiny, corpus, tmp_path / "out")[1], expected)
+    assert sizes == [6, 3, 1, 2, 3, 1, 2]
+    limit = 0
+    with pytest.raises(UserError, match="of sentence 0 and on, none: takes more memory"):
+        corpus_run(tiny, corpus, tmp_path / "nowhere")
+
+
+def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkeypatch):
+    corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.decode
+    _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
+
+    def odd(generator, sample):
+        if 2 in sample["id"]:
+            raise SentenceError("no lengths")
+        if 4 in sample["id"]:
+            raise MemoryError
+        return decode(generator, sample)
+
+    monkeypatch.setattr(MHGenerator, "decode", odd)
+    counts, records = corpus_run(tiny, corpus, tmp_path / "out")
+    assert counts["untranslated"] == 2
+    assert records[2]["untranslated"] == "no lengths"
+    assert "memory" in records[4]["untranslated"]
+    good = [0, 1, 3, 5]
+    check_same([records[n] for n in good], [expected[n] for n in good])
+
+
+def test_what_is_out_of_memory():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(10**15)
+    assert out_of_memory(raised.value)
+
+    def broken(_):
+        raise RuntimeError("size mismatch")
+
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        list(in_halves([1, 2], broken))
+
+
+class Executed:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+def test_nothing_in_a_checkpoint_is_executed(tiny, tmp_path):
+    state = torch.load(tiny.folder / "checkpoint.pt")
+    torch.save({**state, "extra_state": Executed(tmp_path / "executed")}, tmp_path / "hostile.pt")
+    corpus, run = write_corpus(tmp_path / "c.de"), (*RUN, "--path", str(tmp_path / "hostile.pt"))
+    with pytest.raises(UserError, match="checkpoint cannot be loaded"):
+        corpus_run(tiny, corpus, tmp_path / "out", more=run)
+    assert not (tmp_path / "executed").exists()
+    assert not (tmp_path / "out").exists()
+    torch.load(tmp_path / "hostile.pt", weights_only=False)  # as it would be
+    assert (tmp_path / "executed").exists()

@@ -1,0 +1,108 @@
+"""Workers of Ray: as many as one likes, and killed as one likes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from fairseq_mh.errors import UserError
+from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, started, wait_for, write_corpus
+
+pytest.importorskip("ray", reason="without the extra ray")
+LONG = (*RUN, "--nbest", "2", "--mh-sweeps", "30")
+
+
+def test_two_workers_translate_as_this_process_does(tiny, tmp_path):
+    corpus = write_corpus(tmp_path / "c.de", 2)
+    counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, "--block-size", 2)
+    expected, others = corpus_run(tiny, corpus, tmp_path / "here")
+    check_same(records, others)
+    assert counts["rows"] == expected["rows"]
+
+
+@pytest.mark.heavy
+def test_what_a_worker_meets_is_one_line(tiny, tmp_path):
+    """And so is a Ray that is too small, or not there."""
+    corpus = write_corpus(tmp_path / "c.de", 2)
+    state = torch.load(tiny.folder / "checkpoint.pt")
+    state["model"]["encoder.layers.0.final_layer_norm.bias"][1] = torch.nan
+    torch.save(state, tmp_path / "broken.pt")
+    with pytest.raises(UserError, match="lengths are no numbers"):
+        corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, more=(*RUN, "--path", str(tmp_path / "broken.pt")))
+    with pytest.raises(UserError, match="Ray cannot be reached"):
+        corpus_run(tiny, corpus, tmp_path / "out", "--address", "127.0.0.1:1", "--workers", 2)
+
+
+def workers_of(driver: subprocess.Popen) -> list[int]:
+    """The processes of its actors that translate."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            is_worker = (path / "cmdline").read_bytes().startswith(b"ray::MapWorker")
+            found += [int(path.name)] * (is_worker and os.getsid(int(path.name)) == driver.pid)
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def at_work(tiny, corpus, output, workers: int, *more) -> subprocess.Popen:
+    arguments = [tiny.folder, corpus, "--output", output, "--workers", workers, "--block-size", 2, "--", *LONG, *more]
+    return started(arguments, start_new_session=True)
+
+
+def blocks_in(output: Path) -> int:
+    return len(list((output / "blocks").glob("*[0-9]")))
+
+
+@pytest.mark.heavy
+def test_killed_workers_are_replaced(tiny, tmp_path):
+    """Every worker is killed as it translates, and another one later; all that is missing is done by others."""
+    corpus, output = write_corpus(tmp_path / "c.de", 6), tmp_path / "out"
+    driver = at_work(tiny, corpus, output, workers=2)
+    for already, killed in ((2, slice(None)), (5, slice(1))):
+        wait_for(lambda already=already: blocks_in(output) >= already and workers_of(driver), driver)
+        for worker in workers_of(driver)[killed]:
+            os.kill(worker, signal.SIGKILL)
+    _, errors = driver.communicate(timeout=300)
+    assert driver.returncode == 0, errors
+    records = [json.loads(line) for line in (output / "translations.jsonl").read_text().splitlines()]
+    check_same(records, corpus_run(tiny, corpus, tmp_path / "here", more=LONG)[1])
+
+
+@pytest.mark.heavy
+def test_a_killed_driver_takes_its_workers_with_it_and_goes_on_later(tiny, tmp_path):
+    corpus, output = write_corpus(tmp_path / "c.de", 6), tmp_path / "out"
+    driver = at_work(tiny, corpus, output, workers=1)
+    wait_for(lambda: blocks_in(output) >= 2, driver)
+    driver.kill()
+    driver.communicate()
+    done = [path.read_text() for path in (output / "blocks").glob("*[0-9]/blocks.jsonl")]
+    assert 2 <= len(done) < 18
+    second = at_work(tiny, corpus, output, workers=2)
+    _, errors = second.communicate(timeout=300)
+    assert second.returncode == 0, errors
+    assert not workers_of(driver)
+    assert all(line in (output / "blocks.jsonl").read_text() for line in done)
+    records = [json.loads(line) for line in (output / "translations.jsonl").read_text().splitlines()]
+    check_same(records, corpus_run(tiny, corpus, tmp_path / "here", more=LONG)[1])
+
+
+@pytest.mark.heavy
+def test_workers_that_keep_dying_are_given_up(tiny, tmp_path):
+    """In one line, rather than tried for ever."""
+    driver = at_work(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", 1, "--mh-sweeps", "10000")
+    seen: dict[int, float] = {}
+    while driver.poll() is None:
+        for worker in workers_of(driver):
+            if time.monotonic() - seen.setdefault(worker, time.monotonic()) > 8:  # it has been given its block by then
+                os.kill(worker, signal.SIGKILL)
+        time.sleep(0.2)
+    _, errors = driver.communicate()
+    assert driver.returncode == 1
+    assert "fairseq-mh: error: workers keep dying" in errors
+    assert "Traceback" not in errors

@@ -1,0 +1,132 @@
+"""The decoder engine against the stock decoder, over the options of fairseq's NAT decoder."""
+
+import pytest
+import torch
+
+from fairseq_mh.engine import layer as engine_layer
+from fairseq_mh.engine.decoder import DecoderEngine
+from fairseq_mh.engine.source_attention import Folded, Plain, source_attention
+from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import StockDecoder, decoder_of
+from tests.tiny_cmlm import dictionary_of, model_of
+
+OPTIONS = {
+    "plain": {},
+    "pre-norm": {"decoder_normalize_before": True, "encoder_normalize_before": True},
+    "sinusoidal": {"decoder_learned_pos": False, "encoder_learned_pos": False},
+    "learned": {"decoder_learned_pos": True, "encoder_learned_pos": True},
+    "no positions": {"no_token_positional_embeddings": True},
+    "layernorm_embedding": {"layernorm_embedding": True},
+    "gelu": {"activation_fn": "gelu"},
+    "projections": {"decoder_input_dim": 4, "decoder_output_dim": 12, "share_all_embeddings": False},
+    "untied": {"share_all_embeddings": False},
+    "one layer": {"decoder_layers": 1},
+    "no scale": {"no_scale_embedding": True},
+}
+UNKNOWN = {
+    "scaled heads": {"scale_heads": True},
+    "scaled attention": {"scale_attn": True},
+    "scaled feed-forward": {"scale_fc": True},
+    "scaled residuals": {"scale_resids": True},
+}
+
+
+def queries(model):
+    """Sources of several lengths; rows of several lengths that mask one, some, or all positions."""
+    generator = torch.Generator().manual_seed(1)
+    source = torch.randint(4, 7, (3, 6), generator=generator)
+    source[1, :2], source[2, :4], source[:, -1] = 1, 1, 2  # padded on the left, as fairseq does
+    encoded = model.forward_encoder([source, torch.tensor([6, 4, 2])])
+    inputs = torch.randint(4, 7, (8, 9), generator=generator)
+    lengths = torch.tensor([9, 9, 3, 5, 7, 4, 9, 6])
+    inputs[:, 0] = 0
+    inputs[torch.arange(9) == lengths[:, None] - 1] = 2
+    inputs[torch.arange(9) >= lengths[:, None]] = 1
+    inside = (torch.arange(9) > 0) & (torch.arange(9) < lengths[:, None] - 1)
+    asked = inside & (torch.rand(8, 9, generator=generator) < 0.4)
+    asked[:, 1], asked[3] = True, inside[3]
+    return encoded, inputs.masked_fill(asked, 3), asked, torch.tensor([0, 0, 1, 2, 2, 1, 0, 2])
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("attention", [Plain, Folded])
+@torch.no_grad()
+def test_logits_are_the_stock_decoders(attention, options, monkeypatch):
+    monkeypatch.setattr(engine_layer, "source_attention", attention)
+    model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
+    encoded, *query = queries(model)
+    decoders = StockDecoder(model, ValueError()), decoder_of(model)
+    logits = [model.decoder.output_layer(decoder.bind(encoded)(*query)) for decoder in decoders]
+    assert logits[0].std() > 0.01
+    torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=0)
+    assert isinstance(decoders[1], DecoderEngine)
+
+
+@torch.no_grad()
+def test_short_sources_are_folded():
+    model = model_of(dictionary_of())
+    attention = model.decoder.layers[0].encoder_attn
+    just = attention.embed_dim // attention.num_heads
+    for length, kind in ((just - 1, Folded), (just, Plain)):
+        memory = torch.zeros(2, length, attention.embed_dim)
+        assert type(source_attention(attention, memory, memory[..., 0] == 0)) is kind
+
+
+@pytest.mark.parametrize("options", UNKNOWN.values(), ids=UNKNOWN)
+@torch.no_grad()
+def test_an_unknown_part_is_left_to_the_stock_decoder(options, caplog):
+    caplog.set_level("INFO")
+    model = model_of(dictionary_of(), **options)
+    encoded, *query = queries(model)
+    decoder = decoder_of(model)
+    assert isinstance(decoder, StockDecoder)
+    assert decoder.bind(encoded)(*query).isfinite().all()
+    assert "the stock decoder is used" in caplog.text
+    with pytest.raises(UserError, match="two streams need a plain decoder; this model has scaled"):
+        decoder.bind_two_streams(encoded, 3)
+
+
+def two_streams_by_stock_layers(model, encoded, inputs, asked, rows):
+    """Both streams through the stock layers, with the attention mask that two-stream attention is."""
+    decoder, length = model.decoder, inputs.size(1)
+    streams = [decoder.forward_embedding(part) for part in (inputs, inputs.masked_fill(asked, 3))]
+    x, padding = torch.cat([x for x, _ in streams], 1).transpose(0, 1), torch.cat([pad for _, pad in streams], 1)
+    unseen = torch.zeros(2 * length, 2 * length)
+    for query in range(2 * length):
+        for key in range(2 * length):
+            itself, behind = query % length == key % length, key >= length
+            if behind != (query >= length and itself):
+                unseen[query, key] = -torch.inf if behind or (itself and query >= length) else 0
+    repeated = model.encoder.reorder_encoder_out(encoded, rows)
+    memory, outside = repeated["encoder_out"][0], repeated["encoder_padding_mask"][0]
+    for layer in decoder.layers:
+        x = layer(x, memory, outside, None, self_attn_mask=unseen, self_attn_padding_mask=padding)[0]
+    x = x.transpose(0, 1)[:, length:]
+    x = x if decoder.layer_norm is None else decoder.layer_norm(x)
+    return (x if decoder.project_out_dim is None else decoder.project_out_dim(x))[asked]
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@torch.no_grad()
+def test_two_streams_are_the_stock_layers_under_their_mask(options):
+    model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
+    encoded, inputs, asked, rows = queries(model)
+    inputs = inputs.masked_fill(asked, 5)
+    found = decoder_of(model).bind_two_streams(encoded, 3)(inputs, asked, rows)
+    torch.testing.assert_close(
+        found, two_streams_by_stock_layers(model, encoded, inputs, asked, rows), atol=1e-5, rtol=0
+    )
+
+
+@pytest.mark.parametrize(("layers", "same"), [(1, True), (2, False)])
+@torch.no_grad()
+def test_two_streams_of_one_layer_are_each_position_masked_alone(layers, same):
+    """And of more layers no longer: the others' features know the symbol by then."""
+    model = model_of(dictionary_of(), decoder_layers=layers)
+    encoded, inputs, asked, rows = queries(model)
+    inputs, decoder = inputs.masked_fill(asked, 5), decoder_of(model)
+    sequence, site = asked.nonzero(as_tuple=True)
+    alone = torch.arange(9) == site[:, None]
+    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(alone, 3), alone, rows[sequence])
+    found = decoder.bind_two_streams(encoded, 3)(inputs, asked, rows)
+    assert torch.allclose(found, expected, atol=1e-5) == same

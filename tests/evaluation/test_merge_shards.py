@@ -1,0 +1,90 @@
+"""Shards of `fairseq-generate`, put together."""
+
+import subprocess
+import sys
+
+import pytest
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import read_output
+from fairseq_mh.evaluation.shards import merged
+from tests.tiny_cmlm import generate, lines_of
+
+RUN = (
+    "--gen-subset",
+    "test",
+    "--mh-sweeps",
+    2,
+    "--nbest",
+    2,
+    "--batch-size",
+    2,
+    "--retain-iter-history",
+    "--print-step",
+)
+
+
+@pytest.fixture(scope="module")
+def shards(tiny, tmp_path_factory):
+    """The whole, and its thirds."""
+    folder = tmp_path_factory.mktemp("shards")
+    for name, more in {
+        "whole": (),
+        **{str(n): ("--distributed-world-size", 3, "--distributed-rank", n) for n in range(3)},
+    }.items():
+        generate(tiny, *RUN, *more, "--results-path", folder / name)
+        (folder / name / "generate-test.txt").rename(folder / f"{name}.txt")
+    return folder
+
+
+def test_together_they_are_the_whole(shards):
+    paths = [shards / f"{n}.txt" for n in (2, 0, 1)]
+    result = subprocess.run(
+        [sys.executable, "-m", "fairseq_mh.cli.merge", *map(str, paths)], capture_output=True, text=True, check=True
+    )
+    whole = (shards / "whole.txt").read_text()
+    for kind in "STHDPIE":
+        assert lines_of(result.stdout, kind) == lines_of(whole, kind), kind
+    assert len(lines_of(whole, "E")[0]) == 6
+    numbers = [int(line[2:].split("\t")[0]) for line in result.stdout.splitlines() if line.startswith("S-")]
+    assert numbers == list(range(6))
+
+
+def test_costs_are_added(shards, tmp_path):
+    for n, rows in enumerate((70, 300, 2)):
+        lines = (shards / f"{n}.txt").read_text()
+        log = f"decoder rows so far: 5\n{lines}decoder rows so far: {rows}\nTranslated 2 sentences in 1.5s\n"
+        (tmp_path / f"{n}.txt").write_text(log)
+    paths = [tmp_path / f"{n}.txt" for n in range(3)]
+    (tmp_path / "all.txt").write_text("\n".join(merged(paths, gaps=False)))
+    output = read_output(tmp_path / "all.txt")
+    assert (output.rows, output.seconds, len(output.hypotheses)) == (372, 4.5, 6)
+    paths[0] = shards / "0.txt"  # its log was not kept
+    (tmp_path / "all.txt").write_text("\n".join(merged(paths, gaps=False)))
+    assert read_output(tmp_path / "all.txt").rows is None
+
+
+def test_what_is_not_whole_is_refused(shards, tmp_path):
+    paths = [shards / f"{n}.txt" for n in range(3)]
+    with pytest.raises(UserError, match="in none of the files"):
+        merged(paths[:2], gaps=False)
+    assert merged(paths[:2], gaps=True)
+    with pytest.raises(UserError, match=r"0\.txt, and in a file before"):
+        merged([*paths, paths[0]], gaps=False)
+    with pytest.raises(UserError, match="6 sentences are in the files, and not 7"):
+        merged(paths, gaps=False, sentences=7)
+    whole = paths[2].read_text()
+    for content, said in ((whole * 2, "twice"), (f"{whole}Translated 3 sentences in 1s", "its log tells of 3")):
+        (tmp_path / "odd.txt").write_text(content)
+        with pytest.raises(UserError, match=said):
+            merged([*paths[:2], tmp_path / "odd.txt"], gaps=False)
+    lines = whole.splitlines()
+    cut = tmp_path / "cut.txt"
+    for kept, said in (
+        (len(lines) - 1, "cut off: its last line"),
+        (len(lines) // 2 - 5, "cut off"),
+        (0, "no sentence"),
+    ):
+        cut.write_text("".join(f"{line}\n" for line in lines[:kept]))
+        with pytest.raises(UserError, match=said):
+            merged([*paths[:2], cut], gaps=False)

@@ -1,0 +1,247 @@
+"""Electric: its energies, its chains, its training."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+
+import fairseq_mh
+from fairseq_mh.criterions.electric_nce import ElectricNCE, noise_logits
+from fairseq_mh.criterions.noise import noised
+from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM, MaskPredictCMLM
+from fairseq_mh.masked_lms.electric import Electric, same_encoder
+from fairseq_mh.tasks.translation_mh import TranslationMHTask
+from fairseq_mh.translation.options import TranslationMHConfig
+from tests.tiny_cmlm import Tiny, cli, generate, lines_of, model_of, refused, trace_of, write_checkpoint, write_data
+
+SENTENCES = range(6)
+
+
+@pytest.fixture(scope="module")
+def electric(tiny, tmp_path_factory) -> Path:
+    """A checkpoint with random weights, an encoder of its own among them."""
+    path = tmp_path_factory.mktemp("electric") / "electric.pt"
+    write_checkpoint(path, tiny.dictionary, arch="electric_transformer", share_all_embeddings=True)
+    return path
+
+
+def load(path: Path, tiny: Tiny):
+    models, _ = checkpoint_utils.load_model_ensemble([str(path)], {"data": str(tiny.folder)})
+    return models[0].double().eval()
+
+
+def energy_by_definition(model, tiny, source: list[int], tokens: list[int]) -> float:
+    """Sum over t of w . h(X)_t + b, h being the stock decoder's output on BOS X EOS."""
+    dictionary = tiny.dictionary
+    line = torch.tensor([[dictionary.bos(), *source, dictionary.eos()]])
+    encoded = model.encoder(line, src_lengths=torch.tensor([line.size(1)]))
+    inputs = torch.tensor([[dictionary.bos(), *tokens, dictionary.eos()]])
+    features = model.decoder.extract_features(inputs, encoder_out=encoded)[0][0, 1:-1]
+    return float(sum(float(vector @ model.energy.weight[0]) + float(model.energy.bias) for vector in features))
+
+
+def sources_of(tiny) -> list[list[int]]:
+    words = ("abca", "bb", "cabbac", "a", "acb", "bca")
+    return [[tiny.dictionary.index(word) for word in line] for line in words]
+
+
+@torch.no_grad()
+def test_chains_are_at_the_energy_of_the_definition(tiny, electric, tmp_path, capsys):
+    """One row a state and one a position of the state that was looked at: never more than two an update."""
+    options = ("--mh-energy", "electric", "--mh-electric", electric, "--mh-sweeps", "3", "--mh-chains", "2")
+    records = trace_of(tiny, tmp_path / "trace", "--gen-subset", "test", *options)
+    model, sources = load(electric, tiny), sources_of(tiny)
+    for record in records:
+        expected = energy_by_definition(model, tiny, sources[record["id"]], record["tokens"])
+        assert record["energy"] == pytest.approx(expected, abs=1e-6)
+        assert record["energy_norm"] is None
+        assert record["rows"] <= max(2 * record["proposals"], 2)  # at the start: the masked target and its draw
+    assert any(record["novel"] for record in records)
+    scores = {
+        number: float(lines[0].split("\t")[0]) for number, lines in lines_of(capsys.readouterr().out, "H").items()
+    }
+    lowest = {n: min(r["energy"] / r["length"] for r in records if r["id"] == n) for n in SENTENCES}
+    assert all(scores[n] * math.log(2) >= -lowest[n] - 1e-3 for n in SENTENCES)  # H- is in bits
+
+
+def test_delayed_acceptance_by_electric_is_at_the_energies_of_the_cmlm(tiny, electric, tmp_path):
+    """Different rows, and the energies that the CMLM gives the same states."""
+    options = ("--gen-subset", "test", "--mh-sweeps", "4", "--mh-proposal", "single")
+    screened = trace_of(tiny, tmp_path / "a", *options, "--mh-surrogate", "electric", "--mh-electric", electric)
+    plain = trace_of(tiny, tmp_path / "b", *options)
+    assert sum(r["rows"] for r in screened) != sum(r["rows"] for r in plain)
+    norm = {(r["id"], tuple(r["tokens"])): r["energy_norm"] for r in plain}
+    pairs = [(r["energy"], norm.get((r["id"], tuple(r["tokens"])))) for r in screened]
+    common = [(energy, expected) for energy, expected in pairs if expected is not None]
+    assert len(common) > len(SENTENCES)
+    assert all(energy == pytest.approx(expected, abs=1e-9) for energy, expected in common)
+
+
+def test_a_frozen_encoder_is_shared(tiny, electric):
+    model, own = load(tiny.folder / "checkpoint.pt", tiny), load(electric, tiny)
+    cmlm = CMLM(model, tiny.dictionary)
+    assert not Electric(own, tiny.dictionary, cmlm).shares_encoder
+    own.encoder.load_state_dict(model.encoder.state_dict())
+    shared = Electric(own, tiny.dictionary, cmlm)
+    assert shared.shares_encoder
+    encoded = {"encoder_out": [torch.zeros(1, 1, 8).double()], "encoder_padding_mask": []}
+    assert shared.bind(encoded, ()).decode  # no source is read
+
+
+def test_checkpoints_of_another_kind_are_refused(tiny, electric):
+    energy = ("--gen-subset", "test", "--mh-energy", "electric", "--mh-electric", tiny.folder / "checkpoint.pt")
+    assert "not an electric_transformer" in refused(cli("generate", tiny, *energy))
+    line = refused(cli("generate", tiny, "--gen-subset", "test", checkpoint=electric))
+    assert "ElectricTransformer, and not a CMLM" in line
+
+
+def test_noise_is_drawn_from_q_where_it_is_drawn():
+    """Chi-square, 1e-6; what is not drawn stays; log q is of what stands there."""
+    torch.manual_seed(1)
+    q = torch.tensor([0.6, 0.3, 0.1]).log().expand(30_000, 3)
+    tokens, drawn = torch.zeros(30_000, 1, dtype=torch.long), torch.arange(30_000) % 2 == 0
+    strange = torch.zeros_like(tokens, dtype=torch.bool)
+    strange[::10] = True
+    found = noised(q, tokens, torch.ones_like(strange), drawn, strange)
+    assert torch.equal(found.sites, ~strange)
+    told = ~strange[:, 0]
+    assert torch.equal(found.drawn, drawn[told])
+    assert not found.tokens[~drawn & told].any()
+    assert found.tokens[strange].any(), "a symbol that is no state is always drawn anew"
+    counts = found.tokens[drawn].flatten().bincount().double()
+    expected = 15_000 * q[0].exp().double()
+    assert ((counts - expected).square() / expected).sum() < 27.6  # 2 degrees of freedom
+    assert torch.equal(found.log_q, q.gather(1, found.tokens)[told, 0])
+
+
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_the_loss_is_least_at_the_energies_of_the_data(share):
+    """Over all of q and data: E = - log p, whatever q is; and not with another share in the logit."""
+    p, q = torch.tensor([0.7, 0.2, 0.1]).double(), torch.tensor([0.2, 0.3, 0.5]).double()
+
+    def minimiser(assumed: float) -> torch.Tensor:
+        energies = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.LBFGS([energies], max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-15)
+
+        def closure():
+            optimiser.zero_grad()
+            logits = noise_logits(energies, q.log(), assumed)
+            noise, data = torch.nn.functional.softplus(-logits), torch.nn.functional.softplus(logits)
+            loss = (share * q * noise + (1 - share) * p * data).sum()
+            loss.backward()
+            return loss
+
+        optimiser.step(closure)
+        return energies.detach()
+
+    torch.testing.assert_close(minimiser(share), -p.log(), atol=1e-4, rtol=0)
+    assert (minimiser(0.35) + p.log()).abs().min() > 0.1
+
+
+def train(data: Tiny, folder: Path, *options) -> subprocess.CompletedProcess:
+    plugin = str(Path(fairseq_mh.__file__).parent)
+    command = [sys.executable, "-m", "fairseq_cli.train", str(data.folder), "--user-dir", plugin, "--cpu"]
+    command += ["--task", "translation_mh", "--criterion", "electric_nce", "--arch", "electric_transformer"]
+    for side in ("encoder", "decoder"):
+        command += f"--{side}-layers 1 --{side}-embed-dim 8 --{side}-ffn-embed-dim 8 --{side}-attention-heads 2".split()
+    command += ["--share-all-embeddings", "--max-source-positions", "12", "--max-target-positions", "12"]
+    command += ["--save-dir", str(folder), "--optimizer", "adam", "--lr", "0.01", "--max-tokens", "2000"]
+    command += ["--seed", "1", "--dropout", "0"]
+    command += ["--num-workers", "0", "--log-format", "simple", "--no-epoch-checkpoints", *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def pairs(tiny, tmp_path_factory) -> Tiny:
+    """Targets that repeat their source."""
+    folder, random = tmp_path_factory.mktemp("pairs"), np.random.default_rng(1)
+    lines = ["".join(random.choice(list("abc"), random.integers(2, 8))) for _ in range(300)]
+    for split, some in (("train", lines[:250]), ("valid", lines[250:]), ("test", lines[250:256])):
+        write_data(folder, tiny.dictionary, split, [(line, line) for line in some])
+    return Tiny(folder, tiny.dictionary)
+
+
+def test_training_from_a_cmlm(tiny, pairs, tmp_path):
+    """With its encoder as it was; the correlation is logged; what comes of it serves a chain."""
+    cmlm = tiny.folder / "checkpoint.pt"
+    start = ("--noise-model", cmlm, "--finetune-from-model", cmlm, "--freeze-encoder")
+    done = train(pairs, tmp_path, *start, "--max-update", "60")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert all(name in done.stdout for name in ("noise_accuracy", "data_accuracy", "correlation"))
+    trained, before = load(tmp_path / "checkpoint_last.pt", tiny), load(cmlm, tiny)
+    assert same_encoder(trained.encoder, before.encoder)
+    weights = [model.decoder.layers[0].fc1.weight for model in (trained, before)]
+    assert not torch.equal(*weights)
+    options = ("--mh-energy", "electric", "--mh-electric", tmp_path / "checkpoint_last.pt", "--path", cmlm)
+    generate(pairs, "--gen-subset", "test", *options)
+
+
+def test_training_from_nothing_with_noise_of_its_own(pairs, tmp_path):
+    """The two-tower cloze model learns (its loss falls below guessing), and Electric with it."""
+    done = train(pairs, tmp_path, "--noise-layers", "1", "--max-update", "400")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (valid,) = [line for line in done.stdout.splitlines() if "valid on" in line][-1:]
+    figures = dict(part.split() for part in valid.split(" | ")[2:] if len(part.split()) == 2)
+    assert float(figures["cloze_loss"]) < math.log(3)
+    assert float(figures["loss"]) < 0.75
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_in_any_precision(tiny, dtype):
+    """The noise model is in that of the model, with one encoding for both; an empty target is refused."""
+    task = TranslationMHTask.setup_task(TranslationMHConfig(data=str(tiny.folder)))
+    (model,), _ = checkpoint_utils.load_model_ensemble([str(tiny.folder / "checkpoint.pt")], task=task)
+    electric = model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True, freeze_encoder=True)
+    electric.encoder.load_state_dict(model.encoder.state_dict())
+    criterion = ElectricNCE(task, str(tiny.folder / "checkpoint.pt"), 0.5, 1.0)
+    target = torch.tensor([[0, 4, 5, 2], [0, 6, 2, 1]])
+    sample = {"id": torch.tensor([0, 1]), "target": target, "ntokens": 3}
+    sample["net_input"] = {"src_tokens": target, "src_lengths": torch.tensor([4, 3])}
+    loss, size, logging = criterion(electric.to(dtype), sample)
+    assert criterion.shared
+    assert loss.isfinite()
+    assert size == logging["sample_size"] > 0
+    sample["target"] = torch.tensor([[0, 4, 5, 2], [0, 2, 1, 1]])
+    with pytest.raises(UserError, match="target 1 is empty"):
+        criterion(electric, sample)
+
+
+def test_mask_predicts_own_model_has_no_electric(tiny, electric):
+    cmlm = MaskPredictCMLM.__new__(MaskPredictCMLM)
+    with pytest.raises(UserError, match="EOS"):
+        Electric(load(electric, tiny), tiny.dictionary, cmlm)
+
+
+def test_training_asks_for_one_source_of_noise(tiny, pairs, tmp_path):
+    both = ("--noise-layers", "1", "--noise-model", tiny.folder / "checkpoint.pt")
+    for options in ((), both):
+        failed = train(pairs, tmp_path, *options, "--max-update", "1")
+        assert failed.returncode != 0
+        assert "give one of them" in failed.stderr
+        assert "Traceback" not in failed.stderr
+
+
+@torch.no_grad()
+def test_a_tower_sees_one_side_alone(tiny, tmp_path):
+    """The conditional at a position does not change with the symbol there, and does with each other one."""
+    write_checkpoint(
+        tmp_path / "e.pt", tiny.dictionary, "electric_transformer", share_all_embeddings=True, noise_layers=1
+    )
+    model = load(tmp_path / "e.pt", tiny)
+    encoded = model.encoder(torch.tensor([[4, 5, 2]]), src_lengths=torch.tensor([3]))
+    encoded = model.encoder.reorder_encoder_out(encoded, torch.zeros(2, dtype=torch.long))
+    tokens = torch.tensor([[4, 5, 6, 4, 5], [4, 5, 6, 1, 1]])
+    before = model.cloze(encoded, tokens)
+    for site in range(3):
+        changed = tokens.clone()
+        changed[:, site] = 4 + (changed[:, site] - 3) % 3
+        same = (model.cloze(encoded, changed) - before).abs().amax(-1) < 1e-12
+        assert same[:, site].all()
+        assert not same[0, [i for i in range(5) if i != site]].any()
+        assert not same[1, [i for i in range(3) if i != site]].any()

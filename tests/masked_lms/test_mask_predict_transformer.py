@@ -1,0 +1,107 @@
+"""Mask-Predict's own model: against the original program's outputs, where they are at hand, and by itself."""
+
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
+
+from fairseq_mh.cli.convert import convert, files_of
+from fairseq_mh.masked_lms.cmlm import cmlm_of
+from fairseq_mh.mcmc.energy import ENERGIES, evaluate, total
+from tests.tiny_cmlm import Tiny, generate, lines_of, write_data
+
+FIXTURE = Path(__file__).parents[3] / "shared" / "fixtures" / "maskPredict_tiny"
+PASSES_AND_LENGTHS = [(1, 1), (4, 1), (10, 1), (10, 5)]
+
+
+class Original(Namespace):
+    """The converted checkpoint with the source batch as its data, and what the original program made of it."""
+
+    tiny: Tiny
+    model: torch.nn.Module
+    outputs: dict[str, torch.Tensor]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory) -> Original:
+    if not FIXTURE.exists():
+        pytest.skip(f"{FIXTURE} is not here: the original program's outputs are no part of the project")
+    folder = tmp_path_factory.mktemp("original") / "data"
+    convert(files_of(FIXTURE), folder)
+    dictionary = Dictionary.load(str(folder / "dict.en.txt"))
+    outputs = torch.load(FIXTURE / "reference_outputs.pt", weights_only=True)
+    sources = [dictionary.string(line, extra_symbols_to_ignore={dictionary.pad()}) for line in outputs["src_tokens"]]
+    write_data(folder, dictionary, "test", [(source.split(), source.split()) for source in sources])
+    models, _ = checkpoint_utils.load_model_ensemble([str(folder / "checkpoint.pt")], {"data": str(folder)})
+    return Original(tiny=Tiny(folder, dictionary), model=models[0].eval(), outputs=outputs)
+
+
+def test_encoder_lengths_and_logits_are_the_originals(original):
+    """Within 1e-5 in float64: the outputs' own rounding is 9e-6 of that. BOS, which the data bring, changes nothing."""
+    model, expected = original.model.double(), original.outputs
+    outside = expected["encoder_padding_mask"]
+    source = expected["src_tokens"].masked_fill(outside & ~outside.roll(-1, 1), model.bos)
+    with torch.no_grad():
+        encoded = model.forward_encoder([source, expected["src_lengths"]])
+        lengths = model.length_logits(encoded).log_softmax(-1)
+        logits = model.decoder(normalize=False, prev_output_tokens=expected["tgt_tokens"], encoder_out=encoded)
+    assert (source == model.bos).any()
+    inside = ~outside.T
+    torch.testing.assert_close(encoded["encoder_out"][0][inside].float(), expected["encoder_out"][inside], **CLOSE)
+    torch.testing.assert_close(lengths.float(), expected["predicted_lengths_logprobs"], **CLOSE)
+    valid = expected["tgt_tokens"] != model.pad
+    torch.testing.assert_close(logits[valid].float(), expected["decoder_logits"][valid], **CLOSE)
+
+
+CLOSE = {"atol": 1e-5, "rtol": 0}
+
+
+def test_the_engine_has_the_originals_logits(original):
+    """Of the masked positions, as the sampler asks for them; and so the definition's energies."""
+    model, expected = original.model.double(), original.outputs
+    cmlm = cmlm_of(model, original.tiny.dictionary)
+    tokens, rows = expected["tgt_tokens"], torch.arange(len(expected["tgt_tokens"]))
+    with torch.no_grad():
+        lm = cmlm.bind(model.forward_encoder([expected["src_tokens"], expected["src_lengths"]]))
+        logits = lm.project(lm.features(tokens, tokens == cmlm.mask, rows))
+    torch.testing.assert_close(logits.float(), expected["decoder_logits"][tokens == cmlm.mask], **CLOSE)
+
+
+@pytest.mark.parametrize(("passes", "lengths"), PASSES_AND_LENGTHS)
+def test_mask_predict_is_the_originals(original, passes, lengths, capsys):
+    """Token for token."""
+    options = ("--mh-decoding", "mask-predict", "--iter-decode-max-iter", passes - 1)
+    generate(original.tiny, "--gen-subset", "test", *options, "--iter-decode-with-beam", lengths, double=False)
+    found = lines_of(capsys.readouterr().out, "H")
+    for number, line in enumerate(original.outputs[f"mask_predict_iter{passes}_beam{lengths}"]):
+        expected = original.tiny.dictionary.string(line, extra_symbols_to_ignore={original.tiny.dictionary.pad()})
+        assert [hypothesis.split("\t")[1] for hypothesis in found[number]] == [expected]
+
+
+def test_energies_are_the_definitions(original):
+    """Of the original's own translations: a plain loop over positions, through fairseq's decoder (whose softmax is
+    float32), in probabilities."""
+    model, dictionary = original.model.double(), original.tiny.dictionary
+    cmlm, expected = cmlm_of(model, dictionary), original.outputs
+    tokens = expected["mask_predict_iter10_beam5"]
+    rows, states = torch.arange(len(tokens)), [i for i, ok in enumerate(cmlm.allowed.tolist()) if ok]
+    assert len(states) == len(dictionary) - 4  # words, and EOS: no BOS, padding, <unk> or <mask>
+    with torch.no_grad():
+        encoded = model.forward_encoder([expected["src_tokens"], expected["src_lengths"]])
+        scores, _ = evaluate(cmlm.bind(encoded), tokens, rows, tokens != cmlm.pad)
+        of_position = torch.zeros(*tokens.shape, len(ENERGIES), dtype=torch.float64)
+        of_position[tokens != cmlm.pad] = scores
+        for n, line in enumerate(tokens):
+            own = model.encoder.reorder_encoder_out(encoded, torch.tensor([n]))
+            raw = norm = 0.0
+            for t in range(int((line != cmlm.pad).sum())):
+                masked = line[line != cmlm.pad][None].clone()
+                masked[0, t] = cmlm.mask
+                logits = model.decoder(normalize=False, prev_output_tokens=masked, encoder_out=own)[0, t]
+                raw -= float(logits[line[t]])
+                norm -= float((logits[line[t]].exp() / logits[states].exp().sum()).log())
+            assert float(total(of_position, "raw")[n]) == pytest.approx(raw, abs=1e-5)
+            assert float(total(of_position, "norm")[n]) == pytest.approx(norm, abs=1e-5)

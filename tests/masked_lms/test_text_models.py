@@ -1,0 +1,122 @@
+"""Text models behind the sampler's protocol, and which symbols their blanks may hold."""
+
+import copy
+
+import pytest
+import torch
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.hugging_face import HuggingFaceMLM, load_hugging_face
+from fairseq_mh.masked_lms.transformers_import import transformers
+from fairseq_mh.open_ended.blanks import Blanks
+from tests.masked_lms.tiny_models import SIZES, SPECIAL, WORDS, bert, random_model, tokenizer_of
+
+KINDS = {
+    "bert": transformers.BertConfig(vocab_size=12, **SIZES),
+    "roberta": transformers.RobertaConfig(vocab_size=12, pad_token_id=0, **SIZES),
+    "electra": transformers.ElectraConfig(vocab_size=12, embedding_size=16, **SIZES),
+    "albert": transformers.AlbertConfig(vocab_size=12, embedding_size=8, **SIZES),
+    "distilbert": transformers.DistilBertConfig(vocab_size=12, dim=16, n_layers=2, n_heads=2, hidden_dim=32),
+    "modernbert": transformers.ModernBertConfig(vocab_size=12, pad_token_id=0, **SIZES),
+}
+TEXTS = ("a [MASK] [MASK] b [MASK]", "[MASK] c")
+
+
+def texts_of(model):
+    lines = [model.encode(text) for text in TEXTS]
+    return torch.tensor([line + [model.pad] * (len(lines[0]) - len(line)) for line in lines])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_features_and_projection_are_the_models_logits(kind):
+    own = random_model(KINDS[kind])
+    model = HuggingFaceMLM(copy.deepcopy(own), tokenizer_of())
+    texts = texts_of(model)
+    blanks = Blanks(model, texts)
+    state = torch.tensor([[6, 7, 8], [7, model.pad, model.pad]])
+    masked = torch.tensor([[True, False, True], [True, False, False]])
+    with torch.no_grad():
+        found = blanks.project(blanks.features(state[[1, 0]], masked[[1, 0]], torch.tensor([1, 0])))
+        shown = texts.clone()
+        shown[0, 3] = 7  # of the first text, the middle blank alone is shown
+        logits = own(input_ids=shown, attention_mask=texts.ne(model.pad).long()).logits
+    expected = torch.stack([logits[1, 1], logits[0, 2], logits[0, 5]])
+    assert torch.allclose(found, expected, atol=1e-10)
+
+
+def test_special_and_unused_symbols_are_no_states():
+    """Nor those that only pad the embedding."""
+    model = HuggingFaceMLM(bert(vocabulary=16), tokenizer_of())
+    assert model.allowed.nonzero()[:, 0].tolist() == [6, 7, 8]
+    assert model.tokenizer.convert_ids_to_tokens([6, 7, 8]) == WORDS
+
+
+def test_what_is_given_stays(mlm):
+    blanks = Blanks(mlm, texts_of(mlm))
+    assert blanks.lengths.tolist() == [3, 1]
+    filled = blanks.filled(torch.tensor([[6, 7, 8], [8, mlm.pad, mlm.pad]]), torch.tensor([0, 1]))
+    assert [mlm.decode(line) for line in filled] == ["a a b b c", "c c"]
+
+
+def test_models_are_loaded_from_their_folder_alone(tmp_path):
+    bert().save_pretrained(tmp_path / "whole")
+    tokenizer_of().save_pretrained(tmp_path / "whole")
+    assert load_hugging_face(tmp_path / "whole", "cpu").project(torch.zeros(1, 16)).shape == (1, 9)
+    with pytest.raises(UserError, match=r"config\.json"):
+        load_hugging_face(tmp_path, "cpu")
+    (tmp_path / "no weights").mkdir()
+    bert().config.save_pretrained(tmp_path / "no weights")
+    tokenizer_of().save_pretrained(tmp_path / "no weights")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        load_hugging_face(tmp_path / "no weights", "cpu")
+    transformers.BertModel(bert().config).save_pretrained(tmp_path / "no head")
+    tokenizer_of().save_pretrained(tmp_path / "no head")
+    with pytest.raises(UserError, match="lacks weights"):
+        load_hugging_face(tmp_path / "no head", "cpu")
+
+
+REFUSED = {
+    "convbert": (transformers.ConvBertConfig(vocab_size=12, embedding_size=16, **SIZES), "padding"),
+    "fnet": (transformers.FNetConfig(vocab_size=12, **SIZES), "padding"),
+    "mobilebert": (transformers.MobileBertConfig(vocab_size=12, embedding_size=16, **SIZES), "MobileBert"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_models_that_cannot_be_sampled_from_are_refused(kind):
+    """They look at padding, or cannot be taken apart."""
+    config, message = REFUSED[kind]
+    with pytest.raises(UserError, match=message):
+        HuggingFaceMLM(random_model(config), tokenizer_of())
+
+
+def test_positions_counted_from_the_padding_index():
+    config = transformers.RobertaConfig(vocab_size=12, pad_token_id=1, **SIZES)
+    tokenizer = tokenizer_of(("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *WORDS))
+    tokenizer.model_max_length = 1000
+    model = HuggingFaceMLM(random_model(config), tokenizer)
+    assert model.longest == 30
+    text = torch.tensor([model.encode(model.blank * 28)])
+    assert model.read(text, text.eq(model.mask)).shape == (28, 16)
+
+
+def test_a_model_whose_last_step_is_no_product_is_refused():
+    class Shifted(transformers.BertForMaskedLM):
+        def forward(self, *args, **kwargs):
+            found = super().forward(*args, **kwargs)
+            return found._replace(logits=found.logits + 1) if hasattr(found, "_replace") else self._shift(found)
+
+        def _shift(self, found):
+            found.logits = found.logits.tanh()
+            return found
+
+    torch.manual_seed(1)
+    with pytest.raises(UserError, match="no product"):
+        HuggingFaceMLM(Shifted(transformers.BertConfig(vocab_size=9, **SIZES)).eval(), tokenizer_of())
+
+
+def test_a_tokenizer_without_a_mask_is_refused():
+    tokenizer = tokenizer_of((*SPECIAL, *WORDS))
+    tokenizer.mask_token = None
+    with pytest.raises(UserError, match="no mask"):
+        HuggingFaceMLM(bert(), tokenizer)

@@ -1,0 +1,136 @@
+"""A user's mistake ends in one clear line and status 1, and leaves nothing behind."""
+
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.tiny_cmlm import cli, command, refused, write_checkpoint, write_data
+
+GENERATE = ("--gen-subset", "test")
+
+
+OPTIONS = {
+    "unknown energy": (("--mh-energy", "cooked"), "cooked"),
+    "unknown option": (("--mh-energie", "raw"), "--mh-energie"),
+    "not a number": (("--mh-sweeps", "many"), "many"),
+    "negative sweeps": (("--mh-sweeps", "-1"), "sweeps"),
+    "burn-in leaves nothing": (("--mh-burn-in", "9", "--mh-sweeps", "3"), "burn-in"),
+    "no chain": (("--mh-chains", "0"), "--mh-chains"),
+    "zero temperature": (("--mh-final-temperature", "0"), "temperature"),
+    "not-a-number temperature": (("--mh-temperature", "nan"), "temperature"),
+    "infinite temperature": (("--mh-temperature", "inf"), "temperature"),
+    "infinite proposal temperature": (("--mh-proposal-temperature", "inf"), "--mh-proposal-temperature"),
+    "zero proposal temperature": (("--mh-proposal-temperature", "0"), "--mh-proposal-temperature"),
+    "chains of mask-predict": (("--mh-decoding", "mask-predict", "--mh-chains", "2"), "deterministic"),
+    "gold length and a beam": (("--mh-gold-length", "--iter-decode-with-beam", "2"), "--mh-gold-length"),
+    "negative block": (("--mh-proposal", "block", "--mh-final-block-size", "-1"), "block sizes"),
+    "empty nucleus": (("--mh-nucleus", "0"), "--mh-nucleus"),
+    "negative top k": (("--mh-top-k", "-1"), "--mh-top-k"),
+    "frozen nucleus": (("--mh-nucleus", "0.9", "--mh-proposal-mix", "0"), "--mh-proposal-mix"),
+    "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
+    "no passes": (("--mh-surrogate", "blocks", "--mh-surrogate-passes", "0"), "--mh-surrogate-passes"),
+    "passes of nothing": (("--mh-surrogate-passes", "3"), "--mh-surrogate blocks"),
+    "delayed Gibbs": (("--mh-decoding", "gibbs", "--mh-surrogate", "blocks"), "--mh-surrogate delays acceptance"),
+    "two-stream Gibbs": (("--mh-decoding", "gibbs", "--mh-energy", "two-stream"), "--mh-energy two-stream"),
+    "electric of nothing": (("--mh-energy", "electric"), "--mh-electric"),
+    "electric without use": (("--mh-electric", "x.pt"), "--mh-energy electric or --mh-surrogate electric"),
+    "electric Gibbs": (
+        ("--mh-decoding", "gibbs", "--mh-energy", "electric", "--mh-electric", "x.pt"),
+        "--mh-decoding mh",
+    ),
+    "electric and a surrogate": (
+        ("--mh-energy", "electric", "--mh-electric", "x.pt", "--mh-surrogate", "blocks"),
+        "--mh-surrogate",
+    ),
+    "MBR of mask-predict": (("--mh-decoding", "mask-predict", "--mh-select", "mbr"), "no chains"),
+    "mask-predict from the reference": (
+        ("--mh-decoding", "mask-predict", "--mh-init", "reference"),
+        "--mh-gold-length",
+    ),
+    "unknown utility": (("--mh-utility", "meteor"), "meteor"),
+    "reranker": (("--iter-decode-with-external-reranker",), "reranker"),
+    "alignment": (("--print-alignment", "hard"), "--print-alignment"),
+    "scores of the reference": (("--score-reference",), "--score-reference"),
+    "prefix": (("--prefix-size", "1"), "--prefix-size"),
+    "a batch of less than a sentence": (("--max-tokens", "3"), "max_tokens=3"),
+    "negative seed": (("--seed", "-1"), "Seed must be"),
+    "no such shard": (("--distributed-world-size", "2", "--distributed-rank", "2"), "--distributed-rank"),
+    "unknown pieces": (("--post-process", "x"), "post_process"),
+    "split": (("--gen-subset", "nowhere"), "nowhere"),
+    "trace in no folder": (("--mh-trace", "no/such/folder/trace"), "--mh-trace"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_options(tiny, name):
+    options, expected = OPTIONS[name]
+    assert expected in refused(cli("generate", tiny, *GENERATE, *options))
+
+
+def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
+    """Neither before the first batch nor in the midst of decoding, when a reference turns out too long."""
+    write_data(tiny.folder, tiny.dictionary, "late", [("a", "a"), ("abc", "abc" * 4)])
+    outputs = ("--mh-trace", tmp_path / "trace", "--results-path", tmp_path)
+    refused(cli("generate", tiny, *GENERATE, "--mh-chains", "0", *outputs))
+    assert not list(tmp_path.iterdir())
+    late = cli("generate", tiny, "--gen-subset", "late", "--mh-gold-length", "--batch-size", 1, *outputs)
+    assert "12" in refused(late)
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints(tiny, tmp_path):
+    write_checkpoint(tmp_path / "ar.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
+    assert "CMLM" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "ar.pt"))
+    whole = tiny.folder / "checkpoint.pt"
+    assert "2 models" in refused(cli("generate", tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
+    assert "no-such.pt" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
+    for size in (0, 100, 5000):
+        (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:size])
+        assert "checkpoint" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "cut.pt"))
+
+
+@pytest.mark.parametrize("name", ["dict.de.txt", "test.de-en.de.bin", "test.de-en.de.idx", "test.de-en.en.bin"])
+@pytest.mark.parametrize("how", ["missing", "truncated"])
+def test_data_files(tiny, tmp_path, name, how):
+    broken = tiny._replace(folder=tmp_path / "data")
+    shutil.copytree(tiny.folder, broken.folder)
+    path = broken.folder / name
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    refused(cli("generate", broken, *GENERATE))
+
+
+def test_sources_and_references(tiny, tmp_path):
+    cases = {"empty": [("abc", "abc"), ("", "a")], "long": [("abc", "a"), ("abc" * 6, "a")]}
+    cases["wide"] = [("abc", "abc" * 4)]  # 12 tokens and BOS, EOS do not fit into 12 positions
+    for split, pairs in cases.items():
+        write_data(tiny.folder, tiny.dictionary, split, pairs)
+    assert "line 1 is empty" in refused(cli("generate", tiny, "--gen-subset", "empty"))
+    assert "sentence 1" in refused(cli("generate", tiny, "--gen-subset", "long"))
+    assert "12" in refused(cli("generate", tiny, "--gen-subset", "wide", "--mh-gold-length"))
+    skipped = cli("generate", tiny, "--gen-subset", "long", "--skip-invalid-size-inputs-valid-test", "--mh-sweeps", 1)
+    assert skipped.returncode == 0
+    assert "H-0" in skipped.stdout
+
+
+def test_a_reader_that_stops_takes_nothing_away(tiny, tmp_path):
+    """A trace of hours stays where the output's reader, or the disk, ends the run."""
+    trace = tmp_path / "trace"
+    call = command("generate", tiny, *GENERATE, "--batch-size", 1, "--mh-sweeps", 1, "--mh-trace", trace)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment) as process:
+        process.stdout.readline()
+        process.stdout.close()
+    assert process.returncode != 0
+    assert trace.read_text(encoding="utf-8")
+
+
+def test_interactive(tiny):
+    options = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
+    assert "empty" in refused(cli("interactive", tiny, *options, stdin="\n"))
+    no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
+    assert "references" in refused(no_reference)

@@ -1,0 +1,316 @@
+"""The plugin's whole path, from `fairseq-generate`'s command line to its output lines and trace."""
+
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
+from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+from sacrebleu import sentence_chrf
+
+from fairseq_mh.masked_lms.cmlm import allowed_symbols
+from tests.tiny_cmlm import lines_of, trace_of
+
+SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")
+SHORT = (*SINGLE, "--mh-chains", 1, "--mh-init", "warm-start", "--mh-sweeps", 3, "--batch-size", 4)
+SHORT += ("--mh-temperature", 1.0, "--mh-final-temperature", 1.0)
+
+
+@pytest.fixture(scope="module")
+def stock(tiny):
+    """The model and task as fairseq itself loads them, in float64."""
+    cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
+    task = TranslationLevenshteinTask.setup_task(cfg)
+    models, _ = checkpoint_utils.load_model_ensemble([str(tiny.folder / "checkpoint.pt")], task=task)
+    models[0].eval()
+    task.load_dataset("test")
+    return models[0].double(), task.dataset("test")
+
+
+@torch.no_grad()
+def energies_by_definition(stock, tiny, sentence, states):
+    """E_raw and E_norm of every state, by masking each position through the stock decoder, one row at a time."""
+    model, dataset = stock
+    source = dataset[sentence]["source"][None]
+    encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+    words = [tiny.dictionary.index(word) for word in "abc"]
+    result = []
+    for state in states:
+        raw = norm = 0.0
+        for site, symbol in enumerate(state):
+            tokens = [tiny.dictionary.bos(), *state, tiny.dictionary.eos()]
+            tokens[site + 1] = tiny.dictionary.unk()
+            logits = model.decoder(normalize=False, prev_output_tokens=torch.tensor([tokens]), encoder_out=encoder_out)[
+                0, site + 1
+            ]
+            raw -= logits[symbol].item()
+            norm -= logits[words].log_softmax(0)[words.index(symbol)].item()
+        result.append({"raw": raw, "norm": norm})
+    return result
+
+
+SWEEPS = 16
+BLOCKS = ("--mh-scan", "random", "--mh-block-size", 0, "--mh-final-block-size", 1)
+BLOCKS += ("--mh-top-k", 2, "--mh-proposal-mix", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("energy", "moves"),
+    [("raw", SINGLE), ("norm", SINGLE), ("norm", BLOCKS), ("raw", ()), ("norm", ()), ("two-stream", ())],
+)
+def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_path, energy, moves):
+    """5,000 chains of one sentence: total variation to the enumerated target within its sampling error.
+
+    With C chains over S states the expected distance of a right sampler is at most sqrt(S / C) / 2 = 0.037,
+    and it exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid).
+    The two-stream energy is E_norm here: the model's decoder has one layer.
+    """
+    chains = 5000
+    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", energy, *moves)
+    options += ("--mh-temperature", 2.0, "--mh-final-temperature", 2.0, "--mh-proposal-temperature", 1.3)
+    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-chains", chains, "--mh-sweeps", SWEEPS)
+    ends = [tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS]
+    assert len(ends) == chains
+    words = [tiny.dictionary.index(word) for word in "abc"]
+    states = list(itertools.product(words, repeat=3))
+    expected = energies_by_definition(stock, tiny, 0, states)
+    name = "norm" if energy == "two-stream" else energy
+    weights = np.exp([-by_name[name] / 2.0 for by_name in expected])
+    counts = Counter(ends)
+    frequencies = np.array([counts[state] for state in states]) / chains
+    bound = np.sqrt(len(states) / chains) / 2 + 0.043
+    assert np.abs(frequencies - weights / weights.sum()).sum() / 2 < bound
+    starts = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == 0)
+    uniform = np.array([starts[state] for state in states]) / chains
+    assert np.abs(uniform - weights / weights.sum()).sum() / 2 > bound, "the start already has the target's law"
+    number = {state: i for i, state in enumerate(states)}
+    for record in records[:200]:  # to what the stock decoder is exact to: it has a float32 softmax, in float64 too
+        by_name = expected[number[tuple(record["tokens"])]]
+        assert record["energy"] == pytest.approx(by_name[name], abs=1e-6)
+        for other in ("raw", "norm"):
+            assert record[f"energy_{other}"] == (None if name != energy else pytest.approx(by_name[other], abs=1e-6))
+
+
+BATCHES = [("--batch-size", 1), ("--batch-size", 6), ("--max-tokens", 14), ("--max-tokens", 4000)]
+
+
+CHAINS = {
+    "the default": (),
+    "single": SINGLE,
+    "single Gibbs": ("--mh-decoding", "gibbs", *SINGLE),
+    "informed": ("--mh-proposal", "single"),
+    "blocks": ("--mh-scan", "random", "--mh-nucleus", 0.9),
+    "Gibbs": ("--mh-decoding", "gibbs"),
+    "two-stream": ("--mh-energy", "two-stream"),
+    "delayed": ("--mh-surrogate", "two-stream"),
+}
+
+
+@pytest.mark.parametrize("kind", CHAINS)
+def test_a_chain_does_not_depend_on_its_batch(tiny, tmp_path, kind):
+    """Alone, padded beside longer ones, or in another split of the batch: token for token, in float64."""
+    options = ("--mh-chains", 2, "--iter-decode-with-beam", 2, *CHAINS[kind], "--mh-sweeps", 4)
+    runs = [trace_of(tiny, tmp_path / "trace", *options, *batch) for batch in BATCHES]
+    exact = [
+        {
+            (r["id"], r["length"], r["chain"], r["sweep"]): (
+                r["tokens"],
+                [r[count] for count in ("proposals", "accepted", "novel", "rows")],
+                r["temperature"],
+            )
+            for r in records
+        }
+        for records in runs
+    ]
+    assert len(exact[0]) == 6 * 2 * 2 * 5
+    assert all(other == exact[0] for other in exact[1:])
+    for records in runs[1:]:
+        energies = {(r["id"], r["length"], r["chain"], r["sweep"]): r["energy"] for r in records}
+        for r in runs[0]:
+            assert r["energy"] == pytest.approx(energies[r["id"], r["length"], r["chain"], r["sweep"]], abs=1e-9)
+
+
+def test_another_seed_gives_another_chain(tiny, tmp_path):
+    runs = [trace_of(tiny, tmp_path / "trace", *SHORT, "--seed", seed) for seed in (1, 1, 2)]
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_the_cost_is_counted(tiny, tmp_path):
+    """The start: one row for the fill and one a token. A sweep: at most one a token, but for the one drawn again."""
+    records = trace_of(tiny, tmp_path / "trace", *SHORT)
+    assert [r["rows"] for r in records if r["sweep"] == 0] == [1 + r["length"] for r in records if r["sweep"] == 0]
+    for r in records:
+        assert r["novel"] <= r["accepted"] <= r["proposals"] == (r["length"] if r["sweep"] else 0)
+        if r["sweep"]:
+            others = r["length"] - 1
+            assert r["novel"] * others <= r["rows"] <= r["proposals"] * others
+    whole = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-energy", "raw")
+    assert all(
+        r["rows"] % (r["length"] - 1) == 0 for r in whole if r["sweep"] and r["length"] > 1
+    )  # no bound: all or none
+    gibbs = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-decoding", "gibbs")
+    # Until the state changes, updates read the energy's own pass; then each takes a row. Behind the last change every
+    # other token takes one, for an update or for the energy.
+    for r in gibbs:
+        if r["sweep"]:
+            others = r["length"] - 1
+            assert others <= r["rows"] <= 2 * others if r["novel"] else r["rows"] == 0
+    assert any(r["novel"] for r in gibbs)
+
+
+def test_mask_predict_equals_the_stock_generator(tiny, stock, tmp_path, capsys):
+    """Token for token where the stock one fills every position with a word (forced iterations, one length)."""
+    trace_of(tiny, tmp_path / "trace", "--mh-decoding", "mask-predict", "--iter-decode-max-iter", 3)
+    ours = lines_of(capsys.readouterr().out, "H")
+    model, dataset = stock
+    generator = IterativeRefinementGenerator(tiny.dictionary, max_iter=3, adaptive=False)
+    compared = 0
+    for number in range(len(dataset)):
+        sample = dataset.collater([dataset[number]])
+        tokens = generator.generate([model], sample)[0][0]["tokens"]
+        if len(tokens) > 2 and allowed_symbols(tiny.dictionary)[tokens[1:-1]].all():
+            assert ours[number][0].split("\t")[1] == tiny.dictionary.string(tokens)
+            compared += 1
+    assert compared >= 3
+
+
+def test_mask_predict_leaves_no_mask_and_gives_every_length(tiny, tmp_path, capsys):
+    options = ("--mh-decoding", "mask-predict", "--iter-decode-with-beam", 3, "--nbest", 3)
+    records = trace_of(tiny, tmp_path / "trace", *options)
+    hypotheses = lines_of(capsys.readouterr().out, "H")
+    assert {len(lines) for lines in hypotheses.values()} == {3}
+    for lines in hypotheses.values():
+        scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
+        assert sorted(map(float, scores), reverse=True) == list(map(float, scores))
+        assert set("".join(texts)) <= set("abc ")
+        assert len({len(text) for text in texts}) == 3
+    assert all(1 <= r["rows"] <= 11 for r in records)
+
+
+def test_nbest_is_distinct_and_best_first(tiny, tmp_path, capsys):
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, "--nbest", 4, "--mh-chains", 3, "--iter-decode-with-beam", 2)
+    found = {}
+    for record in records:
+        key = record["id"], tuple(record["tokens"])
+        found[key] = min(found.get(key, np.inf), record["energy"] / record["length"])
+    for number, lines in lines_of(capsys.readouterr().out, "H").items():
+        scores, texts = zip(*(line.split("\t") for line in lines), strict=True)
+        seen = sum(sentence == number for sentence, _ in found)
+        assert min(4, seen) <= len(set(texts)) == len(texts) <= 4
+        assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
+        best = min(value for (sentence, _), value in found.items() if sentence == number)
+        assert -float(scores[0]) * np.log(2) <= best + 1e-6
+
+
+def test_steps_history_and_gold_length(tiny, tmp_path, capsys):
+    options = ("--print-step", "--retain-iter-history", "--mh-gold-length", "--mh-init", "reference")
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--mh-select", "last")
+    output = capsys.readouterr().out
+    assert all(steps == ["3"] for steps in lines_of(output, "I").values())
+    references = lines_of(output, "T")
+    for number, states in lines_of(output, "E").items():
+        assert states[0] == references[number][0]  # the start
+        assert len(states) == 4
+        assert states[-1] == lines_of(output, "H")[number][0].split("\t")[1]
+        assert {r["length"] for r in records if r["id"] == number} == {len(states[0].split())}
+
+
+def test_select_and_burn_in(tiny, tmp_path, capsys):
+    """Energies start at the reference's; lowest-energy never ends above any state after burn-in."""
+    base = (*SHORT, "--mh-gold-length", "--mh-chains", 2, "--mh-thin", 2)
+    scores = {}
+    for select in ("lowest-energy", "last"):
+        for burn_in in (0, 3):
+            records = trace_of(tiny, tmp_path / "trace", *base, "--mh-select", select, "--mh-burn-in", burn_in)
+            lines = lines_of(capsys.readouterr().out, "H")
+            scores[select, burn_in] = {n: float(line[0].split("\t")[0]) for n, line in lines.items()}
+    ends = {n: max(-r["energy"] / r["length"] for r in records if r["id"] == n and r["sweep"] == 3) for n in range(6)}
+    for n in range(6):
+        assert scores["last", 0][n] * np.log(2) == pytest.approx(ends[n], abs=1e-6)
+        assert scores["last", 3] == scores["lowest-energy", 3] == scores["last", 0]
+        assert scores["lowest-energy", 0][n] >= scores["last", 0][n]
+
+
+@pytest.mark.parametrize(
+    ("length_select", "burn_in", "thin"), [("token-mean", 0, 1), ("length-model", 2, 1), ("token-mean", 0, 3)]
+)
+def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, length_select, burn_in, thin):
+    """Over all visits of all chains; with the length model, a visit counts as much as its length is likely."""
+    options = ("--mh-select", "mbr", "--mh-chains", 3, "--iter-decode-with-beam", 2, "--nbest", 20)
+    options += ("--mh-length-select", length_select, "--mh-burn-in", burn_in, "--mh-thin", thin)
+    records = trace_of(tiny, tmp_path / "trace", *SHORT, *options)
+    lines = lines_of(capsys.readouterr().out, "H")
+    model, dataset = stock
+    for number in range(len(dataset)):
+        source = dataset[number]["source"][None]
+        log_p = model.decoder.forward_length(
+            normalize=True, encoder_out=model.encoder(source, torch.tensor([source.size(1)]))
+        )[0]
+        visits = Counter()
+        for r in records:
+            kept = r["sweep"] >= max(burn_in, 1) and (3 - r["sweep"]) % thin == 0  # the start is no draw
+            if r["id"] == number and kept:
+                text = tiny.dictionary.string(torch.tensor(r["tokens"]))
+                likely = log_p[r["length"] + 2].exp().item()
+                visits[text] += likely if length_select == "length-model" else 1
+        expected = {
+            hypothesis: sum(sentence_chrf(hypothesis, [text]).score * n for text, n in visits.items())
+            / sum(visits.values())
+            for hypothesis in visits
+        }
+        scores, texts = zip(*(line.split("\t") for line in lines[number]), strict=True)
+        assert set(texts) == set(expected)
+        assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
+        for score, text in zip(scores, texts, strict=True):
+            assert float(score) * np.log(2) == pytest.approx(expected[text], abs=1e-3)
+
+
+@torch.no_grad()
+def test_length_model_is_the_joint_score(tiny, stock, tmp_path, capsys):
+    """Of the four likeliest lengths, the one of highest log p(X) + log p(length | source), in bits on the H- line."""
+    options = ("--mh-decoding", "mask-predict", "--mh-length-select", "length-model", "--iter-decode-with-beam", 4)
+    trace_of(tiny, tmp_path / "trace", *options, "--nbest", 4)
+    output = capsys.readouterr().out
+    model, dataset = stock
+    for number in range(len(dataset)):
+        source = dataset[number]["source"][None]
+        encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+        log_p = model.decoder.forward_length(normalize=True, encoder_out=encoder_out)[0]
+        lines = list(zip(lines_of(output, "H")[number], lines_of(output, "P")[number], strict=True))
+        lengths = [len(positional.split()) for _, positional in lines]
+        assert set(lengths) == set((log_p[3:13].topk(4).indices + 3).tolist())
+        for length, (hypothesis, positional) in zip(lengths, lines, strict=True):
+            expected = sum(map(float, positional.split())) + log_p[length].item() / np.log(2)
+            assert float(hypothesis.split("\t")[0]) == pytest.approx(expected, abs=1e-2)
+
+
+@pytest.mark.parametrize("start", ["mask-predict", "masked"])
+def test_mask_predict_chooses_the_length(tiny, tmp_path, capsys, start):
+    """All chains have the length of its likeliest translation; what that took is counted once, and not done again."""
+    lengths = ("--iter-decode-with-beam", 4, "--iter-decode-max-iter", 2)
+    heuristic = trace_of(tiny, tmp_path / "heuristic", "--mh-decoding", "mask-predict", *lengths)
+    translations = [hypothesis.split("\t")[1] for hypothesis, *_ in lines_of(capsys.readouterr().out, "H").values()]
+    options = (*SHORT, *lengths, "--mh-length-select", "mask-predict", "--mh-init", start, "--mh-chains", 2)
+    records = [r for r in trace_of(tiny, tmp_path / "trace", *options) if r["sweep"] == 0]
+    assert len(records) == 2 * len(translations)
+    for record in records:
+        sentence, spent = record["id"], sum(r["rows"] for r in heuristic if r["id"] == record["id"])
+        assert record["length"] == len(translations[sentence].split())
+        if start == "mask-predict":
+            assert tiny.dictionary.string(torch.tensor(record["tokens"])) == translations[sentence]
+        own = record["length"] + (start == "masked")
+        assert record["rows"] == own + (spent if record["chain"] == 0 else 0)
+
+
+def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
+    """Energies of one state, to the three digits that it has; log-probabilities are summed in float32."""
+    options = (*SHORT, "--mh-sweeps", 0, "--mh-init", "reference")
+    whole, short = (trace_of(tiny, tmp_path / name, *options, *more) for name, more in (("w", ()), ("s", ("--bf16",))))
+    assert [r["tokens"] for r in whole] == [r["tokens"] for r in short]
+    energies = [[r["energy"] for r in records] for records in (whole, short)]
+    assert energies[0] != energies[1]
+    assert np.allclose(*energies, rtol=0.02)

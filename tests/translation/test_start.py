@@ -1,0 +1,44 @@
+"""Which lengths the chains get, and what they begin from."""
+
+import numpy as np
+import pytest
+import torch
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.translation.start import STARTS, Start, plan_chains
+from tests.mcmc.tables import TableLM, random_table
+
+
+def test_a_sentence_gets_its_own_possible_lengths():
+    """Whatever the other sentences of its batch can have."""
+    log_p = torch.tensor([[-3.0, -1.0, -2.0, -torch.inf], [-torch.inf, -torch.inf, -0.1, -torch.inf]])
+    plan = plan_chains(log_p, chains=2, beam=3)
+    assert plan.rows.tolist() == [0] * 6 + [1] * 2
+    assert plan.lengths.tolist() == [1, 1, 2, 2, 0, 0, 2, 2]
+    assert plan.chains.tolist() == [0, 1] * 4
+    assert plan.log_p_length.tolist() == [
+        log_p[row, length] for row, length in zip(plan.rows, plan.lengths, strict=True)
+    ]
+
+
+def test_a_sentence_without_a_length_is_not_lost_in_silence():
+    with pytest.raises(UserError, match="lengths"):
+        plan_chains(torch.tensor([[-1.0, -2.0], [torch.nan, torch.nan]]), chains=1, beam=1)
+
+
+def test_a_given_length_is_certain():
+    """Also one that the length predictor has no class for."""
+    plan = plan_chains(torch.tensor([[-1.0, -torch.inf]]), chains=1, beam=1, gold=torch.tensor([1]))
+    assert (plan.lengths.tolist(), plan.log_p_length.tolist()) == ([1], [0.0])
+
+
+def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_broken():
+    table = random_table(3, 3, seed=1).table
+    table[:] = torch.nan
+    lm = TableLM(table)
+    lm.allowed[0] = False
+    plan = plan_chains(torch.tensor([[-torch.inf, -torch.inf, -torch.inf, 0.0]]), chains=4, beam=1)
+    streams = [np.random.default_rng(n) for n in range(4)]
+    for name in STARTS.keys() - {"reference"}:
+        tokens = STARTS[name](Start(lm, plan, torch.zeros(4, 3, dtype=torch.long), 2, streams, None)).tokens
+        assert lm.allowed[tokens].all(), name
