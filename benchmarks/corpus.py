@@ -4,7 +4,7 @@
     python benchmarks/corpus.py models/libreoffice-de-en --sentencepiece models/libreoffice-de-en/spm.model
 
 The data's test set by `fairseq-generate`, by `translate_corpus.py` in one process, by one and by two workers of Ray,
-each with one thread; then by two workers, whose driver is killed with half of the blocks done, and by the same command
+each with one thread; then by two workers, whose driver is killed with half of the chunks done, and by the same command
 again. A table, and with --output the same as JSON.
 """
 
@@ -30,10 +30,10 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVI
 class Bench:
     """Of a data folder whose test set is also there as text."""
 
-    def __init__(self, data: Path, source: str, pieces: Path, folder: Path, block_size: int):
+    def __init__(self, data: Path, source: str, pieces: Path, folder: Path, chunk_size: int):
         self.data, self.corpus, self.folder = data, data / f"test.{source}", folder
         self.lines = self.corpus.read_text(encoding="utf-8").count("\n")
-        self.own = ("--block-size", str(block_size))
+        self.own = ("--chunk-size", str(chunk_size))
         self.more = ("--bpe", "sentencepiece", "--sentencepiece-model", str(pieces), *RUN)
 
     def generate(self) -> dict[str, float]:
@@ -57,23 +57,23 @@ class Bench:
         return subprocess.Popen([*call, "--workers", str(workers), *self.own, "--", *self.more], **QUIET)
 
     def translate(self, name: str, workers: int) -> dict[str, float]:
-        """With as many workers, and seconds until the first block is there."""
+        """With as many workers, and seconds until the first chunk is there."""
         begun, process = time.perf_counter(), self.start(name, workers)
         self.wait(name, 1, process)
         first = time.perf_counter() - begun
         if process.wait():
             sys.exit(f"a run failed: {process.args}")
-        return self._figures(time.perf_counter() - begun) | {"until the first block": first}
+        return self._figures(time.perf_counter() - begun) | {"until the first chunk": first}
 
-    def wait(self, name: str, blocks: int, process: subprocess.Popen) -> None:
-        """Until so many blocks are done, or the run is."""
-        while process.poll() is None and len(list((self.folder / name / "blocks").glob("*[0-9]"))) < blocks:
+    def wait(self, name: str, chunks: int, process: subprocess.Popen) -> None:
+        """Until so many chunks are done, or the run is."""
+        while process.poll() is None and len(list((self.folder / name / "chunks").glob("*[0-9]"))) < chunks:
             time.sleep(0.05)
 
-    def kill_and_resume(self, workers: int, blocks: int) -> dict[str, float]:
-        """The driver killed with so many blocks done, and the same command again."""
+    def kill_and_resume(self, workers: int, chunks: int) -> dict[str, float]:
+        """The driver killed with so many chunks done, and the same command again."""
         begun, process = time.perf_counter(), self.start("killed", workers)
-        self.wait("killed", blocks, process)
+        self.wait("killed", chunks, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
         killed = time.perf_counter() - begun
@@ -88,17 +88,17 @@ def main():
     parser.add_argument("data", type=Path, help="fairseq data folder with checkpoint.pt and the test set as text")
     parser.add_argument("--source", default="de", help="its language; default: %(default)s")
     parser.add_argument("--sentencepiece", type=Path, required=True, help="the model that cuts text into pieces")
-    parser.add_argument("--block-size", type=int, default=25, help="default: %(default)s")
+    parser.add_argument("--chunk-size", type=int, default=25, help="default: %(default)s")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(args.data, args.source, args.sentencepiece, Path(folder), args.block_size)
+        bench = Bench(args.data, args.source, args.sentencepiece, Path(folder), args.chunk_size)
         figures = {
             "fairseq-generate": bench.generate(),
             "this process": bench.translate("here", 0),
             "1 worker": bench.translate("one", 1),
             "2 workers": bench.translate("two", 2),
-            "2 workers, killed at half": bench.kill_and_resume(2, bench.lines // args.block_size // 2),
+            "2 workers, killed at half": bench.kill_and_resume(2, bench.lines // args.chunk_size // 2),
         }
     print(tabulate([{"": name, **row} for name, row in figures.items()], headers="keys", floatfmt=".2f"))
     if args.output:

@@ -18,9 +18,10 @@ from tabulate import tabulate
 
 from benchmarks.decoding import load_decoder, sample_of
 from fairseq_mh.masked_lms.electric import load_electric
-from fairseq_mh.mcmc.proposal import conditional, masked_conditional
-from fairseq_mh.mcmc.state import unknown
-from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
+from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
+from fairseq_mh.mcmc.proposal import draw_masked
+from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import mask_predict
 from fairseq_mh.translation.rescoring import energies
 
@@ -35,7 +36,7 @@ def states(lm, blank, contexts, number):
         masked = start.ne(lm.pad) & (torch.rand(start.shape) < (0.15 if step % 4 < 2 else 0.4))
         log_q = partial(conditional, temperature=1.0 if step % 3 else 0.7)
         uniforms = torch.rand(start.shape, dtype=torch.float64)
-        found.append(masked_conditional(lm, unknown(lm, start, contexts), masked, uniforms, log_q).candidate)
+        found.append(draw_masked(lm, unevaluated(lm, start, contexts), masked, uniforms, log_q).candidate)
     return torch.cat(found)
 
 
@@ -51,7 +52,7 @@ def compared(cmlm, electric, sample, number):
     names = ["norm", "two-stream", *(["electric"] if electric else [])]
     found = {name: energies(cmlm, electric, source, targets, rows, name)[0] for name in names}
     for passes in (1, 2, 3):
-        found[f"blocks, {passes}"] = -BlockPseudoLikelihood(passes)(lm, tokens, rows)[0].sum(1)
+        found[f"partition, {passes}"] = -PartitionPseudoLikelihood(passes)(lm, tokens, rows)[0].sum(1)
     return {name: nats.view(number, -1).numpy() for name, nats in found.items()}
 
 

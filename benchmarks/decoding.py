@@ -12,7 +12,7 @@ import torch
 import fairseq_mh
 from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.scores import corpus_scores, read_trace
-from fairseq_mh.loading import beside, load, parse
+from fairseq_mh.loading import load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.translation.generator import MHGenerator
 
 PAPER = ("--mh-proposal", "single", "--mh-scan", "random", "--mh-init", "warm-start", "--mh-chains", "1")
@@ -28,8 +28,8 @@ class Decoder(NamedTuple):
 
 def load_decoder(data: str, *more: str, subset: str = "test") -> Decoder:
     """A checkpoint and its generator, from fairseq-generate's own options."""
-    cfg = parse(data, more)
-    task, models = load(cfg)
+    cfg = parse_generate_options(data, more)
+    task, models = load_checkpoint(cfg)
     task.load_dataset(subset)
     return Decoder(task, models[0], task.build_generator(models, cfg.generation))
 
@@ -38,7 +38,7 @@ def sample_of(decoder: Decoder, sentences: int, first: int = 0, subset: str = "t
     """So many sentences from this one on, as far as there are, as one batch."""
     dataset = decoder.task.dataset(subset)
     numbers = range(first, min(first + sentences, len(dataset)))
-    return beside(decoder.model, dataset.collater([dataset[n] for n in numbers]))
+    return to_device(decoder.model, dataset.collater([dataset[n] for n in numbers]))
 
 
 def trace_of(data: str, sentences: int, *options: str):

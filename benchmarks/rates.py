@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fairseq_mh.engine import linear
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.energy import evaluate
-from fairseq_mh.mcmc.masked_lm import at_once
+from fairseq_mh.mcmc.masked_lm import query_size
 
 REPEATS = 3  # the fastest of so many: what else the machine does only adds
 
@@ -54,7 +54,7 @@ class Rows:
         """The same by the stock decoder as fairseq calls it, rows of about equal length together."""
         sequence, site = self.valid.nonzero(as_tuple=True)
         lengths, found = self.valid.sum(1), torch.zeros(len(sequence))
-        for part in lengths[sequence].argsort(stable=True).split(at_once(self.tokens)):
+        for part in lengths[sequence].argsort(stable=True).split(query_size(self.tokens)):
             m, t = sequence[part], site[part]
             inputs = torch.full((len(part), int(lengths[m].max()) + 2), self.dictionary.pad())
             inputs[:, 0] = self.dictionary.bos()

@@ -18,7 +18,7 @@ class Loaded(NamedTuple):
     models: list[Any]  # in eval mode, on the device and in the precision that the options ask for
 
 
-def parse(data: str, arguments: Sequence[str]) -> Any:
+def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
     """fairseq's configuration for this data folder, and for `DATA/checkpoint.pt` unless `--path` says otherwise.
 
     Raises:
@@ -36,7 +36,7 @@ def parse(data: str, arguments: Sequence[str]) -> Any:
         raise UserError(f"the options cannot be used: {one_line(error)}") from None
 
 
-def load(cfg: Any) -> Loaded:
+def load_checkpoint(cfg: Any) -> Loaded:
     """Raises UserError for a checkpoint or dictionaries that cannot be used."""
     task = tasks.setup_task(cfg.task)
     paths = utils.split_paths(cfg.common_eval.path)
@@ -55,7 +55,7 @@ def load(cfg: Any) -> Loaded:
     return Loaded(task, models)
 
 
-def beside(model: torch.nn.Module, batch: dict) -> dict:
+def to_device(model: torch.nn.Module, batch: dict) -> dict:
     """A batch on the model's device."""
     device = next(model.parameters()).device
     return utils.apply_to_sample(lambda part: part.to(device), batch)

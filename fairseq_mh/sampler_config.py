@@ -6,24 +6,24 @@ Every name begins with `mh_`, because fairseq silently swallows a field that rep
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import ENERGIES, certainty
-from fairseq_mh.mcmc.kernel import Kernel, Propose
+from fairseq_mh.mcmc.energy import ENERGIES, ONE_PASS
+from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.proposal import Conditional, conditional, informed, masked_conditional
-from fairseq_mh.mcmc.schedule import SCANS, Schedule
-from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood, Surrogate
+from fairseq_mh.mcmc.one_pass import OnePassEnergy, PartitionPseudoLikelihood
+from fairseq_mh.mcmc.sample import INFORMED, proposal_of
+from fairseq_mh.mcmc.scan import SCANS
+from fairseq_mh.mcmc.schedule import Schedule
 
 SAMPLERS = ChoiceEnum(["mh", "gibbs"])
 PROPOSALS = ChoiceEnum(["single", "block"])
 ENERGY_CHOICES = ChoiceEnum(list(ENERGIES))
-SURROGATES = ChoiceEnum(["blocks"])
-SCAN_CHOICES = ChoiceEnum(list(SCANS))
+SURROGATES = ChoiceEnum(["partition"])
+SCAN_CHOICES = ChoiceEnum([*SCANS, INFORMED])
 
 
 def option(default: Any, text: str) -> Any:
@@ -58,10 +58,10 @@ class SamplerConfig(FairseqDataclass):
     mh_surrogate: Optional[SURROGATES] = option(  # noqa: UP045
         None,
         "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
-        "blocks (each masks every n-th position). Default: by the energy alone",
+        "partition (a pseudo-likelihood; each pass masks every n-th position). Default: by the energy alone",
     )
     mh_surrogate_passes: Optional[int] = option(  # noqa: UP045
-        None, "with --mh-surrogate blocks: decoder rows. Default: 2"
+        None, "with --mh-surrogate partition: decoder rows. Default: 2"
     )
 
 
@@ -71,34 +71,39 @@ def scan_of(cfg: SamplerConfig) -> str:
 
 
 def energy_of(cfg: SamplerConfig) -> str:
-    """The column of the scores that is the target's energy."""
-    return str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else "surrogate"
+    """Return the column of the scores that is the target's energy."""
+    return str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else ONE_PASS
 
 
-def conditional_of(cfg: SamplerConfig) -> Conditional:
-    return partial(
-        conditional,
-        temperature=cfg.mh_proposal_temperature,
-        nucleus=cfg.mh_nucleus,
-        top_k=cfg.mh_top_k,
-        mix=cfg.mh_proposal_mix,
-    )
-
-
-def proposal_of(cfg: SamplerConfig) -> Propose:
-    log_q = conditional_of(cfg)
-    if scan_of(cfg) != "informed":
-        return partial(masked_conditional, log_q=log_q)
-    return partial(informed, log_q=log_q, by=certainty(energy_of(cfg)))
+def proposal_settings(cfg: SamplerConfig) -> dict[str, Any]:
+    """Return the settings of `conditional`."""
+    return {
+        "temperature": cfg.mh_proposal_temperature,
+        "nucleus": cfg.mh_nucleus,
+        "top_k": cfg.mh_top_k,
+        "mix": cfg.mh_proposal_mix,
+    }
 
 
 def kernel_of(
-    cfg: SamplerConfig, lm: MaskedLM, metropolis: bool, others: Mapping[str, Callable[[], Surrogate]] | None = None
+    cfg: SamplerConfig,
+    lm: MaskedLM,
+    metropolis: bool,
+    one_pass: Mapping[str, Callable[[], OnePassEnergy]] | None = None,
 ) -> Kernel:
-    """others: what more `--mh-energy` and `--mh-surrogate` may name."""
-    surrogates = {"blocks": lambda: BlockPseudoLikelihood(cfg.mh_surrogate_passes or 2), **(others or {})}
-    named = cfg.mh_surrogate if cfg.mh_energy in ENERGIES else cfg.mh_energy
-    return Kernel(lm, energy_of(cfg), proposal_of(cfg), metropolis, surrogates[str(named)]() if named else None)
+    """Return the kernel that the options ask for.
+
+    Args:
+        one_pass: the energies from one pass that `--mh-energy` and `--mh-surrogate` may name, beside `partition`.
+    """
+    energies = {"partition": lambda: PartitionPseudoLikelihood(cfg.mh_surrogate_passes or 2), **(one_pass or {})}
+    return Kernel(
+        lm,
+        energy=str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else energies[str(cfg.mh_energy)](),
+        proposal=proposal_of(scan_of(cfg), **proposal_settings(cfg)),
+        metropolis=metropolis,
+        surrogate=energies[str(cfg.mh_surrogate)]() if cfg.mh_surrogate else None,
+    )
 
 
 def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule:
@@ -113,7 +118,6 @@ def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule
             cfg.mh_final_temperature,
             cfg.mh_block_size if block else 1,
             cfg.mh_final_block_size if block else 1,
-            scan_of(cfg),
         )
     except ValueError as error:
         raise UserError(f"--mh-*: {error}") from None
@@ -134,8 +138,8 @@ def check_sampler(cfg: SamplerConfig) -> None:
             cfg.mh_scan == "informed" and cfg.mh_decoding == "gibbs"
         ),
         "--mh-surrogate-passes must be 1 or more": cfg.mh_surrogate_passes is not None and cfg.mh_surrogate_passes < 1,
-        "--mh-surrogate-passes is for --mh-surrogate blocks": (
-            cfg.mh_surrogate_passes is not None and cfg.mh_surrogate != "blocks"
+        "--mh-surrogate-passes is for --mh-surrogate partition": (
+            cfg.mh_surrogate_passes is not None and cfg.mh_surrogate != "partition"
         ),
         "--mh-surrogate delays acceptance; only --mh-decoding mh accepts": (
             cfg.mh_decoding != "mh" and cfg.mh_surrogate is not None

@@ -8,6 +8,7 @@ The first one is the baseline. A win is a sentence whose chrF is higher than the
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from sacrebleu.metrics import BLEU, CHRF
@@ -45,7 +46,9 @@ def compare(outputs: dict[str, Output], references: dict[int, str], samples: int
     for name, output in outputs.items():
         if output.hypotheses.keys() != first.hypotheses.keys():
             raise UserError(f"{name} is not of the same sentences as the first output (--common)")
-    systems = [(name, in_order(output.hypotheses, references)[0]) for name, output in outputs.items()]
+    systems: list[tuple[str, Sequence[str]]] = [
+        (name, in_order(output.hypotheses, references)[0]) for name, output in outputs.items()
+    ]
     right = in_order(first.hypotheses, references)[1]
     test = PairedTest(systems, {"BLEU": BLEU(), "chrF": CHRF()}, [right], test_type="bs", n_samples=samples)
     signatures, scores = test()

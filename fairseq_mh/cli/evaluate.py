@@ -18,8 +18,10 @@ from fairseq_mh.evaluation.scores import read_trace, trace_scores
 from fairseq_mh.evaluation.text_bench import read_texts, text_scores
 from fairseq_mh.open_ended.causal_lm import load_causal_lm
 
-COLUMNS = ("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2")
-COLUMNS += ("energy_norm", "energy_raw", "acceptance_rate", "novel_rate", "rows")
+COLUMNS = (
+    *("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2"),
+    *("energy_norm", "energy_raw", "acceptance_rate", "novel_rate", "rows"),
+)
 
 
 def main():

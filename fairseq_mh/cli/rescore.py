@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import read_nbest, read_output
-from fairseq_mh.loading import beside, load, parse
+from fairseq_mh.loading import load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric
 from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.translation.options import ONE_PASS
+from fairseq_mh.translation.options import ONE_PASS_ENERGIES
 from fairseq_mh.translation.rescoring import energies
 
 SENTENCES = 20  # at once
@@ -51,7 +51,7 @@ class Rescorer(NamedTuple):
         numbers = sorted({number for number, _ in candidates})
         if numbers[-1] >= len(dataset):
             raise UserError(f"sentence {numbers[-1]} is none of the {len(dataset)} of {self.subset}")
-        batch = beside(self.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
+        batch = to_device(self.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
         place = {number: row for row, number in enumerate(batch["id"].tolist())}
         source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
         targets = [self.target(text) for _, text in candidates]
@@ -63,7 +63,7 @@ class Rescorer(NamedTuple):
 def rescorer(args: argparse.Namespace) -> Rescorer:
     """Raises UserError for a checkpoint of another kind."""
     arguments = ["--path", str(args.checkpoint)] if args.checkpoint else []
-    task, (model,) = load(parse(str(args.data), arguments))
+    task, (model,) = load_checkpoint(parse_generate_options(str(args.data), arguments))
     task.load_dataset(args.subset)
     cmlm = cmlm_of(model, task.target_dictionary)
     electric = load_electric(str(args.electric), task, cmlm) if args.electric else None
@@ -105,7 +105,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="fairseq's data folder")
     parser.add_argument("outputs", type=Path, nargs="+", help="of fairseq-generate, as a rule with --nbest")
-    parser.add_argument("--energy", default="norm", choices=[*ENERGIES, *ONE_PASS], help="default: %(default)s")
+    parser.add_argument(
+        "--energy", default="norm", choices=[*ENERGIES, *ONE_PASS_ENERGIES], help="default: %(default)s"
+    )
     parser.add_argument("--checkpoint", type=Path, help="the CMLM; default: DATA/checkpoint.pt")
     parser.add_argument("--electric", type=Path, help="checkpoint of an electric_transformer, with --energy electric")
     parser.add_argument("--subset", default="test", help="default: %(default)s")

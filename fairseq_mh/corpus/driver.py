@@ -1,4 +1,4 @@
-"""A corpus in blocks, by workers, into a folder: what `scripts/translate_corpus.py` does."""
+"""A corpus in chunks, by workers, into a folder: what `scripts/translate_corpus.py` does."""
 
 import argparse
 import json
@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from fairseq_mh.corpus.options import checked, settings
 from fairseq_mh.corpus.sources import Span, scan
-from fairseq_mh.corpus.worker import Block, Job, worker
-from fairseq_mh.files.blocks import Blocks, Join, concatenate
+from fairseq_mh.corpus.worker import Chunk, Job, worker
+from fairseq_mh.files.chunks import Chunks, Join, concatenate
 
-COUNTS = "blocks.jsonl"  # what each block cost
+COUNTS = "chunks.jsonl"  # what each chunk cost
 
 
 def translate(args: argparse.Namespace) -> Counter[str]:
@@ -24,24 +24,24 @@ def translate(args: argparse.Namespace) -> Counter[str]:
     Raises:
         UserError: for what cannot be done; what is done by then is kept, and the same command goes on there.
     """
-    cfg, corpus = checked(args), scan(args.corpus, args.block_size)
+    cfg, corpus = checked(args), scan(args.corpus, args.chunk_size)
     translations, total = f"translations.{args.format}", sum(span.lines for span in corpus.spans)
     write, join = written_as(args.format)
     files = {translations: join, COUNTS: concatenate}
-    with Blocks(args.output, settings(args, cfg, corpus), files, len(corpus.spans)) as blocks:
-        missing = [corpus.spans[number] for number in blocks.missing()]
+    with Chunks(args.output, settings(args, cfg, corpus), files, len(corpus.spans)) as chunks:
+        missing = [corpus.spans[number] for number in chunks.missing()]
         done = total - sum(span.lines for span in missing)
         with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total) as progress:
-            for block in translated(args, missing, cfg.common.cpu):
-                contents = {translations: partial(write, block.records), COUNTS: partial(write_text, block.counts)}
-                blocks.write(block.number, contents)
-                progress.update(corpus.spans[block.number].lines)
-        blocks.join()
+            for chunk in translated(args, missing, cfg.common.cpu):
+                contents = {translations: partial(write, chunk.records), COUNTS: partial(write_text, chunk.counts)}
+                chunks.write(chunk.number, contents)
+                progress.update(corpus.spans[chunk.number].lines)
+        chunks.join()
     return counted(args.output / COUNTS)
 
 
-def translated(args: argparse.Namespace, spans: list[Span], cpu: bool) -> Iterator[Block]:
-    """The blocks of these spans, in any order."""
+def translated(args: argparse.Namespace, spans: list[Span], cpu: bool) -> Iterator[Chunk]:
+    """The chunks of these spans, in any order."""
     job = Job(Path.cwd(), str(args.data), args.corpus, tuple(args.arguments), args.samples)
     if not spans:
         return iter(())
@@ -53,7 +53,7 @@ def translated(args: argparse.Namespace, spans: list[Span], cpu: bool) -> Iterat
 
 
 def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:
-    """How a block's records are written, and how blocks are joined; only what is needed is imported."""
+    """How a chunk's records are written, and how chunks are joined; only what is needed is imported."""
     if name == "parquet":
         from fairseq_mh.corpus.parquet import join, write_parquet
 
@@ -66,7 +66,7 @@ def write_text(lines: str, file: BinaryIO) -> None:
 
 
 def counted(path: Path) -> Counter[str]:
-    """Of all blocks together."""
+    """Of all chunks together."""
     total: Counter[str] = Counter()
     with path.open(encoding="utf-8") as file:
         for line in file:

@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 import fairseq_mh
 from fairseq_mh.corpus.sources import Corpus
-from fairseq_mh.files.blocks import fingerprint
-from fairseq_mh.loading import parse as parse_fairseq
+from fairseq_mh.files.chunks import fingerprint
+from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.sampler_config import refuse
 from fairseq_mh.translation.options import check
 
@@ -23,7 +23,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--format", default="jsonl", choices=["jsonl", "parquet"], help="default: %(default)s")
     parser.add_argument("--samples", action="store_true", help="write every state that the chains visited, too")
     parser.add_argument(
-        "--block-size", type=int, default=500, help="lines that are written, or lost, together; default: %(default)s"
+        "--chunk-size", type=int, default=500, help="lines that are written, or lost, together; default: %(default)s"
     )
     parser.add_argument(
         "--workers", type=int, help="of Ray, a GPU or core each; 0: this process alone; default: all that there are"
@@ -35,10 +35,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 def checked(args: argparse.Namespace) -> Any:
     """fairseq's configuration. Raises UserError for what means nothing, before anything is loaded or written."""
-    cfg = parse_fairseq(str(args.data), args.arguments)
+    cfg = parse_generate_options(str(args.data), args.arguments)
     check(cfg.task, cfg.generation)
     refusals = {
-        "--block-size must be 1 or more": args.block_size < 1,
+        "--chunk-size must be 1 or more": args.chunk_size < 1,
         "--workers must not be negative": args.workers is not None and args.workers < 0,
         "--address is for workers of Ray; --workers 0 has none": args.workers == 0 and bool(args.address),
         "--samples are states of chains; --mh-decoding mask-predict has none": (
@@ -89,7 +89,7 @@ def settings(args: argparse.Namespace, cfg: Any, corpus: Corpus) -> dict[str, An
         "model_overrides": cfg.common_eval.model_overrides,
         "files": [fingerprint(path) for path in files if path.exists()],
         "corpus": corpus.digest,
-        "block_size": args.block_size,
+        "chunk_size": args.chunk_size,
         "format": args.format,
         "samples": args.samples,
         "version": fairseq_mh.__version__,

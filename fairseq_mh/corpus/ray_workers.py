@@ -1,6 +1,6 @@
 """Workers as actors of Ray Data, a device each.
 
-An actor is given a span, reads its lines itself, and gives the block back; the driver alone writes. So an actor that
+An actor is given a span, reads its lines itself, and gives the chunk back; the driver alone writes. So an actor that
 dies takes nothing with it but its time: Ray starts another, and gives it the span again.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from fairseq_mh.corpus.sources import Span
-from fairseq_mh.corpus.worker import Block, Job, worker
+from fairseq_mh.corpus.worker import Chunk, Job, worker
 from fairseq_mh.errors import UserError, one_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -23,7 +23,7 @@ try:
 except ImportError:
     raise UserError("workers are Ray's, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
-DEATHS = 3  # of workers at the same block, after which it is given up: it would kill the next one, too
+DEATHS = 3  # of workers at the same chunk, after which it is given up: it would kill the next one, too
 RESTARTS = 30  # of the same actor, at whatever: a machine on which none lives
 
 
@@ -32,18 +32,18 @@ class Actor:
 
     def __init__(self, job: Job):
         self.job = job
-        self.translate: Callable[[Span], Block] | None = None
+        self.translate: Callable[[Span], Chunk] | None = None
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             self.translate = self.translate or worker(self.job)
             return {**self.translate(Span(**row))._asdict(), "error": ""}
         except (UserError, OSError) as error:
-            return {**Block(row["number"], "", "")._asdict(), "error": one_line(error)}
+            return {**Chunk(row["number"], "", "")._asdict(), "error": one_line(error)}
 
 
-def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool) -> Iterator[Block]:
-    """The blocks of these spans, in the order in which they are done.
+def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool) -> Iterator[Chunk]:
+    """The chunks of these spans, in the order in which they are done.
 
     Args:
         workers: how many; None: one for each GPU, or each core where there is none.
@@ -63,7 +63,7 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
         for row in _rows(job, spans, pool, kind == "GPU"):
             if error := row.pop("error"):
                 raise UserError(error)
-            yield Block(**row)
+            yield Chunk(**row)
     except ray.exceptions.RayActorError as error:
         raise UserError(f"workers keep dying (of too little memory?): {one_line(error)}") from None
     finally:

@@ -8,7 +8,7 @@ from torch import Tensor
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.files.trace import json_number
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.translation.selection import Candidate
+from fairseq_mh.translation.selection import Hypothesis
 from fairseq_mh.translation.start import Plan
 
 Record = dict[str, Any]
@@ -16,8 +16,8 @@ Record = dict[str, Any]
 
 def record(
     source: Source,
-    best: list[Candidate],
-    drawn: list[Candidate],
+    best: list[Hypothesis],
+    drawn: list[Hypothesis],
     rows: int,
     plan: Plan,
     energy: str,
@@ -33,16 +33,16 @@ def record(
         text: from a candidate's tokens to words.
     """
 
-    def found(candidate: Candidate) -> Record:
-        nats = {f"energy_{name}": json_number(candidate.energies[name]) for name in ENERGIES}
+    def found(one: Hypothesis) -> Record:
+        nats = {f"energy_{name}": json_number(one.energies[name]) for name in ENERGIES}
         return {
-            "text": text(candidate.tokens),
-            "score": json_number(candidate.score),
-            "energy": json_number(candidate.energies[energy]),
+            "text": text(one.tokens),
+            "score": json_number(one.score),
+            "energy": json_number(one.energies[energy]),
             **nats,
-            "length": len(candidate.tokens),
-            "chain": int(plan.chains[candidate.chain]),
-            "sweep": candidate.sweep,
+            "length": len(one.tokens),
+            "chain": int(plan.chains[one.chain]),
+            "sweep": one.sweep,
         }
 
     return _record(source, list(map(found, best)), list(map(found, drawn)), rows, None)

@@ -19,9 +19,9 @@ class Source(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A block of lines, and where and what it was when it was checked."""
+    """A chunk of lines, and where and what it was when it was checked."""
 
-    number: int  # of the block
+    number: int  # of the chunk
     first: int  # line
     lines: int
     offset: int  # bytes
@@ -50,12 +50,12 @@ def scan(path: Path, lines: int) -> Corpus:
     offset = first = 0
     try:
         with path.open("rb") as file:
-            while block := list(islice(file, lines)):
-                for number, line in enumerate(block, start=first):
+            while chunk := list(islice(file, lines)):
+                for number, line in enumerate(chunk, start=first):
                     source(path, number, line)
-                content = b"".join(block)
-                spans.append(Span(len(spans), first, len(block), offset, len(content), _digest(content)))
-                offset, first = offset + len(content), first + len(block)
+                content = b"".join(chunk)
+                spans.append(Span(len(spans), first, len(chunk), offset, len(content), _digest(content)))
+                offset, first = offset + len(content), first + len(chunk)
     except OSError as error:
         raise UserError(f"the input cannot be read: {error}") from None
     if not spans:

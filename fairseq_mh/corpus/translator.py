@@ -13,11 +13,11 @@ from fairseq_mh.corpus.halves import in_halves
 from fairseq_mh.corpus.records import Record, record, untranslated
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError, one_line
-from fairseq_mh.loading import beside, load
+from fairseq_mh.loading import load_checkpoint, to_device
 from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.options import translation_schedule
-from fairseq_mh.translation.selection import candidates, draws
+from fairseq_mh.translation.selection import draws, hypotheses
 from fairseq_mh.translation.start import Plan
 
 MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
@@ -44,7 +44,7 @@ class Translator:
 
     def __init__(self, cfg: Any, samples: bool):
         self.cfg, self.samples = cfg, samples
-        self.task, models = load(cfg)
+        self.task, models = load_checkpoint(cfg)
         self.generator, self.model = self.task.build_generator(models, cfg.generation), models[0]
         try:
             cutters = self.task.build_tokenizer(cfg.tokenizer), self.task.build_bpe(cfg.bpe)
@@ -124,16 +124,16 @@ class Translator:
             "src_lengths": torch.tensor([len(line) for line in tokens]),
         }
         ids = torch.tensor([line.source.sentence for line in batch])
-        return self.generator.decode(beside(self.model, {"id": ids, "net_input": source}))
+        return self.generator.decode(to_device(self.model, {"id": ids, "net_input": source}))
 
     def _records(self, batch: Sequence[Line], decoded: Decoded) -> dict[int, Record]:
         cfg, plan = self.task.cfg, Plan(*(part.cpu() for part in decoded.plan))
-        rows = torch.zeros(len(batch), dtype=torch.long).index_add(0, plan.rows, decoded.rows)
+        rows = torch.zeros(len(batch), dtype=torch.long).index_add(0, plan.context, decoded.rows)
         drawn: list[list] = [[] for _ in batch]
         if self.samples:
             ends = draws(decoded.sweeps, translation_schedule(cfg))
-            for one in candidates(ends, plan, energy_of(cfg), str(cfg.mh_length_select)):
-                drawn[int(plan.rows[one.chain])].append(one)
+            for one in hypotheses(ends, plan, energy_of(cfg), str(cfg.mh_length_select)):
+                drawn[int(plan.context[one.chain])].append(one)
         best, energy = self.generator.best(decoded, len(batch)), energy_of(cfg)
         return {
             line.source.sentence: record(line.source, best[n], drawn[n], int(rows[n]), plan, energy, self._text)

@@ -1,4 +1,4 @@
-"""A worker: it holds the model, and makes of a span of lines the block that is written."""
+"""A worker: it holds the model, and makes of a span of lines the chunk that is written."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from fairseq_mh.corpus.sources import Span, read
 from fairseq_mh.corpus.translator import Translator
-from fairseq_mh.loading import parse
+from fairseq_mh.loading import parse_generate_options
 
 
 class Job(NamedTuple):
@@ -22,22 +22,22 @@ class Job(NamedTuple):
     samples: bool
 
 
-class Block(NamedTuple):
+class Chunk(NamedTuple):
     number: int
     records: str  # JSON lines
     counts: str  # a JSON line
 
 
-def worker(job: Job) -> Callable[[Span], Block]:
-    """Raises UserError where the model cannot be loaded; the worker raises it where a block cannot be translated."""
+def worker(job: Job) -> Callable[[Span], Chunk]:
+    """Raises UserError where the model cannot be loaded; the worker raises it where a chunk cannot be translated."""
     os.chdir(job.folder)
-    translator = Translator(parse(job.data, job.arguments), job.samples)
+    translator = Translator(parse_generate_options(job.data, job.arguments), job.samples)
 
-    def translate(span: Span) -> Block:
+    def translate(span: Span) -> Chunk:
         begun = time.perf_counter()
         records, counts = translator.translate(read(job.corpus, span))
-        told = {"block": span.number, **counts, "seconds": round(time.perf_counter() - begun, 3)}
+        told = {"chunk": span.number, **counts, "seconds": round(time.perf_counter() - begun, 3)}
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
-        return Block(span.number, "".join(lines), json.dumps(told) + "\n")
+        return Chunk(span.number, "".join(lines), json.dumps(told) + "\n")
 
     return translate

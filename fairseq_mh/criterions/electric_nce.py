@@ -98,9 +98,9 @@ class ElectricNCE(FairseqCriterion):
         log_q, own_loss = conditionals(lm, electric, encoded, tokens, masked, reader.allowed)
         found = noised(log_q, tokens, masked, torch.rand(len(log_q), device=tokens.device) < self.share, strange)
 
-        at_inputs = model(encoded, reader.framed(found.tokens)).float()
+        at_inputs = model(encoded, reader.add_special_tokens(found.tokens)).float()
         energies = torch.zeros_like(tokens, dtype=at_inputs.dtype).masked_scatter(
-            valid, at_inputs[reader.placed(valid)]
+            valid, at_inputs[reader.shift_positions(valid)]
         )
         logits = noise_logits(energies[found.sites], found.log_q, self.share)
         loss = F.binary_cross_entropy_with_logits(logits, found.drawn.to(logits), reduction="sum")

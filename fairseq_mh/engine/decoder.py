@@ -4,7 +4,7 @@ What is left out, against `NATransformerDecoder.extract_features`:
 - whatever depends on the source alone: once a sentence and layer, not again in each row (`source_attention`);
 - the first layer's queries, keys and values: they depend on symbol and position alone, so each pair is computed
   once, although it occurs in nearly all the T rows that mask a sequence at one position each;
-- the last layer at positions that nobody asked for, keys and values included (`Layer.among_at`).
+- the last layer at positions that nobody asked for, keys and values included (`Layer.self_attention_at`).
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fairseq_mh.engine.layer import Layer, Pairs
 from fairseq_mh.engine.source_attention import SourceAttention
 
-Decode = Callable[[Tensor, Tensor, Tensor], Tensor]  # (M, L) inputs, (M, L) bool asked, (M,) rows -> (P, D)
+Decode = Callable[[Tensor, Tensor, Tensor], Tensor]  # (M, L) inputs, (M, L) bool asked, (M,) context -> (P, D)
 
 
 class DecoderEngine:
@@ -38,10 +38,10 @@ class DecoderEngine:
         """The decoder of these sources: features at the asked positions, in row-major order."""
         sources = self._sources(encoder_out)
 
-        def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
+        def decode(inputs: Tensor, asked: Tensor, context: Tensor) -> Tensor:
             x, padding = self.decoder.forward_embedding(inputs)  # (M, L, D)
             valid = ~padding[:, None, None] if padding.any() else None
-            return self._features(x, valid, _distinct(inputs), asked, rows, sources)
+            return self._features(x, valid, _distinct(inputs), asked, context, sources)
 
         return decode
 
@@ -54,14 +54,14 @@ class DecoderEngine:
         """
         sources = self._sources(encoder_out)
 
-        def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
+        def decode(inputs: Tensor, asked: Tensor, context: Tensor) -> Tensor:
             streams = torch.cat([inputs, inputs.masked_fill(asked, mask)], 1)
             embedded, padding = zip(*map(self.decoder.forward_embedding, streams.chunk(2, 1)), strict=True)
             own = torch.eye(inputs.size(1), dtype=torch.bool, device=inputs.device)
             seen = torch.cat([torch.cat([own | True, own & False], 1), torch.cat([~own, own], 1)])  # (2 L, 2 L)
             seen = seen & ~torch.cat(padding, 1)[:, None, None]
             behind = torch.cat([torch.zeros_like(asked), asked], 1)
-            return self._features(torch.cat(embedded, 1), seen, _distinct(streams, 2), behind, rows, sources)
+            return self._features(torch.cat(embedded, 1), seen, _distinct(streams, 2), behind, context, sources)
 
         return decode
 
@@ -77,15 +77,15 @@ class DecoderEngine:
         valid: Tensor | None,
         pairs: Pairs | None,
         asked: Tensor,
-        rows: Tensor,
+        context: Tensor,
         sources: list[SourceAttention],
     ) -> Tensor:
         """Of the embedded inputs (M, L, D), where each (or all) of them sees what is valid: (M, 1, L or 1, L) bool."""
         for layer, source in zip(self.layers[:-1], sources[:-1], strict=True):
-            x, pairs = layer.onwards(layer.among(x, valid, pairs), source, rows), None
+            x, pairs = layer.forward(layer.self_attention(x, valid, pairs), source, context), None
         chosen, kept = _asked_first(asked)  # (M, Q)
         last = self.layers[-1]
-        x = last.onwards(last.among_at(x, valid, chosen), sources[-1], rows)[kept]
+        x = last.forward(last.self_attention_at(x, valid, chosen), sources[-1], context)[kept]
         x = x if self.decoder.layer_norm is None else self.decoder.layer_norm(x)
         return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x)
 

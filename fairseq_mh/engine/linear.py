@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-ROWS = 64  # oneDNN compiles a kernel for each number of rows (2 ms): only for multiples of this one
+ROW_MULTIPLE = 64  # oneDNN compiles a kernel for each number of rows (2 ms): only for multiples of this one
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -17,7 +17,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not (ONEDNN and x.is_cpu and x.dtype == torch.float32) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     rows = x.flatten(0, -2)
-    full = F.pad(rows, (0, 0, 0, -len(rows) % ROWS))
+    full = F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE))
     found = torch.ops.mkldnn._linear_pointwise(full, weight, bias, "none", [], "")
     return found[: len(rows)].unflatten(0, x.shape[:-1])
 
@@ -29,6 +29,6 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
-def apply(module: nn.Linear, x: Tensor) -> Tensor:
+def apply_linear(module: nn.Linear, x: Tensor) -> Tensor:
     """What `module(x)` is."""
     return linear(x, module.weight, module.bias)

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from fairseq.modules.multihead_attention import MultiheadAttention
 from torch import Tensor
 
-from fairseq_mh.engine.linear import apply
+from fairseq_mh.engine.linear import apply_linear
 
 
 class SourceAttention(Protocol):
     """One layer's attention to each of B sentences."""
 
-    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        """Attend to sentence `rows[m]`: (M, Q, D), (M,) long -> (M, Q, D)."""
+    def __call__(self, x: Tensor, context: Tensor) -> Tensor:
+        """Attend to sentence `context[m]`: (M, Q, D), (M,) long -> (M, Q, D)."""
         ...
 
 
@@ -32,12 +32,12 @@ class Plain:
         self.keys, self.values = keys_values(attention, memory)  # (B, H, S, D / H)
         self.valid = None if valid.all() else valid[:, None, None]
 
-    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        queries = split(apply(self.attention.q_proj, x), self.attention.num_heads)
-        keys, values = self.keys.index_select(0, rows), self.values.index_select(0, rows)
-        valid = None if self.valid is None else self.valid[rows]
+    def __call__(self, x: Tensor, context: Tensor) -> Tensor:
+        queries = split_heads(apply_linear(self.attention.q_proj, x), self.attention.num_heads)
+        keys, values = self.keys.index_select(0, context), self.values.index_select(0, context)
+        valid = None if self.valid is None else self.valid[context]
         found = F.scaled_dot_product_attention(queries, keys, values, valid)
-        return apply(self.attention.out_proj, joined(found))
+        return apply_linear(self.attention.out_proj, join_heads(found))
 
 
 class Folded:
@@ -54,8 +54,8 @@ class Folded:
         self.offsets = [(keys[:, here] @ offset).flatten() for keys, _, here in pairs]  # (H S,)
         self.values = [(values[:, here] @ out).flatten(0, 1).t().contiguous() for _, values, here in pairs]  # (D, H S)
 
-    def __call__(self, x: Tensor, rows: Tensor) -> Tensor:
-        sentences, counts = rows.unique_consecutive(return_counts=True)
+    def __call__(self, x: Tensor, context: Tensor) -> Tensor:
+        sentences, counts = context.unique_consecutive(return_counts=True)
         groups = x.split(counts.tolist())  # rows of one sentence, side by side
         found = [self._attend(group, sentence) for group, sentence in zip(groups, sentences.tolist(), strict=True)]
         return torch.cat(found)
@@ -74,15 +74,15 @@ def source_attention(attention: MultiheadAttention, memory: Tensor, valid: Tenso
 
 def keys_values(attention: MultiheadAttention, memory: Tensor) -> tuple[Tensor, Tensor]:
     """(B, S, D) -> twice (B, H, S, D / H)."""
-    keys, values = apply(attention.k_proj, memory), apply(attention.v_proj, memory)
-    return split(keys, attention.num_heads).contiguous(), split(values, attention.num_heads).contiguous()
+    keys, values = apply_linear(attention.k_proj, memory), apply_linear(attention.v_proj, memory)
+    return split_heads(keys, attention.num_heads).contiguous(), split_heads(values, attention.num_heads).contiguous()
 
 
-def split(x: Tensor, heads: int) -> Tensor:
+def split_heads(x: Tensor, heads: int) -> Tensor:
     """(M, L, D) -> (M, H, L, D / H)."""
     return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
-def joined(x: Tensor) -> Tensor:
+def join_heads(x: Tensor) -> Tensor:
     """(M, H, L, D / H) -> (M, L, D)."""
     return x.transpose(1, 2).flatten(2)

@@ -21,8 +21,15 @@ PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
 class Bench(Protocol):
     """What all runs of an experiment work on."""
 
-    arguments: tuple[str, ...]  # more of the program's, and no setting of a sampler
-    own: tuple[str, ...]  # prefixes of the settings, which only the grid may say
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """More of the program's options, and no setting of a sampler."""
+        ...
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The prefixes of the settings that only the grid may say."""
+        ...
 
     def identity(self) -> tuple[str, ...]:
         """Everything that decides a result besides the run."""

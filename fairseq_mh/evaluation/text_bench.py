@@ -13,7 +13,7 @@ from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.output import read_samples
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
-from fairseq_mh.files.blocks import fingerprint
+from fairseq_mh.files.chunks import fingerprint
 from fairseq_mh.open_ended.causal_lm import CausalLM, load_causal_lm
 from fairseq_mh.open_ended.command_line import check, draw, load, parse
 from fairseq_mh.sampler_config import SamplerConfig, scan_of

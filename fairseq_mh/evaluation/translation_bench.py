@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 import torch
@@ -36,7 +36,10 @@ class Translation:
     subset: str
     reference: Path | None  # plain text; the data's own targets unless given
     arguments: tuple[str, ...]  # more of fairseq-generate's, --post-process above all
-    own: ClassVar[tuple[str, ...]] = ("--mh-", "--iter-", "--seed")
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        return ("--mh-", "--iter-", "--seed")
 
     def identity(self) -> tuple[str, ...]:
         return tuple(map(str, astuple(self)))

@@ -46,12 +46,12 @@ def files_of(source: Path) -> Files:
         return {path.name: path.read_bytes() for path in paths}
     try:
         with tarfile.open(source) as archive:
-            paths = {member: PurePosixPath(member.name) for member in archive.getmembers()}
-            for member, path in paths.items():
+            members = {member: PurePosixPath(member.name) for member in archive.getmembers()}
+            for member, path in members.items():
                 if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
                     raise UserError(f"{source} is not trusted: it holds {member.name!r}, which leads out of it")
             contents = (
-                (path.name, archive.extractfile(member)) for member, path in paths.items() if _wanted(path.name)
+                (path.name, archive.extractfile(member)) for member, path in members.items() if _wanted(path.name)
             )
             files = {name: content.read() for name, content in contents if content}
             while archive.fileobj and archive.fileobj.read(2**20):  # to the end, where the checksum is
@@ -76,7 +76,7 @@ def load(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
         raise UserError(f"{CHECKPOINT} was not loaded: {reason}") from None
     args, weights = (state.get(key) if isinstance(state, dict) else None for key in ("args", "model"))
     named = isinstance(weights, dict) and all(isinstance(w, Tensor) and isinstance(n, str) for n, w in weights.items())
-    if not isinstance(args, Namespace) or not named:
+    if not isinstance(args, Namespace) or not isinstance(weights, dict) or not named:
         raise UserError(f"{CHECKPOINT} holds no arguments and weights of a Mask-Predict model")
     for name, expected in FORMAT.items():
         found = getattr(args, name, None)

@@ -13,7 +13,7 @@ from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
 from fairseq_mh.engine.decoder import Decode, DecoderEngine
-from fairseq_mh.engine.linear import apply
+from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 from fairseq_mh.models.mask_predict_transformer import MaskPredictTransformer
@@ -22,27 +22,27 @@ logger = logging.getLogger(__name__)
 
 
 class Bound:
-    """A `CMLM` of a batch of encoded sources, which `rows` of a query index: a `MaskedLM`."""
+    """A `CMLM` with a batch of encoded sources, one a context: a `MaskedLM`."""
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
         self.cmlm, self.encoder_out, self.decode = cmlm, encoder_out, cmlm.decoder.bind(encoder_out)
         self.pad, self.mask, self.allowed = cmlm.pad, cmlm.mask, cmlm.allowed
 
-    def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
-        return self.read(tokens.masked_fill(masked, self.mask), masked, rows, self.decode)
+    def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
+        return self.read(tokens.masked_fill(masked, self.mask), masked, context, self.decode)
 
-    def read(self, tokens: Tensor, sites: Tensor, rows: Tensor, decode: Decode) -> Tensor:
+    def read(self, tokens: Tensor, sites: Tensor, context: Tensor, decode: Decode) -> Tensor:
         """A decoder's features (P, D) at these sites (M, T) of targets (M, T) as they are."""
         longest = int(tokens.ne(self.pad).sum(1).max())
-        inputs = self.cmlm.framed(tokens[:, :longest])
-        return decode(inputs, self.cmlm.placed(sites[:, :longest]), rows)
+        inputs = self.cmlm.add_special_tokens(tokens[:, :longest])
+        return decode(inputs, self.cmlm.shift_positions(sites[:, :longest]), context)
 
     def no_features(self, *sizes: int) -> Tensor:
         weight = self.cmlm.model.decoder.output_projection.weight
         return weight.new_zeros(*sizes, weight.size(1))
 
     def project(self, features: Tensor) -> Tensor:
-        return apply(self.cmlm.model.decoder.output_projection, features)
+        return apply_linear(self.cmlm.model.decoder.output_projection, features)
 
 
 class CMLM:
@@ -65,14 +65,14 @@ class CMLM:
         """The most tokens that a target may hold."""
         return self.model.max_decoder_positions() - 2  # BOS and EOS
 
-    def framed(self, tokens: Tensor) -> Tensor:
+    def add_special_tokens(self, tokens: Tensor) -> Tensor:
         """What the decoder reads: (M, T) -> (M, T + 2)."""
         inputs = tokens.new_full((len(tokens), tokens.size(1) + 2), self.pad)
         inputs[:, 0] = self.bos
         inputs[:, 1:-1] = tokens
         return inputs.scatter_(1, tokens.ne(self.pad).sum(1, keepdim=True) + 1, self.eos)
 
-    def placed(self, sites: Tensor) -> Tensor:
+    def shift_positions(self, sites: Tensor) -> Tensor:
         """These positions of X among those that the decoder reads: (M, T) bool -> (M, T + 2)."""
         return F.pad(sites, (1, 1))
 
@@ -110,10 +110,10 @@ class MaskPredictCMLM(CMLM):
     def longest(self) -> int:
         return self.model.encoder.embed_lengths.num_embeddings - 1
 
-    def framed(self, tokens: Tensor) -> Tensor:
+    def add_special_tokens(self, tokens: Tensor) -> Tensor:
         return tokens
 
-    def placed(self, sites: Tensor) -> Tensor:
+    def shift_positions(self, sites: Tensor) -> Tensor:
         return sites
 
     def target(self, line: Tensor) -> Tensor:
@@ -146,8 +146,8 @@ class StockDecoder:
         logger.info("the stock decoder is used, several times slower: this model has %s", reason)
 
     def bind(self, encoder_out: dict) -> Decode:
-        def decode(inputs: Tensor, asked: Tensor, rows: Tensor) -> Tensor:
-            repeated = self.model.encoder.reorder_encoder_out(encoder_out, rows)
+        def decode(inputs: Tensor, asked: Tensor, context: Tensor) -> Tensor:
+            repeated = self.model.encoder.reorder_encoder_out(encoder_out, context)
             return self.model.decoder.extract_features(inputs, encoder_out=repeated)[0][asked]
 
         return decode

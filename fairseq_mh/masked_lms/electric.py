@@ -7,7 +7,7 @@ from fairseq.models import FairseqEncoder
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
-from fairseq_mh.engine.linear import apply
+from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, Bound
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
@@ -32,21 +32,21 @@ class Electric:
 
 
 class BoundElectric(Bound):
-    """An `Electric` of a batch of encoded sources, a `Surrogate`: - E(X)_t of every position, for one row."""
+    """An `Electric` of a batch of encoded sources, a `OnePassEnergy`: - E(X)_t of every position, for one row."""
 
     def __init__(self, electric: Electric, encoder_out: dict):
         super().__init__(electric.reader, encoder_out)
         self.energy = electric.model.energy
 
-    def features(self, tokens: Tensor, sites: Tensor, rows: Tensor) -> Tensor:
+    def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
         """Of these positions of targets as they are, nothing being masked."""
-        return self.read(tokens, sites, rows, self.decode)
+        return self.read(tokens, sites, context, self.decode)
 
-    def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         valid = tokens.ne(self.pad)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        shares[valid] = -apply(self.energy, features_of(self, tokens, valid, rows))[:, 0].double()
-        return shares, torch.ones_like(rows)
+        shares[valid] = -apply_linear(self.energy, features_of(self, tokens, valid, context))[:, 0].double()
+        return shares, torch.ones_like(context)
 
 
 def load_electric(path: str, task: FairseqTask, cmlm: CMLM) -> Electric:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fairseq_mh.engine.linear import Linear, apply
+from fairseq_mh.engine.linear import Linear, apply_linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
 
@@ -86,7 +86,7 @@ class HuggingFaceMLM:
         return self.projection.weight.new_zeros(*sizes, self.projection.in_features)
 
     def project(self, features: Tensor) -> Tensor:
-        return apply(self.projection, features)
+        return apply_linear(self.projection, features)
 
     def _run(self, tokens: Tensor) -> Tensor:
         return self.model(input_ids=tokens, attention_mask=tokens.ne(self.pad).long()).logits

@@ -13,11 +13,11 @@ from fairseq_mh.masked_lms.cmlm import Bound
 from fairseq_mh.mcmc.energy import score, site_scores
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
-ROWS = 2  # that a row of twice the length counts as
+ROWS_PER_TARGET = 2  # that a row of twice the length counts as
 
 
 class TwoStream:
-    """A `Surrogate`, of the sources that a CMLM is bound to.
+    """A `OnePassEnergy`, of the sources that a CMLM is bound to.
 
     Raises:
         UserError: for a decoder that the engine does not know.
@@ -27,13 +27,13 @@ class TwoStream:
         self.bound, self.pad = bound, bound.pad
         self.decode = bound.cmlm.decoder.bind_two_streams(bound.encoder_out, bound.mask)
 
-    def features(self, tokens: Tensor, sites: Tensor, rows: Tensor) -> Tensor:
+    def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
         """Of each of these sites masked alone, as a `MaskedLM`'s of all of them at once."""
-        return self.bound.read(tokens, sites, rows, self.decode)
+        return self.bound.read(tokens, sites, context, self.decode)
 
-    def __call__(self, lm: MaskedLM, tokens: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         valid = tokens.ne(self.pad)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        found = score(lm, features_of(self, tokens, valid, rows), tokens[valid])
+        found = score(lm, features_of(self, tokens, valid, context), tokens[valid])
         shares[valid] = site_scores(found, "norm").double()
-        return shares, torch.full_like(rows, ROWS)
+        return shares, torch.full_like(context, ROWS_PER_TARGET)

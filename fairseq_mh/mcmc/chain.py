@@ -1,10 +1,10 @@
 """The sampler's loop: rounds, lowest energy so far, and a record of every sweep.
 
-Chains do not wait for each other: what is decided is settled, and its chain proposes again, until every live chain asks
-for rows, wherever in its sweeps it is. Then the next stage of all of them is evaluated together.
+Chains do not wait for each other: a chain whose candidate is decided proposes again, until every live chain asks for
+decoder rows, wherever in its sweeps it is. Then the next stage of all of them is evaluated together: that is a round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -18,19 +18,33 @@ from fairseq_mh.mcmc.state import put, select
 
 AHEAD = 4  # updates proposed at once from the same state: about as many as it takes until one changes it
 
+Progress = Callable[[int], object]  # called with the number of sweeps that chains have ended since the last call
+
 
 def chain_stream(seed: int, sentence: int, length: int, chain: int) -> np.random.Generator:
-    """A chain's own randomness: no matter which batch, shard or device the chain runs in."""
+    """Return a chain's own randomness, the same in whichever batch, shard or device the chain runs."""
     return np.random.default_rng([seed, sentence, length, chain])
 
 
 def run(
-    kernel: Kernel, start: Tensor, context: Tensor, streams: Sequence[np.random.Generator], schedule: Schedule
+    kernel: Kernel,
+    start: Tensor,
+    context: Tensor,
+    streams: Sequence[np.random.Generator],
+    schedule: Schedule,
+    progress: Progress | None = None,
 ) -> Run:
-    """Run N chains from `start` (N, T), padded, of the model's contexts (N,); `streams` holds one generator a chain."""
+    """Run N chains.
+
+    Args:
+        start: (N, T) long, the first states, padded.
+        context: (N,) long, the model's context of each chain.
+        streams: one generator a chain (`chain_stream`).
+        progress: is told of every sweep that a chain ends.
+    """
     state, spent = kernel.init(start.clone(), context)
-    clocks = Clocks(schedule, start.ne(kernel.lm.pad), streams, kernel.decisions)
-    record = Record(state, spent, kernel.energy, schedule)
+    clocks = Clocks(schedule, kernel.proposal, start.ne(kernel.lm.pad), streams, kernel.decisions)
+    record = Record(state, spent, kernel.target, schedule)
     if not schedule.sweeps:
         return record.finished()
     live = torch.ones(len(start), dtype=torch.bool, device=start.device)
@@ -42,16 +56,18 @@ def run(
             continue
         reached, info = kernel.settle(select(trials, chains))
         sweep, ended = clocks.advance(chains, info.skipped + 1)
-        record.updates(chains, sweep, info)
+        record.add_updates(chains, sweep, info)
         if not kernel.metropolis and ended.any():  # nothing was evaluated on the way
             ends = ended.nonzero()[:, 0]
             found, spent = kernel.complete(select(reached, ends))
             put(reached, ends, found)
-            record.rows(chains[ends], sweep[ends], spent)
-        record.states(chains, sweep, reached, ended, scored=ended | kernel.metropolis)
-        onwards = ~ended | (sweep < schedule.sweeps)
-        live[chains[~onwards]] = False
-        if onwards.any():
-            idle = chains[onwards]
-            put(trials, idle, kernel.begin(select(reached, onwards), *clocks.next(idle, AHEAD)))
+            record.add_rows(chains[ends], sweep[ends], spent)
+        record.add_states(chains, sweep, reached, ended, scored=ended | kernel.metropolis)
+        if progress:
+            progress(int(ended.sum()))
+        goes_on = ~ended | (sweep < schedule.sweeps)
+        live[chains[~goes_on]] = False
+        if goes_on.any():
+            idle = chains[goes_on]
+            put(trials, idle, kernel.begin(select(reached, goes_on), *clocks.next(idle, AHEAD)))
     return record.finished()

@@ -1,7 +1,7 @@
 """Each chain's own time: which update of which sweep is its next, and the randomness of that sweep.
 
 Chains do not wait for each other, so that one whose candidate takes many rows holds up nobody; what a chain draws
-depends on its own stream and length alone, and with it where it goes.
+depends on its own stream and length alone, and so does where it goes.
 """
 
 from collections.abc import Sequence
@@ -10,27 +10,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fairseq_mh.mcmc.proposal import Proposal
 from fairseq_mh.mcmc.schedule import Schedule
 
 
 class Clocks:
-    """Of N chains.
+    """The clocks of N chains.
 
     Args:
-        valid: (N, T) bool, the positions of each.
+        schedule: of all chains.
+        proposal: that the updates are for.
+        valid: (N, T) bool, the positions of each chain.
         streams: one generator a chain.
         decisions: how many uniforms an acceptance takes.
     """
 
-    def __init__(self, schedule: Schedule, valid: Tensor, streams: Sequence[np.random.Generator], decisions: int):
-        self.schedule, self.streams, self.decisions = schedule, streams, decisions
+    def __init__(
+        self,
+        schedule: Schedule,
+        proposal: Proposal,
+        valid: Tensor,
+        streams: Sequence[np.random.Generator],
+        decisions: int,
+    ):
+        self.schedule, self.proposal, self.streams, self.decisions = schedule, proposal, streams, decisions
         self.lengths, self.width, self.device = valid.sum(1).tolist(), valid.size(1), valid.device
         self._sweep = np.ones(len(valid), dtype=int)  # the one that the chain is in; after the last, one more
         self._done = np.zeros(len(valid), dtype=int)  # updates of the sweep
-        self._updates = [self._draw(chain) for chain in range(len(valid))]  # each one's sweep
+        self._updates = [self._draw(chain) for chain in range(len(valid))]  # of each chain's sweep
 
     def next(self, chains: Tensor, ahead: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The next updates of these chains (M,) long, as many as their sweeps have left, at most `ahead`.
+        """Return the next updates of these chains (M,) long, as many as their sweeps have left, at most `ahead`.
 
         Returns:
             masked (M, K, T) bool, nothing where the sweep has no update any more; uniforms (M, K, S + decisions);
@@ -41,15 +51,15 @@ class Clocks:
         own = [[part[step] for part in self._updates[chain]] for chain, step in zip(mine, steps, strict=True)]
         masked = np.zeros((len(mine), ahead, self.width), dtype=bool)
         uniforms = np.zeros((len(mine), ahead, 2 * self.width + self.decisions))  # what the longest could draw
-        for n, (blocks, drawn) in enumerate(own):
-            masked[n, : len(blocks), : blocks.shape[1]] = blocks
+        for n, (positions, drawn) in enumerate(own):
+            masked[n, : len(positions), : positions.shape[1]] = positions
             uniforms[n, : len(drawn), : drawn.shape[1] - self.decisions] = drawn[:, : -self.decisions]
             uniforms[n, : len(drawn), -self.decisions :] = drawn[:, -self.decisions :]
         temperature = np.array([self.schedule.temperature_at(sweep) for sweep in self._sweep[mine].tolist()])
         return self._tensor(masked), self._tensor(uniforms), self._tensor(temperature)
 
     def advance(self, chains: Tensor, updates: Tensor) -> tuple[Tensor, Tensor]:
-        """So many updates (M,) of these chains (M,) are done.
+        """Count so many updates (M,) of these chains (M,) as done.
 
         Returns:
             the sweep (M,) long that they were of, and whether (M,) bool it is at its end.
@@ -68,8 +78,12 @@ class Clocks:
         return torch.from_numpy(array).to(self.device)
 
     def _draw(self, chain: int) -> tuple[np.ndarray, np.ndarray]:
-        """The chain's sweep: the positions of its updates, and their uniforms; nothing after the last."""
-        sweep, length = int(self._sweep[chain]), self.lengths[chain]
+        """Draw a sweep: the positions of its U updates (U, length) bool and their uniforms (U, S + decisions).
+
+        After the last sweep there are none.
+        """
+        sweep, length, stream = int(self._sweep[chain]), self.lengths[chain], self.streams[chain]
         if sweep > self.schedule.sweeps:
             return np.zeros((0, length), dtype=bool), np.zeros((0, self.decisions))
-        return self.schedule.updates(sweep, length, self.streams[chain], self.decisions)
+        masked = self.proposal.scan_positions(length, self.schedule.block_size_at(sweep, length), stream)
+        return masked, stream.random((len(masked), self.proposal.draws(masked) + self.decisions))

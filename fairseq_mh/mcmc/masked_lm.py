@@ -5,24 +5,24 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-IN_CACHE, ON_ACCELERATOR = 64, 2048
+QUERY_ON_CPU, QUERY_ON_ACCELERATOR = 64, 2048
 
 
 class Features(Protocol):
-    """What reads sequences in a batch of contexts (source sentences, say)."""
+    """Reads sequences, each in one of a batch of contexts (source sentences, say)."""
 
     pad: int  # fills the positions behind a sequence's end
 
-    def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
-        """Features at the masked positions.
+    def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
+        """Return a feature vector for each masked position.
 
         Args:
-            tokens: (M, T) long, padded with `pad`; what stands at a masked position is not looked at.
+            tokens: (M, T) long, padded with `pad`; the symbol at a masked position is not looked at.
             masked: (M, T) bool, the positions to mask in each row.
-            rows: (M,) long, the context that each row belongs to.
+            context: (M,) long, which context each row belongs to.
 
         Returns:
-            (P, D), one vector a masked position, in row-major order of `masked`.
+            (P, D), in row-major order of `masked`.
         """
         ...
 
@@ -30,45 +30,50 @@ class Features(Protocol):
 class MaskedLM(Features, Protocol):
     """A masked language model over a batch of contexts.
 
-    `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state:
-    proposing at any site is then free, and the (N, T, V) logits never exist at once.
+    `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state: proposing at any
+    site is then free, and the (N, T, V) logits never exist at once.
     """
 
     allowed: Tensor  # (V,) bool: the symbols that a state may hold
 
     def no_features(self, *sizes: int) -> Tensor:
-        """Zeros (*sizes, D) of the dtype that features have."""
+        """Return zeros (*sizes, D) of the dtype and on the device of the features."""
         ...
 
     def project(self, features: Tensor) -> Tensor:
-        """Logits over the whole vocabulary: (..., D) -> (..., V)."""
+        """Return logits over the whole vocabulary: (..., D) -> (..., V)."""
         ...
 
 
-def at_once(tensor: Tensor) -> int:
-    """How many rows of a query, or positions with their logits, exist at once.
+def query_size(tensor: Tensor) -> int:
+    """Return how many rows of a query, or how many positions with their logits, exist at once.
 
-    On a CPU as many as stay in its cache (1.5 times the rows a second of 512); an accelerator is idle with so few.
+    On a CPU that is as many as stay in its cache (1.5 times the rows a second of 512); an accelerator is idle with so
+    few.
     """
-    return IN_CACHE if tensor.device.type == "cpu" else ON_ACCELERATOR
+    return QUERY_ON_CPU if tensor.device.type == "cpu" else QUERY_ON_ACCELERATOR
 
 
-def features_of(lm: Features, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
-    """`lm.features` of any number of rows, by queries of a few, which are of about equal length: little padding."""
+def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
+    """Return `lm.features` of any number of rows, in queries of `query_size` rows of about equal length.
+
+    Args and returns are those of `Features.features`.
+    """
     by_length = tokens.ne(lm.pad).sum(1).argsort(stable=True)
-    found = torch.cat([lm.features(tokens[m], masked[m], rows[m]) for m in by_length.split(at_once(tokens))])
+    queries = by_length.split(query_size(tokens))
+    found = torch.cat([lm.features(tokens[rows], masked[rows], context[rows]) for rows in queries])
     row = by_length.repeat_interleave(masked.sum(1)[by_length])  # of each vector found
     return found[row.argsort(stable=True)]
 
 
 def full_logits(lm: MaskedLM, features: Tensor) -> Tensor:
-    """The model's logits in at least float32, whatever its own dtype: (..., D) -> (..., V)."""
+    """Return the model's logits in at least float32, whatever its own dtype: (..., D) -> (..., V)."""
     logits = lm.project(features)
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def state_logits(lm: MaskedLM, features: Tensor) -> Tensor:
-    """Logits over the state space: minus infinity at the symbols that no state may hold.
+    """Return logits over the state space, minus infinity at the symbols that no state may hold: (..., D) -> (..., V).
 
     Energies and proposals both read these, so that they normalise over the same symbols.
     """

@@ -16,7 +16,7 @@ class Snapshot(NamedTuple):
 
     sweep: Tensor  # (N,) long
     tokens: Tensor  # (N, T) long
-    scores: Tensor  # (N, T, E + 1), as in State
+    scores: Tensor  # (N, T, E + 2), as in State
 
 
 class Sweep(NamedTuple):
@@ -35,15 +35,23 @@ COUNTS = Sweep._fields[2:]
 
 
 class Run(NamedTuple):
+    """A finished run of N chains, on the CPU."""
+
     sweeps: list[Sweep]  # sweeps + 1 of them
     lowest: Snapshot  # the state of lowest energy from burn-in on, looked at after every update
 
 
 class Record:
-    """Of a run that begins at this state; `spent` (N,) long are the decoder rows that its evaluation took."""
+    """The record of a run, while it goes on.
 
-    def __init__(self, state: State, spent: Tensor, energy: str, schedule: Schedule):
-        self._energy, self._schedule = energy, schedule
+    Args:
+        state: that the run begins at.
+        spent: (N,) long, the decoder rows that its evaluation took.
+        target: the column of the scores that is the target's energy.
+    """
+
+    def __init__(self, state: State, spent: Tensor, target: str, schedule: Schedule):
+        self._target, self._schedule = target, schedule
         self._tokens, self._scores = (
             part.repeat(schedule.sweeps + 1, *[1] * part.dim()) for part in (state.tokens, state.scores)
         )
@@ -51,29 +59,35 @@ class Record:
         self._counts[0, COUNTS.index("rows")] = spent
         self._lowest = Snapshot(torch.zeros_like(spent), state.tokens.clone(), state.scores.clone())
 
-    def updates(self, chains: Tensor, sweep: Tensor, info: Info) -> None:
-        """What updates of these chains (M,) did, each in its sweep (M,)."""
+    def add_updates(self, chains: Tensor, sweep: Tensor, info: Info) -> None:
+        """Count what updates of these chains (M,) did, each in its sweep (M,)."""
         done, broken = info.skipped + 1, info.log_ratio.isnan()
         counts = (done, info.accepted + info.skipped, info.novel, info.rows, broken)
         self._counts[sweep, :, chains] += torch.stack([count.long() for count in counts], 1)
 
-    def rows(self, chains: Tensor, sweep: Tensor, spent: Tensor) -> None:
-        """Decoder rows (M,) that were no update's."""
+    def add_rows(self, chains: Tensor, sweep: Tensor, spent: Tensor) -> None:
+        """Count decoder rows (M,) that no update took."""
         self._counts[sweep, COUNTS.index("rows"), chains] += spent
 
-    def states(self, chains: Tensor, sweep: Tensor, state: State, ended: Tensor, scored: Tensor) -> None:
-        """Where these chains are after an update, whether (M,) bool that was the last one of its sweep, and whether
-        their scores are those of their tokens."""
+    def add_states(self, chains: Tensor, sweep: Tensor, state: State, ended: Tensor, scored: Tensor) -> None:
+        """Keep where these chains are after an update, if it ends a sweep or has the lowest energy so far.
+
+        Args:
+            chains, sweep: (M,) long.
+            ended: (M,) bool, whether the update was the last one of its sweep.
+            scored: (M,) bool, whether the state's scores are those of its tokens.
+        """
         end = sweep[ended], chains[ended]
         self._tokens[end], self._scores[end] = state.tokens[ended], state.scores[ended]
-        best = total(self._lowest.scores[chains], self._energy).nan_to_num(nan=torch.inf)
-        lower = total(state.scores, self._energy) < best  # the earlier one on a tie
+        best = total(self._lowest.scores[chains], self._target).nan_to_num(nan=torch.inf)
+        lower = total(state.scores, self._target) < best  # the earlier one on a tie
         since = sweep - self._schedule.burn_in
         taken = (ended & (since == 0)) | (scored & (since > 0) & lower)
         for kept, new in zip(self._lowest, (sweep, state.tokens, state.scores), strict=True):
             kept[chains[taken]] = new[taken]
 
     def finished(self) -> Run:
+        """Return the run, on the CPU."""
         tokens, scores, counts = (part.cpu() for part in (self._tokens, self._scores, self._counts))
         sweeps = []
         for sweep, parts in enumerate(zip(tokens, scores, counts, strict=True)):

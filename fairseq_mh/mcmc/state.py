@@ -1,4 +1,4 @@
-"""What a chain is at: its tokens, and what is known of them. All tensors have one entry a chain."""
+"""The state of a chain: its tokens, and what is known of them. All tensors have one entry a chain."""
 
 from typing import NamedTuple, TypeVar
 
@@ -12,15 +12,17 @@ Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tup
 
 
 class State(NamedTuple):
+    """The states of N chains."""
+
     tokens: Tensor  # (N, T) long, padded
     context: Tensor  # (N,) long: the model's context of each chain
-    scores: Tensor  # (N, T, E + 1) nats: minus each position's share of each of COLUMNS, 0 at padding
+    scores: Tensor  # (N, T, E + 2) nats: minus each position's share of each of COLUMNS, 0 at padding
     features: Tensor  # (N, T, D): of each position, it alone being masked
-    known: Tensor  # (N, T) bool: whose features are of these tokens; of the others, they mean nothing
+    known: Tensor  # (N, T) bool: the positions whose features are of these tokens; elsewhere they mean nothing
 
 
-def unknown(lm: MaskedLM, tokens: Tensor, context: Tensor) -> State:
-    """These tokens (N, T) of these contexts (N,), of which nothing was evaluated: their scores are NaN."""
+def unevaluated(lm: MaskedLM, tokens: Tensor, context: Tensor) -> State:
+    """Return the state of these tokens (N, T) in these contexts (N,) with nothing evaluated: its scores are NaN."""
     features = lm.no_features(*tokens.shape)
     dtype = torch.promote_types(features.dtype, torch.float32)  # of logits
     scores = torch.full((*tokens.shape, len(COLUMNS)), torch.nan, dtype=dtype, device=tokens.device)
@@ -29,18 +31,18 @@ def unknown(lm: MaskedLM, tokens: Tensor, context: Tensor) -> State:
 
 
 def select(parts: Parts, which: Tensor) -> Parts:
-    """The entries of these places (M,) long, or where `which` (N,) bool is true."""
+    """Return the entries at these indices (M,) long, or where `which` (N,) bool is true."""
     return type(parts)(*(part[which] if isinstance(part, Tensor) else select(part, which) for part in parts))
 
 
 def repeat(state: State, times: int) -> State:
-    """Each entry so many times, but for features, which are large, and whether they are known: at n // times."""
+    """Return each entry so many times, but the large features, and whether they are known, once (entry n // times)."""
     others = (name for name in State._fields if name not in ("features", "known"))
     return state._replace(**{name: getattr(state, name).repeat_interleave(times, 0) for name in others})
 
 
 def put(parts: Parts, which: Tensor, entries: Parts) -> None:
-    """Set the entries of these places (M,) long, in place."""
+    """Write entries at these indices (M,) long, in place."""
     for part, new in zip(parts, entries, strict=True):
         if isinstance(part, Tensor):
             part.index_copy_(0, which, new)
@@ -49,6 +51,6 @@ def put(parts: Parts, which: Tensor, entries: Parts) -> None:
 
 
 def where(condition: Tensor, one: State, other: State) -> State:
-    """Chain by chain one of two states: condition (N,) bool."""
+    """Return one of two states chain by chain: the first where `condition` (N,) bool is true."""
     pairs = zip(one, other, strict=True)
     return State(*(a.where(condition.view(-1, *[1] * (a.dim() - 1)), b) for a, b in pairs))

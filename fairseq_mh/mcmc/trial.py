@@ -10,14 +10,14 @@ from fairseq_mh.mcmc.state import State
 class Trial(NamedTuple):
     """Candidates of M chains, each between its proposal and the decision on it."""
 
-    state: State  # that it comes from
+    state: State  # that the candidate comes from
     candidate: State  # its scores and features are 0 where they are not known yet
     log_rest: Tensor  # (M,) nats: the log ratio but for the candidate's own energy and choice of positions
-    log_u: Tensor  # (M,) of the acceptance's uniform
+    log_u: Tensor  # (M,) log of the acceptance's uniform
     temperature: Tensor  # (M,) tau of the target
     order: Tensor  # (M, K) long, of an informed choice
-    expected: Tensor  # (M, T) nats: the shares of the candidate's energy, guessed
-    passed: Tensor  # (M,) bool: it is its energy that decides
+    expected: Tensor  # (M, T) nats: a guess of the shares of the candidate's energy
+    passed: Tensor  # (M,) bool: its masked conditionals decide
     open: Tensor  # (M, T) bool: the positions of an undecided candidate that are not evaluated
     asked: Tensor  # (M, T) bool: those of them to evaluate next; a candidate with none can be decided
     rows: Tensor  # (M,) long: decoder rows spent
@@ -36,9 +36,9 @@ class Info(NamedTuple):
 
 
 class Screened(NamedTuple):
-    """What the surrogate's stage leaves to the energy's: all without a surrogate; nothing where that is the target."""
+    """What the first stage, of an energy from one pass, leaves to the masked conditionals of M candidates."""
 
-    passed: Tensor  # (M,) bool: the candidates to evaluate
+    passed: Tensor  # (M,) bool: the candidates to evaluate: all without a first stage, none where it is the target's
     log_rest: Tensor  # (M,) nats: the log ratio but for the energies; of a candidate that failed, minus infinity or NaN
-    shares: Tensor  # (M, T): the surrogate's scores of the candidates
+    shares: Tensor  # (M, T) nats: the first stage's scores of the candidates
     rows: Tensor  # (M,) long: decoder rows spent so far

@@ -50,7 +50,7 @@ class ElectricTransformer(CMLMNATransformerModel):
         return self
 
     def forward(self, encoder_out: dict, inputs: Tensor) -> Tensor:
-        """E(X)_t in nats at every position of the decoder's input (`CMLM.framed`): (B, L) long -> (B, L)."""
+        """Return E(X)_t in nats at every position of its input (`CMLM.add_special_tokens`): (B, L) -> (B, L)."""
         features, _ = self.decoder.extract_features(inputs, encoder_out=encoder_out)
         return self.energy(features)[..., 0]
 

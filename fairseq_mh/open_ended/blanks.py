@@ -47,7 +47,7 @@ class TextModel(Protocol):
 
 
 class Blanks:
-    """A text model with a batch of texts (B, S), padded, which `rows` of a query index: a `MaskedLM` of blanks."""
+    """A text model with a batch of texts (B, S), padded, one a context: a `MaskedLM` of blanks."""
 
     def __init__(self, model: TextModel, texts: Tensor):
         self.model, self.texts = model, texts
@@ -63,12 +63,14 @@ class Blanks:
         """The state before anything is filled in: (B, T) long."""
         return torch.where(self.behind, self.pad, self.model.mask)
 
-    def filled(self, tokens: Tensor, rows: Tensor) -> Tensor:
+    def filled(self, tokens: Tensor, context: Tensor) -> Tensor:
         """The texts with these fillings: (M, T), (M,) -> (M, S)."""
-        return F.pad(self.texts[rows], (0, 1)).scatter(1, self.places[rows], tokens)[:, :-1]
+        return F.pad(self.texts[context], (0, 1)).scatter(1, self.places[context], tokens)[:, :-1]
 
-    def features(self, tokens: Tensor, masked: Tensor, rows: Tensor) -> Tensor:
-        inputs = self.filled(tokens.masked_fill(masked, self.model.mask), rows)
-        sites = torch.zeros_like(F.pad(inputs, (0, 1)), dtype=torch.bool).scatter(1, self.places[rows], masked)[:, :-1]
+    def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
+        inputs = self.filled(tokens.masked_fill(masked, self.model.mask), context)
+        sites = torch.zeros_like(F.pad(inputs, (0, 1)), dtype=torch.bool).scatter(1, self.places[context], masked)[
+            :, :-1
+        ]
         longest = int(inputs.ne(self.pad).sum(1).max())
         return self.model.read(inputs[:, :longest], sites[:, :longest])

@@ -1,4 +1,4 @@
-"""The command line of `scripts/sample_mlm.py`: chains in batches, written in blocks."""
+"""The command line of `scripts/sample_mlm.py`: chains in batches, written in chunks."""
 
 import argparse
 import json
@@ -12,7 +12,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from tqdm import tqdm
 
 import fairseq_mh
-from fairseq_mh.files.blocks import Blocks, as_text, concatenate, fingerprint
+from fairseq_mh.files.chunks import Chunks, as_text, concatenate, fingerprint
 from fairseq_mh.files.trace import warn_of_broken, write_trace
 from fairseq_mh.mcmc.energy import ENERGIES, total
 from fairseq_mh.open_ended.blanks import TextModel
@@ -96,12 +96,12 @@ def draw(args: argparse.Namespace, cfg: SamplerConfig, model: TextModel) -> None
     settings = {name: value for name, value in vars(args).items() if name not in ("output", "device")}
     settings |= {"model_files": fingerprint(args.model), "version": fairseq_mh.__version__}
     count = -(-args.chains // args.batch_size)
-    with Blocks(args.output, settings, dict.fromkeys(("samples.jsonl", "trace.jsonl"), concatenate), count) as blocks:
-        missing = blocks.missing()
+    with Chunks(args.output, settings, dict.fromkeys(("samples.jsonl", "trace.jsonl"), concatenate), count) as chunks:
+        missing = chunks.missing()
         for number in tqdm(missing, desc=args.output.name, unit=" batches", initial=count - len(missing), total=count):
             ids = range(number * args.batch_size, min((number + 1) * args.batch_size, args.chains))
             chains = sample(model, template, lengths, ids, args.seed, cfg)
             warn_of_broken(chains.sweeps)
             texts, sweeps = as_text(partial(write_samples, chains)), as_text(partial(write_sweeps, chains, cfg))
-            blocks.write(number, {"samples.jsonl": texts, "trace.jsonl": sweeps})
-        blocks.join()
+            chunks.write(number, {"samples.jsonl": texts, "trace.jsonl": sweeps})
+        chunks.join()

@@ -1,6 +1,7 @@
 """Chains over the blanks of texts: from all masks, filled in one by one, to a sample of the energy."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -9,12 +10,13 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.proposal import Conditional, masked_conditional
+from fairseq_mh.mcmc.conditional import Conditional, conditional
+from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.record import Sweep
-from fairseq_mh.mcmc.state import unknown
+from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.open_ended.blanks import Blanks, TextModel
 from fairseq_mh.open_ended.template import Template
-from fairseq_mh.sampler_config import SamplerConfig, conditional_of, kernel_of, schedule_of
+from fairseq_mh.sampler_config import SamplerConfig, kernel_of, proposal_settings, schedule_of
 
 
 class Chains(NamedTuple):
@@ -38,7 +40,7 @@ def sample(
     streams = [chain_stream(seed, chain, 0, 0) for chain in ids]
     blanks = Blanks(model, padded(model, [template.text(model.blank, lengths, stream) for stream in streams]))
     contexts = torch.arange(len(streams), device=blanks.texts.device)
-    start, spent = fill(blanks, streams, conditional_of(cfg))
+    start, spent = fill(blanks, streams, partial(conditional, **proposal_settings(cfg)))
     kernel = kernel_of(cfg, blanks, metropolis=cfg.mh_decoding == "mh")
     first, *others = run(kernel, start, contexts, streams, schedule_of(cfg)).sweeps
     sweeps = [first._replace(rows=first.rows + spent), *others]
@@ -58,8 +60,8 @@ def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditio
         turn[n, :length], uniforms[n, :length] = stream.permutation(length), stream.random(length)
     turns, draws, rows = torch.from_numpy(turn).to(tokens), torch.from_numpy(uniforms).to(tokens.device), 0 * contexts
     for now in range(tokens.size(1)):
-        masked = unknown(blanks, tokens, contexts)
-        drawn = masked_conditional(blanks, masked, turns == now, draws[:, now : now + 1], log_q)
+        masked = unevaluated(blanks, tokens, contexts)
+        drawn = draw_masked(blanks, masked, turns == now, draws[:, now : now + 1], log_q)
         tokens, rows = drawn.candidate, rows + drawn.rows
     anything = int(blanks.allowed.nonzero()[0])  # where the model is broken, and draws nothing
     return tokens.masked_fill(tokens == blanks.model.mask, anything), rows.cpu()

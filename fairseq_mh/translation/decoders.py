@@ -17,12 +17,12 @@ from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import energy_of, kernel_of
 from fairseq_mh.translation.options import TranslationMHConfig, one_pass_of, translation_schedule
-from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Candidate, candidates
+from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
 from fairseq_mh.translation.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
 
 
 class Decoded(NamedTuple):
-    found: list[Candidate]
+    found: list[Hypothesis]
     sweeps: list[Sweep]  # rows of the start included; of mask-predict one, and only where a trace is wanted
     rows: Tensor  # (N,) long: decoder rows spent on decoding
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T), of what the chain went through
@@ -38,7 +38,7 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     first = finished.sweeps[0]
     sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
-    found = candidates(snapshots, start.plan, energy_of(cfg), str(cfg.mh_length_select))
+    found = hypotheses(snapshots, start.plan, energy_of(cfg), str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
     nowhere = torch.zeros(start.blank.shape, dtype=torch.bool)
     return Decoded(found, sweeps, rows, [(sweep.end.tokens, nowhere) for sweep in sweeps], start.plan)
@@ -54,7 +54,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
     tokens, positional, unevaluated = filled.tokens.cpu(), filled.scores.cpu(), dict.fromkeys(COLUMNS, math.nan)
     found = [
-        Candidate(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], unevaluated)
+        Hypothesis(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], unevaluated)
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
     return Decoded(found, sweeps, filled.rows.cpu(), filled.history, start.plan)
@@ -62,7 +62,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
     kernel = kernel_of(cfg, start.lm, metropolis, one_pass_of(start.lm, start.electric))
-    return run(kernel, tokens, start.plan.rows, start.streams, schedule)
+    return run(kernel, tokens, start.plan.context, start.streams, schedule)
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {

@@ -18,14 +18,14 @@ from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.translation.decoders import DECODERS, Decoded
-from fairseq_mh.translation.minimum_bayes_risk import rescore
+from fairseq_mh.translation.minimum_bayes_risk import with_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
-from fairseq_mh.translation.selection import Candidate, best_first
+from fairseq_mh.translation.selection import Hypothesis, best_first
 from fairseq_mh.translation.start import Plan, Start, plan_chains
 
 logger = logging.getLogger(__name__)
 
-Hypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
+FairseqHypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
 
 
 class MHGenerator:
@@ -56,7 +56,7 @@ class MHGenerator:
         half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
         self.rows_spent = 0
 
-    def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[Hypothesis]]:
+    def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Hypotheses of each sentence, best first, at most `--nbest` of them.
 
         Raises:
@@ -84,7 +84,7 @@ class MHGenerator:
         self._report(decoded, sample["id"].tolist())
         return decoded
 
-    def best(self, decoded: Decoded, sentences: int) -> list[list[Candidate]]:
+    def best(self, decoded: Decoded, sentences: int) -> list[list[Hypothesis]]:
         """Each sentence's distinct candidates, best first, at most `--nbest` of them."""
         ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
         return [best[: self.generation.nbest] for best in ranked]
@@ -94,13 +94,13 @@ class MHGenerator:
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
         log_p = self.cmlm.length_log_probs(encoder_out)
         plan = plan_chains(log_p, chains_of(self.cfg), self.generation.iter_decode_with_beam, gold)
-        keys = zip(plan.rows.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
-        streams = [chain_stream(self.cfg.seed, ids[row], length, chain) for row, length, chain in keys]
+        keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
+        streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
         positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
         blank = torch.where(positions < plan.lengths[:, None], lm.mask, lm.pad)
         return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference)
 
-    def _scored(self, found: list[Candidate], plan: Plan) -> list[Candidate]:
+    def _scored(self, found: list[Hypothesis], plan: Plan) -> list[Hypothesis]:
         """With the score that hypotheses are ranked by: minus their energy as it is, or their expected utility."""
         if self.cfg.mh_select != "mbr":
             return found
@@ -110,7 +110,9 @@ class MHGenerator:
         def text(tokens: Tensor) -> str:
             return self.dictionary.string(tokens, joined)
 
-        return rescore(found, plan, text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model")
+        return with_expected_utility(
+            found, plan, text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model"
+        )
 
     def _needs_reference(self) -> bool:
         return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"
@@ -125,21 +127,21 @@ class MHGenerator:
                 raise UserError(f"reference {sentence} has {len(line)} tokens; this model's targets hold 1 to {limit}")
         return data_utils.collate_tokens(references, self.dictionary.pad())
 
-    def _hypothesis(self, candidate: Candidate, decoded: Decoded) -> Hypothesis:
-        tokens, length = self.cmlm.hypothesis(candidate.tokens), len(candidate.tokens)
+    def _hypothesis(self, found: Hypothesis, decoded: Decoded) -> FairseqHypothesis:
+        tokens, length = self.cmlm.hypothesis(found.tokens), len(found.tokens)
         around = (len(tokens) - length) // 2
-        positional = candidate.positional.new_zeros(len(tokens))  # fairseq changes it in place
-        positional[around : around + length] = candidate.positional
+        positional = found.positional.new_zeros(len(tokens))  # fairseq changes it in place
+        positional[around : around + length] = found.positional
         hypothesis = {
             "tokens": tokens,
-            "score": candidate.score,
+            "score": found.score,
             "positional_scores": positional,
             "alignment": None,
-            "steps": candidate.sweep,
+            "steps": found.sweep,
         }
         if self.generation.retain_iter_history:
             states = (
-                tokens[candidate.chain].masked_fill(masked[candidate.chain], self.cmlm.mask)[:length]
+                tokens[found.chain].masked_fill(masked[found.chain], self.cmlm.mask)[:length]
                 for tokens, masked in decoded.history
             )
             hypothesis["history"] = [{"tokens": self.cmlm.hypothesis(state.cpu())} for state in states]
@@ -149,7 +151,7 @@ class MHGenerator:
         """Trace and log what the batch cost."""
         plan = decoded.plan
         if self.trace:
-            sentences = [ids[row] for row in plan.rows.tolist()]
+            sentences = [ids[sentence] for sentence in plan.context.tolist()]
             write_trace(
                 self.trace,
                 decoded.sweeps,
@@ -160,4 +162,4 @@ class MHGenerator:
             )
         self.rows_spent += int(decoded.rows.sum())
         warn_of_broken(decoded.sweeps)
-        logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.rows), self.rows_spent)
+        logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.context), self.rows_spent)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.masked_lm import MaskedLM, at_once, features_of, full_logits
+from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, full_logits, query_size
 
 
 class Filled(NamedTuple):
@@ -20,23 +20,23 @@ class Filled(NamedTuple):
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked) after every fill and after every masking
 
 
-def mask_predict(lm: MaskedLM, blank: Tensor, rows: Tensor, passes: int, masked: Tensor | None = None) -> Filled:
+def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, masked: Tensor | None = None) -> Filled:
     """Fill sequences from nothing.
 
     Args:
         blank: (N, T) long: `pad` behind each sequence's end, anything else before it.
-        rows: (N,) long, the context of each sequence.
+        context: (N,) long, which context each sequence belongs to.
         passes: 1 is the greedy fill of an all-masked sequence ("warm start"), 10 the literature's mask-predict.
         masked: (N, T) bool, what the first pass fills; everything unless given.
     """
     valid = blank.ne(lm.pad)
     tokens, masked = blank, valid if masked is None else masked
     scores = torch.zeros(blank.shape, device=blank.device)
-    spent = torch.zeros_like(rows)
+    spent = torch.zeros_like(context)
     history = [(tokens, masked)]
     for step in range(1, passes + 1):
         asked = masked.any(1)
-        tokens, scores = _fill(lm, tokens, scores, masked, asked, rows)
+        tokens, scores = _fill(lm, tokens, scores, masked, asked, context)
         spent += asked
         history.append((tokens, torch.zeros_like(masked)))
         if step < passes:
@@ -46,12 +46,12 @@ def mask_predict(lm: MaskedLM, blank: Tensor, rows: Tensor, passes: int, masked:
 
 
 def _fill(
-    lm: MaskedLM, tokens: Tensor, scores: Tensor, masked: Tensor, asked: Tensor, rows: Tensor
+    lm: MaskedLM, tokens: Tensor, scores: Tensor, masked: Tensor, asked: Tensor, context: Tensor
 ) -> tuple[Tensor, Tensor]:
     if not asked.any():
         return tokens, scores
-    features = features_of(lm, tokens[asked], masked[asked], rows[asked])
-    found = [_likeliest(lm, part) for part in features.split(at_once(features))]
+    features = features_of(lm, tokens[asked], masked[asked], context[asked])
+    found = [_likeliest(lm, part) for part in features.split(query_size(features))]
     best, symbol = map(torch.cat, zip(*found, strict=True))
     return tokens.masked_scatter(masked, symbol), scores.masked_scatter(masked, best.to(scores.dtype))
 

@@ -13,15 +13,15 @@ from collections.abc import Callable
 from sacrebleu.metrics import BLEU, CHRF
 from torch import Tensor
 
-from fairseq_mh.translation.selection import Candidate
+from fairseq_mh.translation.selection import Hypothesis
 from fairseq_mh.translation.start import Plan
 
 UTILITIES: dict[str, Callable] = {"chrf": CHRF, "bleu": lambda: BLEU(effective_order=True)}
 
 
-def rescore(
-    found: list[Candidate], plan: Plan, text: Callable[[Tensor], str], utility: str, by_length: bool
-) -> list[Candidate]:
+def with_expected_utility(
+    found: list[Hypothesis], plan: Plan, text: Callable[[Tensor], str], utility: str, by_length: bool
+) -> list[Hypothesis]:
     """Every candidate with its expected utility (0 to 100) as its score.
 
     Args:
@@ -29,16 +29,13 @@ def rescore(
         text: from a candidate's tokens to what the utility reads.
         by_length: whether a visit weighs p(length | source) rather than 1.
     """
-    weights = plan.log_p_length.exp().tolist() if by_length else [1.0] * len(plan.rows)
+    weights = plan.log_p_length.exp().tolist() if by_length else [1.0] * len(plan.context)
     visits: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # sentence -> translation -> weight
-    texts, rows = [text(candidate.tokens) for candidate in found], plan.rows.tolist()
-    for candidate, words in zip(found, texts, strict=True):
-        visits[rows[candidate.chain]][words] += weights[candidate.chain]
-    scores = {row: expected_utilities(samples, utility) for row, samples in visits.items()}
-    return [
-        candidate._replace(score=scores[rows[candidate.chain]][words])
-        for candidate, words in zip(found, texts, strict=True)
-    ]
+    texts, context = [text(one.tokens) for one in found], plan.context.tolist()
+    for one, words in zip(found, texts, strict=True):
+        visits[context[one.chain]][words] += weights[one.chain]
+    scores = {sentence: expected_utilities(samples, utility) for sentence, samples in visits.items()}
+    return [one._replace(score=scores[context[one.chain]][words]) for one, words in zip(found, texts, strict=True)]
 
 
 def expected_utilities(samples: dict[str, float], utility: str) -> dict[str, float]:

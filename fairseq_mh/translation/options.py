@@ -11,17 +11,17 @@ from omegaconf import II
 from fairseq_mh.masked_lms.cmlm import Bound
 from fairseq_mh.masked_lms.two_stream import TwoStream
 from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.surrogate import Surrogate
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
 from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
 
 DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
-ONE_PASS = ("two-stream", "electric")  # energies that do not take a row for each position
-ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS])
-SURROGATES = ChoiceEnum(["blocks", *ONE_PASS])
+ONE_PASS_ENERGIES = ("two-stream", "electric")  # energies that do not take a row for each position
+ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS_ENERGIES])
+SURROGATES = ChoiceEnum(["partition", *ONE_PASS_ENERGIES])
 START_CHOICES = ChoiceEnum(list(STARTS))
 SELECTION_CHOICES = ChoiceEnum(list(SELECTIONS))
 UTILITY_CHOICES = ChoiceEnum(list(UTILITIES))
@@ -51,7 +51,8 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     mh_surrogate: Optional[SURROGATES] = option(  # noqa: UP045
         None,
         "delayed acceptance: candidates must first be accepted by a surrogate of the energy, which takes few rows: "
-        "blocks (each masks every n-th position), two-stream (two) or electric (one). Default: by the energy alone",
+        "partition (a pseudo-likelihood; each pass masks every n-th position), two-stream (two) or electric (one). "
+        "Default: by the energy alone",
     )
     mh_init: START_CHOICES = option(
         "masked",
@@ -89,10 +90,15 @@ def chains_of(cfg: TranslationMHConfig) -> int:
     return default if cfg.mh_chains is None else cfg.mh_chains
 
 
-def one_pass_of(lm: Bound, electric: Surrogate | None) -> dict[str, Callable[[], Surrogate]]:
-    """The energies of `ONE_PASS`. electric: of the same contexts, where the options ask for it (`needs_electric`)."""
+def one_pass_of(lm: Bound, electric: OnePassEnergy | None) -> dict[str, Callable[[], OnePassEnergy]]:
+    """Return the energies of `ONE_PASS_ENERGIES`, by name, each made when it is called for.
 
-    def loaded() -> Surrogate:
+    Args:
+        lm: a CMLM with its sources.
+        electric: of the same sources, where the options ask for it (`needs_electric`).
+    """
+
+    def loaded() -> OnePassEnergy:
         assert electric is not None
         return electric
 
@@ -111,10 +117,10 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
     refusals = {
         "--mh-chains must be 1 or more": chains_of(cfg) < 1,
         f"--mh-energy {cfg.mh_energy} is a target of --mh-decoding mh alone": (
-            cfg.mh_decoding != "mh" and cfg.mh_energy in ONE_PASS
+            cfg.mh_decoding != "mh" and cfg.mh_energy in ONE_PASS_ENERGIES
         ),
         f"--mh-surrogate stands in for a costlier energy than --mh-energy {cfg.mh_energy}": (
-            cfg.mh_energy in ONE_PASS and cfg.mh_surrogate is not None
+            cfg.mh_energy in ONE_PASS_ENERGIES and cfg.mh_surrogate is not None
         ),
         "--mh-energy electric and --mh-surrogate electric need its checkpoint: --mh-electric PATH": (
             needs_electric(cfg) and not cfg.mh_electric

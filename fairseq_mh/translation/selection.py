@@ -12,7 +12,7 @@ from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.translation.start import Plan
 
 
-class Candidate(NamedTuple):
+class Hypothesis(NamedTuple):
     chain: int  # index among the N chains of the batch
     sweep: int  # at which the chain was there
     tokens: Tensor  # (T,) long: of a state
@@ -56,7 +56,7 @@ def length_model(energy: Tensor, plan: Plan) -> Tensor:
     return -energy + plan.log_p_length.cpu()
 
 
-def candidates(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_select: str) -> list[Candidate]:
+def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_select: str) -> list[Hypothesis]:
     """The states of all chains in these snapshots, scored by an energy of that name."""
     found = []
     for snapshot in snapshots:
@@ -65,21 +65,21 @@ def candidates(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_se
         positional = site_scores(snapshot.scores, certainty(energy))
         for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
             tokens, energies = snapshot.tokens[n, :length], {name: float(nats[name][n]) for name in COLUMNS}
-            found.append(Candidate(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score, energies))
+            found.append(Hypothesis(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score, energies))
     return found
 
 
-def best_first(found: list[Candidate], sentences: int, plan: Plan) -> list[list[Candidate]]:
+def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list[Hypothesis]]:
     """Each sentence's distinct candidates, best first; of equal ones the earliest found."""
-    by_sentence: list[dict[tuple[int, ...], Candidate]] = [{} for _ in range(sentences)]
-    rows = plan.rows.tolist()
-    for candidate in found:
-        by_sentence[rows[candidate.chain]].setdefault(tuple(candidate.tokens.tolist()), candidate)
+    by_sentence: list[dict[tuple[int, ...], Hypothesis]] = [{} for _ in range(sentences)]
+    context = plan.context.tolist()
+    for one in found:
+        by_sentence[context[one.chain]].setdefault(tuple(one.tokens.tolist()), one)
     return [sorted(distinct.values(), key=_worse) for distinct in by_sentence]
 
 
-def _worse(candidate: Candidate) -> tuple[bool, float]:
-    return math.isnan(candidate.score), -candidate.score
+def _worse(hypothesis: Hypothesis) -> tuple[bool, float]:
+    return math.isnan(hypothesis.score), -hypothesis.score
 
 
 SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": visited}

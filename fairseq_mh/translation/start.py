@@ -12,14 +12,15 @@ from torch import Tensor
 
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.masked_lms.cmlm import Bound
-from fairseq_mh.mcmc.proposal import masked_conditional
-from fairseq_mh.mcmc.state import unknown
-from fairseq_mh.mcmc.surrogate import Surrogate
+from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.one_pass import OnePassEnergy
+from fairseq_mh.mcmc.proposal import draw_masked
+from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import Filled, mask_predict
 
 
 class Plan(NamedTuple):
-    rows: Tensor  # (N,) long: the sentence of each chain, counted within the batch
+    context: Tensor  # (N,) long: the sentence of each chain, counted within the batch
     lengths: Tensor  # (N,) long: tokens of the state
     chains: Tensor  # (N,) long: number of the chain among those of its length
     log_p_length: Tensor  # (N,) nats: log p(length | source)
@@ -42,10 +43,10 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
     possible = scores.isfinite()
     if not possible.any(1).all():
         raise SentenceError("the model's scores of a sentence's lengths are no numbers (NaN); with --fp16, try without")
-    rows = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
-    rows, lengths, scores = (part[possible].repeat_interleave(chains) for part in (rows, lengths, scores))
-    number = torch.arange(chains, device=log_p.device).repeat(len(rows) // chains)
-    return Plan(rows, lengths, number, scores)
+    context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
+    context, lengths, scores = (part[possible].repeat_interleave(chains) for part in (context, lengths, scores))
+    number = torch.arange(chains, device=log_p.device).repeat(len(context) // chains)
+    return Plan(context, lengths, number, scores)
 
 
 class Start(NamedTuple):
@@ -57,7 +58,7 @@ class Start(NamedTuple):
     passes: int  # of mask-predict
     streams: list[np.random.Generator]
     reference: Tensor | None  # (B, T') long, padded, no BOS or EOS
-    electric: Surrogate | None = None  # of the same sentences
+    electric: OnePassEnergy | None = None  # of the same sentences
     filled: Filled | None = None  # by mask-predict, where that was done to choose the lengths
     spent: Tensor | int = 0  # (N,) long: decoder rows that it took
 
@@ -66,29 +67,29 @@ def at_likeliest_lengths(start: Start) -> Start:
     """Of each sentence's lengths only the one whose mask-predict translation has the highest mean log-probability."""
     plan = start.plan
     first = plan.chains.eq(0).nonzero()[:, 0]  # a chain of each length
-    rows = plan.rows[first]
-    filled = mask_predict(start.lm, start.blank[first], rows, start.passes)
+    context = plan.context[first]
+    filled = mask_predict(start.lm, start.blank[first], context, start.passes)
     mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
     best: dict[int, int] = {}  # sentence -> its best length's place in `first`
-    for place, row in enumerate(rows.tolist()):
-        best[row] = max(best.get(row, place), place, key=lambda n: float(mean[n]))
-    places = torch.tensor([best[row] for row in plan.rows.tolist()], device=first.device)
+    for place, sentence in enumerate(context.tolist()):
+        best[sentence] = max(best.get(sentence, place), place, key=lambda n: float(mean[n]))
+    places = torch.tensor([best[sentence] for sentence in plan.context.tolist()], device=first.device)
     kept = (plan.lengths == plan.lengths[first][places]).nonzero()[:, 0]
     plan, places = Plan(*(part[kept] for part in plan)), places[kept]
     longest = int(plan.lengths.max())
-    spent = rows.new_zeros(len(best)).index_add(0, rows, filled.rows)  # (B,); the first chain's, not each one's
+    spent = context.new_zeros(len(best)).index_add(0, context, filled.rows)  # (B,); the first chain's, not each one's
     return start._replace(
         plan=plan,
         blank=start.blank[kept, :longest],
         streams=[start.streams[n] for n in kept.tolist()],
         filled=Filled(filled.tokens[places, :longest], filled.scores[places, :longest], torch.zeros_like(places), []),
-        spent=spent[plan.rows].where(plan.chains == 0, 0),
+        spent=spent[plan.context].where(plan.chains == 0, 0),
     )
 
 
 def warm_start(start: Start) -> Filled:
     """One greedy fill of the all-masked target (the paper's)."""
-    return mask_predict(start.lm, start.blank, start.plan.rows, 1)
+    return mask_predict(start.lm, start.blank, start.plan.context, 1)
 
 
 def masked_start(start: Start) -> Filled:
@@ -98,13 +99,13 @@ def masked_start(start: Start) -> Filled:
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         uniforms[n, :length] = torch.from_numpy(stream.random(length))
     anything = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))  # stays where the model is broken
-    nothing = unknown(start.lm, anything, start.plan.rows)
-    drawn = masked_conditional(start.lm, nothing, valid, uniforms.to(start.blank.device))
+    nothing = unevaluated(start.lm, anything, start.plan.context)
+    drawn = draw_masked(start.lm, nothing, valid, uniforms.to(start.blank.device), conditional)
     return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
 
 
 def mask_predict_start(start: Start) -> Filled:
-    return start.filled or mask_predict(start.lm, start.blank, start.plan.rows, start.passes)
+    return start.filled or mask_predict(start.lm, start.blank, start.plan.context, start.passes)
 
 
 def random_start(start: Start) -> Filled:
@@ -119,9 +120,9 @@ def random_start(start: Start) -> Filled:
 def reference_start(start: Start) -> Filled:
     """The reference itself; a symbol outside the state space is replaced by the likeliest one there."""
     assert start.reference is not None  # the generator saw to it
-    tokens = start.reference[start.plan.rows, : start.blank.size(1)]
+    tokens = start.reference[start.plan.context, : start.blank.size(1)]
     strange = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
-    return mask_predict(start.lm, tokens, start.plan.rows, 1, masked=strange)
+    return mask_predict(start.lm, tokens, start.plan.context, 1, masked=strange)
 
 
 STARTS: dict[str, Callable[[Start], Filled]] = {

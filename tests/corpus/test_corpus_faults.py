@@ -44,7 +44,7 @@ def test_inputs_are_refused_before_anything_is_written(tiny, tmp_path, name):
 
 
 OPTIONS = {
-    "no block": (("--block-size", 0), (), "--block-size"),
+    "no chunk": (("--chunk-size", 0), (), "--chunk-size"),
     "fewer than no workers": (("--workers", -1), (), "--workers"),
     "nobody at the address": (("--workers", 0, "--address", "auto"), (), "--address"),
     "a trace": ((), ("--mh-trace", "trace"), "--samples"),
@@ -151,15 +151,15 @@ def test_a_full_disk(tiny, tmp_path, small_disk):
     """What is whole is kept; with room again, the same command goes on."""
     disk, enlarge = small_disk
     corpus = write_corpus(tmp_path / "c.de", 20)
-    run = ("--workers", 0, "--block-size", 6, "--samples", "--", *RUN)
+    run = ("--workers", 0, "--chunk-size", 6, "--samples", "--", *RUN)
     assert "No space left" in refusal([tiny.folder, corpus, "--output", disk / "out", *run])
-    kept = list((disk / "out" / "blocks").iterdir())
+    kept = list((disk / "out" / "chunks").iterdir())
     assert 0 < len(kept) < 20
     assert all(path.name.isdigit() and len(list(path.iterdir())) == 2 for path in kept)
     parquet = [tiny.folder, corpus, "--output", disk / "parquet", "--format", "parquet", *run]
     assert "No space left" in refusal(parquet)
     assert enlarge()
-    _, records = corpus_run(tiny, corpus, disk / "out", "--block-size", 6, "--samples")
+    _, records = corpus_run(tiny, corpus, disk / "out", "--chunk-size", 6, "--samples")
     check_same(records, corpus_run(tiny, corpus, tmp_path / "out", "--samples")[1])
 
 

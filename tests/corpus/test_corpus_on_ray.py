@@ -19,7 +19,7 @@ LONG = (*RUN, "--nbest", "2", "--mh-sweeps", "30")
 
 def test_two_workers_translate_as_this_process_does(tiny, tmp_path):
     corpus = write_corpus(tmp_path / "c.de", 2)
-    counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, "--block-size", 2)
+    counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, "--chunk-size", 2)
     expected, others = corpus_run(tiny, corpus, tmp_path / "here")
     check_same(records, others)
     assert counts["rows"] == expected["rows"]
@@ -51,12 +51,12 @@ def workers_of(driver: subprocess.Popen) -> list[int]:
 
 
 def at_work(tiny, corpus, output, workers: int, *more) -> subprocess.Popen:
-    arguments = [tiny.folder, corpus, "--output", output, "--workers", workers, "--block-size", 2, "--", *LONG, *more]
+    arguments = [tiny.folder, corpus, "--output", output, "--workers", workers, "--chunk-size", 2, "--", *LONG, *more]
     return started(arguments, start_new_session=True)
 
 
-def blocks_in(output: Path) -> int:
-    return len(list((output / "blocks").glob("*[0-9]")))
+def chunks_in(output: Path) -> int:
+    return len(list((output / "chunks").glob("*[0-9]")))
 
 
 @pytest.mark.heavy
@@ -65,7 +65,7 @@ def test_killed_workers_are_replaced(tiny, tmp_path):
     corpus, output = write_corpus(tmp_path / "c.de", 6), tmp_path / "out"
     driver = at_work(tiny, corpus, output, workers=2)
     for already, killed in ((2, slice(None)), (5, slice(1))):
-        wait_for(lambda already=already: blocks_in(output) >= already and workers_of(driver), driver)
+        wait_for(lambda already=already: chunks_in(output) >= already and workers_of(driver), driver)
         for worker in workers_of(driver)[killed]:
             os.kill(worker, signal.SIGKILL)
     _, errors = driver.communicate(timeout=300)
@@ -78,16 +78,16 @@ def test_killed_workers_are_replaced(tiny, tmp_path):
 def test_a_killed_driver_takes_its_workers_with_it_and_goes_on_later(tiny, tmp_path):
     corpus, output = write_corpus(tmp_path / "c.de", 6), tmp_path / "out"
     driver = at_work(tiny, corpus, output, workers=1)
-    wait_for(lambda: blocks_in(output) >= 2, driver)
+    wait_for(lambda: chunks_in(output) >= 2, driver)
     driver.kill()
     driver.communicate()
-    done = [path.read_text() for path in (output / "blocks").glob("*[0-9]/blocks.jsonl")]
+    done = [path.read_text() for path in (output / "chunks").glob("*[0-9]/chunks.jsonl")]
     assert 2 <= len(done) < 18
     second = at_work(tiny, corpus, output, workers=2)
     _, errors = second.communicate(timeout=300)
     assert second.returncode == 0, errors
     assert not workers_of(driver)
-    assert all(line in (output / "blocks.jsonl").read_text() for line in done)
+    assert all(line in (output / "chunks.jsonl").read_text() for line in done)
     records = [json.loads(line) for line in (output / "translations.jsonl").read_text().splitlines()]
     check_same(records, corpus_run(tiny, corpus, tmp_path / "here", more=LONG)[1])
 
@@ -99,7 +99,7 @@ def test_workers_that_keep_dying_are_given_up(tiny, tmp_path):
     seen: dict[int, float] = {}
     while driver.poll() is None:
         for worker in workers_of(driver):
-            if time.monotonic() - seen.setdefault(worker, time.monotonic()) > 8:  # it has been given its block by then
+            if time.monotonic() - seen.setdefault(worker, time.monotonic()) > 8:  # it has been given its chunk by then
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.2)
     _, errors = driver.communicate()

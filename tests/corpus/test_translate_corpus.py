@@ -68,13 +68,13 @@ def test_translations_are_those_of_fairseq_generate(tiny, whole, capsys):
 @pytest.mark.parametrize(
     ("own", "more"),
     [
-        (("--block-size", 1), ()),
-        (("--block-size", 4), ("--batch-size", "2")),
+        (("--chunk-size", 1), ()),
+        (("--chunk-size", 4), ("--batch-size", "2")),
         (("--format", "jsonl"), ("--max-tokens", "9")),
         (("--format", "parquet"), ("--batch-size", "1")),
     ],
 )
-def test_blocks_batches_and_formats_change_nothing(tiny, whole, tmp_path, own, more):
+def test_chunks_batches_and_formats_change_nothing(tiny, whole, tmp_path, own, more):
     corpus, out = write_corpus(tmp_path / "c.de"), tmp_path / "out[1]"  # a pattern to some libraries
     _, records = corpus_run(tiny, corpus, out, *own, more=(*RUN, "--nbest", "3", *more))
     name = "translations.jsonl"
@@ -82,7 +82,7 @@ def test_blocks_batches_and_formats_change_nothing(tiny, whole, tmp_path, own, m
         name = "translations.parquet"
         records = pl.read_parquet((out / name).read_bytes()).to_dicts()
     check_same(records, whole[1])
-    assert {path.name for path in out.iterdir()} == {name, "blocks.jsonl", "settings.json"}
+    assert {path.name for path in out.iterdir()} == {name, "chunks.jsonl", "settings.json"}
 
 
 def test_json_lines_keep_their_ids_and_samples_are_what_chains_visited(tiny, whole, tmp_path):
@@ -115,20 +115,20 @@ def test_what_cannot_be_translated_has_a_record_that_says_so(tiny, tmp_path):
 
 
 def test_killed_at_any_time_the_same_command_goes_on(tiny, tmp_path):
-    """Nothing lost, nothing twice, and no whole block translated again."""
+    """Nothing lost, nothing twice, and no whole chunk translated again."""
     corpus, more = write_corpus(tmp_path / "c.de", 3), (*RUN, "--nbest", "2", "--mh-sweeps", "30")
-    arguments = [tiny.folder, corpus, "--output", tmp_path / "out", "--workers", 0, "--block-size", 2, "--", *more]
-    blocks = tmp_path / "out" / "blocks"
+    arguments = [tiny.folder, corpus, "--output", tmp_path / "out", "--workers", 0, "--chunk-size", 2, "--", *more]
+    chunks = tmp_path / "out" / "chunks"
     process = started(arguments)
-    wait_for(lambda: len(list(blocks.glob("*[0-9]"))) >= 2, process)
+    wait_for(lambda: len(list(chunks.glob("*[0-9]"))) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = [path.read_text() for path in sorted(blocks.glob("*[0-9]/blocks.jsonl"))]  # with its seconds
+    done = [path.read_text() for path in sorted(chunks.glob("*[0-9]/chunks.jsonl"))]  # with its seconds
     assert len(done) >= 2
-    _, records = corpus_run(tiny, corpus, tmp_path / "out", "--block-size", 2, more=more)
-    assert "".join(done) in (tmp_path / "out" / "blocks.jsonl").read_text()
+    _, records = corpus_run(tiny, corpus, tmp_path / "out", "--chunk-size", 2, more=more)
+    assert "".join(done) in (tmp_path / "out" / "chunks.jsonl").read_text()
     check_same(records, corpus_run(tiny, corpus, tmp_path / "at once", more=more)[1])
-    assert not blocks.exists()
+    assert not chunks.exists()
 
 
 def started(arguments, **options) -> subprocess.Popen:

@@ -1,15 +1,17 @@
 """What the tests of the sampler share: kernels on tables, single steps, chains, and a chi-square test."""
 
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
 import torch
 
 from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.energy import certainty
+from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.proposal import conditional, informed, masked_conditional
+from fairseq_mh.mcmc.proposal import MaskedConditional
 from tests.mcmc.tables import random_table
 
 FALSE_ALARM = 1e-6
@@ -18,26 +20,28 @@ Q = {"temperature": 1.6}
 
 LM = random_table(3, 3, seed=5, scale=1.0)
 
+
+class Moves(NamedTuple):
+    """A proposal, and the blocks of its sweeps."""
+
+    proposal: type = MaskedConditional
+    scan: dict = {}  # noqa: RUF012  (never changed)
+    blocks: dict = {}  # noqa: RUF012
+
+
 SCHEDULES = {
-    "single": {},
-    "sequential": {"scan": "sequential"},
-    "pairs": {"block_size": 2, "final_block_size": 2},
-    "whole to single": {"block_size": 0, "final_block_size": 1},
-    "informed": {"scan": "informed"},
-    "informed pairs": {"scan": "informed", "block_size": 2, "final_block_size": 2},
-    "informed whole to single": {"scan": "informed", "block_size": 0, "final_block_size": 1},
+    "single": Moves(),
+    "sequential": Moves(scan={"scan": "sequential"}),
+    "pairs": Moves(blocks={"block_size": 2, "final_block_size": 2}),
+    "whole to single": Moves(blocks={"block_size": 0, "final_block_size": 1}),
+    "informed": Moves(Informed),
+    "informed pairs": Moves(Informed, blocks={"block_size": 2, "final_block_size": 2}),
+    "informed whole to single": Moves(Informed, blocks={"block_size": 0, "final_block_size": 1}),
 }
 
 
-def kernel_of(lm, energy="norm", metropolis=True, propose=masked_conditional, surrogate=None, **q):
-    propose = partial(propose, log_q=partial(conditional, **q))
-    if propose.func is informed:
-        propose = partial(propose, by=certainty(energy))
-    return Kernel(lm, energy, propose, metropolis, surrogate)
-
-
-def propose_of(schedule):
-    return informed if schedule.get("scan") == "informed" else masked_conditional
+def kernel_of(lm, energy="norm", metropolis=True, proposal=MaskedConditional, scan=None, surrogate=None, **q):
+    return Kernel(lm, energy, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis, surrogate)
 
 
 def at(kernel, tokens):

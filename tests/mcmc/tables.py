@@ -24,11 +24,11 @@ class TableLM:
         self.allowed = torch.ones(self.symbols, dtype=torch.bool)
         self.rows_asked = 0
 
-    def features(self, tokens, masked, rows):
+    def features(self, tokens, masked, context):
         self.rows_asked += len(tokens)
-        context = self.code(tokens.masked_fill(masked, self.symbols))
+        others = self.code(tokens.masked_fill(masked, self.symbols))
         row, site = masked.nonzero(as_tuple=True)
-        return self.table[rows[row], site, context[row]]
+        return self.table[context[row], site, others[row]]
 
     def no_features(self, *sizes):
         return self.table.new_zeros(*sizes, self.symbols)
@@ -73,7 +73,7 @@ def joint_table(probabilities: np.ndarray) -> TableLM:
     return TableLM(table)
 
 
-class TableSurrogate:
+class TableEnergy:
     """Shares of an energy looked up in a table, for one row: some above 0 and some below, of no masked LM."""
 
     def __init__(self, lm: TableLM, seed: int):
@@ -81,9 +81,9 @@ class TableSurrogate:
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.randn(self.symbols**length, length, generator=generator, dtype=torch.float64) * 0.4 + 0.2
 
-    def __call__(self, lm, tokens, rows):
+    def __call__(self, lm, tokens, context):
         places = self.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
-        return -self.table[(tokens * places).sum(1)], torch.ones_like(rows)
+        return -self.table[(tokens * places).sum(1)], torch.ones_like(context)
 
     def shares(self, state) -> list[float]:
         number = 0
@@ -96,14 +96,14 @@ class Reference:
     """All states of a TableLM's context 0, its target, and the transition matrix of every move.
 
     q: the proposal's settings: temperature, and optionally nucleus, top_k, mix.
-    surrogate: the target's energy, where `energy` says so.
+    one_pass: the target's energy, where `energy` says so.
     """
 
-    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, surrogate: TableSurrogate | None = None):
+    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, one_pass: TableEnergy | None = None):
         table = lm.table[0].numpy()
         self.length, self.symbols = table.shape[0], lm.symbols
         self.states = list(itertools.product(range(self.symbols), repeat=self.length))
-        self._table, self._q, self._surrogate = table, q, surrogate if energy == "surrogate" else None
+        self._table, self._q, self._one_pass = table, q, one_pass if energy == "one-pass" else None
         weights = np.array([math.exp(-self.energy(state, energy) / temperature) for state in self.states])
         self.weights, self.target = weights, weights / weights.sum()
 
@@ -115,8 +115,8 @@ class Reference:
         return self._table[site, code]
 
     def energy(self, state, name):
-        if self._surrogate:
-            return sum(self._surrogate.shares(state))
+        if self._one_pass:
+            return sum(self._one_pass.shares(state))
         result = 0.0
         for site, symbol in enumerate(state):
             logits = self.logits(state, site, {site})
@@ -159,7 +159,7 @@ class Reference:
         """P(x -> x') of one update that masks `sites`."""
         return self._metropolis(lambda state: self.proposals(state, sites))
 
-    def block_pseudo_likelihood(self, state, passes):
+    def partition_pseudo_likelihood(self, state, passes):
         """Minus the log-probability of each symbol, all positions being masked that are a multiple of `passes` away."""
         result = 0.0
         for site, symbol in enumerate(state):
@@ -182,8 +182,8 @@ class Reference:
 
     def choice(self, state, order, floor):
         """The probability of choosing these sites in this order, one by one, each among those that are left."""
-        if self._surrogate:
-            certain = [min(1.0, math.exp(-share)) for share in self._surrogate.shares(state)]
+        if self._one_pass:
+            certain = [min(1.0, math.exp(-share)) for share in self._one_pass.shares(state)]
         else:
             certain = [self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
         misses = [1 + floor - p for p in certain]

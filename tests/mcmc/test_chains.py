@@ -7,14 +7,16 @@ import pytest
 import torch
 
 from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.clocks import Clocks
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
+from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.proposal import masked_conditional
+from fairseq_mh.mcmc.proposal import MaskedConditional
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.state import unknown
+from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import mask_predict
-from tests.mcmc.harness import LM, SCHEDULES, Q, at, kernel_of, propose_of, run_from, step
-from tests.mcmc.tables import TableLM, TableSurrogate, joint_table, random_table
+from tests.mcmc.harness import LM, SCHEDULES, Q, at, kernel_of, run_from, step
+from tests.mcmc.tables import TableEnergy, TableLM, joint_table, random_table
 
 
 def test_exact_conditionals_are_always_accepted():
@@ -92,10 +94,12 @@ BROKEN.table[0, 1, :20] = torch.nan  # at the second position, for some of what 
 @pytest.mark.parametrize("lm", [LM, BROKEN], ids=["", "NaN"])
 def test_chains_do_not_know_of_each_other(schedule, metropolis, lm, monkeypatch):
     """Token for token, and row for row, the chains that run alone and propose one update at a time."""
-    propose = propose_of(schedule) if metropolis else masked_conditional
-    kernel = kernel_of(lm, metropolis=metropolis, propose=propose, **Q)
+    proposal, scan, blocks = schedule
+    if proposal is Informed and not metropolis:
+        proposal, scan = MaskedConditional, {"scan": "sequential"}
+    kernel = kernel_of(lm, metropolis=metropolis, proposal=proposal, scan=scan, **Q)
     start, streams = torch.zeros(20, 3, dtype=torch.long), [chain_stream(1, 0, 3, chain) for chain in range(20)]
-    schedule = Schedule(6, burn_in=2, temperature=0.5, **schedule)
+    schedule = Schedule(6, burn_in=2, temperature=0.5, **blocks)
     together = run(kernel, start, torch.zeros(20, dtype=torch.long), streams, schedule)
     monkeypatch.setattr("fairseq_mh.mcmc.chain.AHEAD", 1)
     for chain in range(20):
@@ -119,9 +123,9 @@ class Forgetful(Kernel):
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
     """With an energy of one row, a chain learns its state's features as it proposes, and forgets them as it moves."""
-    surrogate = TableSurrogate(LM, seed=6)
-    kernel = kernel_of(LM, "surrogate", propose=propose_of(schedule), surrogate=surrogate, **Q)
-    start, schedule = torch.zeros(100, 3, dtype=torch.long), Schedule(6, temperature=0.5, **schedule)
+    proposal, scan, blocks = schedule
+    kernel = kernel_of(LM, TableEnergy(LM, seed=6), proposal=proposal, scan=scan, **Q)
+    start, schedule = torch.zeros(100, 3, dtype=torch.long), Schedule(6, temperature=0.5, **blocks)
     runs = [run_from(k, start, schedule, seed=3).sweeps for k in (kernel, Forgetful(**vars(kernel)))]
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one.end.tokens, other.end.tokens)
@@ -145,22 +149,25 @@ def test_blocks_of_one_are_the_single_site_move():
 
 def test_block_sizes_fall_linearly_to_one():
     schedule = Schedule(4, block_size=0, final_block_size=1)
-    assert [schedule.block_at(sweep, 7) for sweep in range(1, 5)] == [7, 5, 3, 1]
-    assert [schedule.block_at(sweep, 2) for sweep in range(1, 5)] == [2, 2, 1, 1]
-    masked, uniforms = schedule.updates(2, 7, chain_stream(1, 0, 7, 0))
+    assert [schedule.block_size_at(sweep, 7) for sweep in range(1, 5)] == [7, 5, 3, 1]
+    assert [schedule.block_size_at(sweep, 2) for sweep in range(1, 5)] == [2, 2, 1, 1]
+    clocks = Clocks(schedule, MaskedConditional(), torch.ones(1, 7, dtype=torch.bool), [chain_stream(1, 0, 7, 0)], 1)
+    clocks.advance(torch.tensor([0]), torch.tensor([1]))  # the first sweep
+    masked, uniforms, _ = clocks.next(torch.tensor([0]), 2)
+    masked = masked[0]
     assert (masked.sum(0) == 1).all()
     assert masked.sum(1).tolist() == [5, 2]
-    assert uniforms.shape == (2, 6)
+    assert uniforms[0].ne(0).sum(1).tolist() == [6, 6]  # five for the larger block, one for the acceptance
 
 
 def test_mask_predict_is_block_gibbs_without_temperature():
     """With its own choice of positions, and tau_q near 0, degenerate block Gibbs fills what mask-predict fills."""
     lm = random_table(4, 4, seed=11)
-    rows = torch.zeros(1, dtype=torch.long)
-    filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), rows, passes=4)
+    context = torch.zeros(1, dtype=torch.long)
+    filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), context, passes=4)
     kernel = kernel_of(lm, metropolis=False, temperature=1e-6)
     tokens, _ = filled.history[0]
-    state, steps = unknown(lm, tokens, rows), 0
+    state, steps = unevaluated(lm, tokens, context), 0
     for _, masked in [filled.history[0], *filled.history[2::2]]:
         state, _ = step(kernel, state, masked, 1.0, torch.full((1, 5), 0.5, dtype=torch.float64))
         assert torch.equal(state.tokens, filled.history[2 * steps + 1][0])

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
-from fairseq_mh.mcmc.proposal import FLOOR, informed
-from fairseq_mh.mcmc.surrogate import BlockPseudoLikelihood
+from fairseq_mh.mcmc.energy import ENERGIES, ONE_PASS, SURROGATE, total
+from fairseq_mh.mcmc.informed import FLOOR, Informed
+from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step
-from tests.mcmc.tables import Reference, TableSurrogate, inconsistent_table, random_table
+from tests.mcmc.tables import Reference, TableEnergy, inconsistent_table, random_table
 
 TABLES = {
     "V2T2": random_table(2, 2, seed=1),
@@ -47,10 +47,10 @@ def moves_of(reference) -> dict:
     return {move: reference.transition(move) for move in (*sites, (0, reference.length - 1), tuple(range(len(sites))))}
 
 
-@settings(COLUMNS)
+@settings((*ENERGIES, ONE_PASS))
 def test_reference_is_exact(name, energy, temperature, q):
     """The enumerated Metropolis-Hastings satisfies detailed balance, keeps the target and reaches every state."""
-    reference = Reference(TABLES[name], energy, temperature, q, TableSurrogate(TABLES[name], seed=6))
+    reference = Reference(TABLES[name], energy, temperature, q, TableEnergy(TABLES[name], seed=6))
     informed_updates = [reference.informed_update(block, FLOOR) for block in range(1, reference.length + 1)]
     for matrix in (*moves_of(reference).values(), *informed_updates):
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
@@ -61,14 +61,14 @@ def test_reference_is_exact(name, energy, temperature, q):
     assert (np.linalg.matrix_power(informed_updates[0], 50) > 0).all()
 
 
-@settings(COLUMNS)
+@settings((*ENERGIES, ONE_PASS))
 def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q):
     """From every state, by every move: the ratio to 1e-10, and the frequencies within sampling error."""
     lm, copies = TABLES[name], 1000
-    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
-    reference = Reference(lm, energy, temperature, q, surrogate)
+    one_pass = TableEnergy(lm, seed=6)
+    reference = Reference(lm, energy, temperature, q, one_pass)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, surrogate=surrogate, **q)
+    kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, **q)
     for sites, expected in moves_of(reference).items():
         masked = torch.zeros_like(states, dtype=torch.bool)
         masked[:, list(sites)] = True
@@ -76,14 +76,14 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
         check_ratios(reference, lm, info, states, sites, expected)
 
 
-@settings(COLUMNS)
+@settings((*ENERGIES, ONE_PASS))
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
     """The sites are chosen by a look at the tokens: their probability is in the ratio both ways."""
     lm, copies = TABLES[name], 1000
-    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
-    reference = Reference(lm, energy, temperature, q, surrogate)
+    one_pass = TableEnergy(lm, seed=6)
+    reference = Reference(lm, energy, temperature, q, one_pass)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, propose=informed, surrogate=surrogate, **q)
+    kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, proposal=Informed, **q)
     for block in {1, 2, reference.length}:
         masked = torch.arange(reference.length).expand(len(states), -1) < block
         info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block, FLOOR))
@@ -99,12 +99,12 @@ def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, tem
     """Two stages, the first by a surrogate that is no function of the energy; the product keeps the target."""
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
-    table, passes = TableSurrogate(lm, seed=6), int(kind[0]) if kind != "table" else 0
+    table, passes = TableEnergy(lm, seed=6), int(kind[0]) if kind != "table" else 0
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, surrogate=BlockPseudoLikelihood(passes) if passes else table, **q)
+    kernel = kernel_of(lm, energy, surrogate=PartitionPseudoLikelihood(passes) if passes else table, **q)
 
     def nats(state):
-        return reference.block_pseudo_likelihood(state, passes) if passes else sum(table.shares(state))
+        return reference.partition_pseudo_likelihood(state, passes) if passes else sum(table.shares(state))
 
     for sites in moves_of(reference):
         expected = reference.delayed(sites, nats, temperature)
@@ -118,9 +118,9 @@ def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, tem
 def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
     lm = TABLES["V2T4"]
     states = torch.tensor(list(itertools.product(range(2), repeat=4)))
-    kernel = kernel_of(lm, surrogate=BlockPseudoLikelihood(4))
+    kernel = kernel_of(lm, surrogate=PartitionPseudoLikelihood(4))
     state, rows = kernel.init(states, torch.zeros(len(states), dtype=torch.long))
-    torch.testing.assert_close(total(state.scores, "surrogate"), total(state.scores, "norm"), atol=1e-12, rtol=0)
+    torch.testing.assert_close(total(state.scores, SURROGATE), total(state.scores, "norm"), atol=1e-12, rtol=0)
     assert (rows == 4 + 4).all()
 
 

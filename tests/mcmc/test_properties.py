@@ -10,13 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_mh.mcmc.energy import COLUMNS, total
-from fairseq_mh.mcmc.proposal import FLOOR, informed, masked_conditional
-from fairseq_mh.mcmc.schedule import SCANS, Schedule
-from tests.mcmc.harness import kernel_of, propose_of, run_from, step
-from tests.mcmc.tables import Reference, TableLM, TableSurrogate, random_table
-from tests.mcmc.test_target import mean_for_sum, no_hastings, no_way_back
+from fairseq_mh.mcmc.energy import ENERGIES, ONE_PASS, total
+from fairseq_mh.mcmc.informed import FLOOR, Informed
+from fairseq_mh.mcmc.proposal import MaskedConditional
+from fairseq_mh.mcmc.scan import SCANS
+from fairseq_mh.mcmc.schedule import Schedule
+from tests.mcmc.harness import kernel_of, run_from, step
+from tests.mcmc.tables import Reference, TableEnergy, TableLM, random_table
+from tests.mcmc.test_target import MeanForSum, NoHastings, NoWayBack
 
+TARGETS = (*ENERGIES, ONE_PASS)
 thorough = settings(max_examples=300, deadline=None, derandomize=True, print_blob=True)
 
 TABLES = st.builds(
@@ -34,14 +37,14 @@ Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
 )
 
 
-def check_detailed_balance(lm, energy, temperature, q, propose, sites, seed):
+def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
     """pi(x) q(x'|x) a(x -> x') = pi(x') q(x|x') a(x' -> x): in logs, for all candidates that came up."""
-    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
-    reference = Reference(lm, energy, temperature, {**q, "top_k": q.get("top_k") or lm.symbols}, surrogate)
+    one_pass = TableEnergy(lm, seed=6)
+    reference = Reference(lm, energy, temperature, {**q, "top_k": q.get("top_k") or lm.symbols}, one_pass)
     states = torch.tensor(reference.states).repeat_interleave(8, 0)
     masked = torch.zeros_like(states, dtype=torch.bool)
     masked[:, list(sites)] = True
-    kernel = kernel_of(lm, energy, propose=propose, surrogate=surrogate, **q)
+    kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, proposal=proposal, **q)
     generator = torch.Generator().manual_seed(seed)
     uniforms = torch.rand(len(states), 2 * reference.length + 1, generator=generator, dtype=torch.float64)
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
@@ -52,10 +55,10 @@ def check_detailed_balance(lm, energy, temperature, q, propose, sites, seed):
         drawn = [site for site in range(len(start)) if start[site] != end[site]]
         if not drawn:
             continue
-        chosen = drawn if propose in INFORMED else sites  # of one site: it is the one that differs
+        chosen = drawn if issubclass(proposal, Informed) else sites  # of one site: it is the one that differs
         forward, reverse = between(reference, tuple(start), tuple(end), chosen)
         rise = reference.energy(tuple(end), energy) - reference.energy(tuple(start), energy)
-        if propose in INFORMED:
+        if issubclass(proposal, Informed):
             forward += math.log(reference.choice(tuple(start), chosen, FLOOR))
             reverse += math.log(reference.choice(tuple(end), chosen, FLOOR))
         assert log_ratio == pytest.approx(reverse - forward - rise / temperature, rel=1e-9, abs=1e-7)
@@ -68,19 +71,16 @@ def between(reference, start, end, sites) -> tuple[float, float]:
     return there, back
 
 
-INFORMED = (informed, no_way_back)
-
-
 @st.composite
 def moves(draw):
     """A table, settings, and the sites of a move; of an informed one, how many: one."""
     lm = draw(TABLES)
-    length, propose = lm.table.size(1), draw(st.sampled_from([masked_conditional, informed]))
-    sites = draw(st.sets(st.integers(0, length - 1), min_size=1)) if propose is masked_conditional else {0}
-    if propose is informed and length == 1:
-        propose = masked_conditional
-    energy, temperature, q = draw(st.sampled_from(COLUMNS)), draw(TEMPERATURES), draw(Q)
-    return lm, energy, temperature, q, propose, sorted(sites), draw(st.integers(0, 1000))
+    length, proposal = lm.table.size(1), draw(st.sampled_from([MaskedConditional, Informed]))
+    sites = draw(st.sets(st.integers(0, length - 1), min_size=1)) if proposal is MaskedConditional else {0}
+    if proposal is Informed and length == 1:
+        proposal = MaskedConditional
+    energy, temperature, q = draw(st.sampled_from(TARGETS)), draw(TEMPERATURES), draw(Q)
+    return lm, energy, temperature, q, proposal, sorted(sites), draw(st.integers(0, 1000))
 
 
 @thorough
@@ -92,8 +92,8 @@ def test_any_move_is_in_detailed_balance(move):
 LM = random_table(3, 3, seed=5)
 
 
-CONTROLS = {"no Hastings term": (no_hastings, [1]), "mean for sum": (mean_for_sum, [0, 2])}
-CONTROLS["informed without its ratio"] = no_way_back, [0]
+CONTROLS = {"no Hastings term": (NoHastings, [1]), "mean for sum": (MeanForSum, [0, 2])}
+CONTROLS["informed without its ratio"] = NoWayBack, [0]
 
 
 @pytest.mark.parametrize("name", CONTROLS)
@@ -105,7 +105,8 @@ def test_wrong_moves_are_not(name):
 
 @st.composite
 def runs(draw):
-    scan = draw(st.sampled_from(list(SCANS)))
+    scan = draw(st.sampled_from([*SCANS, "informed"]))
+    moves = (Informed, None) if scan == "informed" else (MaskedConditional, {"scan": scan})
     sweeps = draw(st.integers(0, 4))
     schedule = {
         "sweeps": sweeps,
@@ -115,21 +116,20 @@ def runs(draw):
         "final_temperature": draw(TEMPERATURES),
         "block_size": draw(st.integers(0, 5)),
         "final_block_size": draw(st.integers(0, 5)),
-        "scan": scan,
     }
-    return draw(TABLES), draw(st.sampled_from(COLUMNS)), draw(Q), schedule, draw(st.integers(0, 1000))
+    return draw(TABLES), draw(st.sampled_from(TARGETS)), draw(Q), moves, schedule, draw(st.integers(0, 1000))
 
 
 @thorough
 @given(runs(), st.sampled_from([None, math.nan, math.inf, -math.inf]))
 def test_any_chain_stays_among_the_states_and_counts_right(chosen, broken):
     """Of broken models, too: some of their numbers are no logits."""
-    lm, energy, q, schedule, seed = chosen
+    lm, energy, q, (proposal, scan), schedule, seed = chosen
     if broken is not None:
         lm = TableLM(lm.table.clone())
         lm.table[:, ::2, ::3, 0] = broken
-    surrogate = TableSurrogate(lm, seed=6) if energy == "surrogate" else None
-    kernel = kernel_of(lm, energy, propose=propose_of(schedule), surrogate=surrogate, **q)
+    target = TableEnergy(lm, seed=6) if energy == ONE_PASS else energy
+    kernel = kernel_of(lm, target, proposal=proposal, scan=scan, **q)
     start = torch.randint(lm.symbols, (5, lm.table.size(1)), generator=torch.Generator().manual_seed(seed))
     finished = run_from(kernel, start, Schedule(**schedule), seed)
     for number, sweep in enumerate(finished.sweeps):

@@ -7,7 +7,7 @@ import pytest
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import read_trace
-from fairseq_mh.files.blocks import Blocks
+from fairseq_mh.files.chunks import Chunks
 from fairseq_mh.open_ended import command_line
 from tests.masked_lms.tiny_models import bert, tokenizer_of
 
@@ -60,21 +60,21 @@ def test_what_was_stopped_goes_on(folder, tmp_path, monkeypatch):
     whole = draw(folder, tmp_path / "whole")
     written = []
 
-    def stop(self, number, contents, write=Blocks.write):
+    def stop(self, number, contents, write=Chunks.write):
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(number)
         write(self, number, contents)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Blocks, "write", stop)
+        patch.setattr(Chunks, "write", stop)
         with pytest.raises(KeyboardInterrupt):
             draw(folder, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "samples.jsonl").exists()
-    (tmp_path / "stopped" / "blocks" / "2.part").mkdir()  # as `kill -9` leaves one
-    (tmp_path / "stopped" / "blocks" / "2.part" / "samples.jsonl").write_text("{half")
+    (tmp_path / "stopped" / "chunks" / "2.part").mkdir()  # as `kill -9` leaves one
+    (tmp_path / "stopped" / "chunks" / "2.part" / "samples.jsonl").write_text("{half")
     monkeypatch.setattr(
-        Blocks, "write", lambda self, n, contents, write=Blocks.write: write(self, written.append(n) or n, contents)
+        Chunks, "write", lambda self, n, contents, write=Chunks.write: write(self, written.append(n) or n, contents)
     )
     assert draw(folder, tmp_path / "stopped") == whole
     assert written == [0, 1, 2]  # none twice
@@ -118,7 +118,7 @@ def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
         draw(folder, tmp_path / "out", "--seed", "2")
     assert contents(tmp_path) == before
     settings = json.loads((tmp_path / "out" / "settings.json").read_text())
-    with Blocks(tmp_path / "out", settings, {}, 0), pytest.raises(UserError, match="another process"):
+    with Chunks(tmp_path / "out", settings, {}, 0), pytest.raises(UserError, match="another process"):
         draw(folder, tmp_path / "out")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "samples.jsonl").write_text("mine")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.corpus.translator import Translator
 from fairseq_mh.excepthook import report
-from fairseq_mh.loading import parse
+from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.schedule import SCANS
@@ -88,7 +88,7 @@ def sampler_options(draw):
     options = draw(st.fixed_dictionaries(OPTIONS | DECODERS[decoder]))
     options["mh_decoding"] = decoder if decoder in ("gibbs", "mask-predict") else "mh"
     options["mh_burn_in"] = min(options["mh_burn_in"], options["mh_sweeps"])
-    if options["mh_surrogate"] != "blocks":
+    if options["mh_surrogate"] != "partition":
         options["mh_surrogate_passes"] = None
     return options
 
@@ -193,7 +193,7 @@ CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0\n")
 @pytest.fixture(scope="module")
 def translator(tiny):
     more = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
-    return Translator(parse(str(tiny.folder), more), samples=True)
+    return Translator(parse_generate_options(str(tiny.folder), more), samples=True)
 
 
 @settings(max_examples=100, **fuzz)

@@ -13,11 +13,11 @@ def test_a_sentence_gets_its_own_possible_lengths():
     """Whatever the other sentences of its batch can have."""
     log_p = torch.tensor([[-3.0, -1.0, -2.0, -torch.inf], [-torch.inf, -torch.inf, -0.1, -torch.inf]])
     plan = plan_chains(log_p, chains=2, beam=3)
-    assert plan.rows.tolist() == [0] * 6 + [1] * 2
+    assert plan.context.tolist() == [0] * 6 + [1] * 2
     assert plan.lengths.tolist() == [1, 1, 2, 2, 0, 0, 2, 2]
     assert plan.chains.tolist() == [0, 1] * 4
     assert plan.log_p_length.tolist() == [
-        log_p[row, length] for row, length in zip(plan.rows, plan.lengths, strict=True)
+        log_p[sentence, length] for sentence, length in zip(plan.context, plan.lengths, strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Output in blocks: killed at any step, the same command goes on, and what it writes is whole."""
+"""Output in chunks: killed at any step, the same command goes on, and what it writes is whole."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.files.blocks import Blocks, as_text, concatenate
+from fairseq_mh.files.chunks import Chunks, as_text, concatenate
 
 FILES = dict.fromkeys(("a.txt", "b.txt"), concatenate)
 COUNT = 3
@@ -15,10 +15,10 @@ COUNT = 3
 
 def write(folder: Path) -> None:
     """A run, as the scripts do it."""
-    with Blocks(folder, {"seed": 1}, FILES, COUNT) as blocks:
-        for number in blocks.missing():
-            blocks.write(number, {name: as_text(lambda file, n=number: file.write(f"{n}\n")) for name in FILES})
-        blocks.join()
+    with Chunks(folder, {"seed": 1}, FILES, COUNT) as chunks:
+        for number in chunks.missing():
+            chunks.write(number, {name: as_text(lambda file, n=number: file.write(f"{n}\n")) for name in FILES})
+        chunks.join()
 
 
 def die(step: int) -> None:
@@ -60,11 +60,11 @@ def test_killed_at_any_step(tmp_path):
 
 
 def test_one_process_at_a_time(tmp_path):
-    with Blocks(tmp_path / "out", {"seed": 1}, FILES, COUNT):
+    with Chunks(tmp_path / "out", {"seed": 1}, FILES, COUNT):
         with pytest.raises(UserError, match="another process"):
             write(tmp_path / "out")
         with pytest.raises(UserError, match="another process"):
-            Blocks(tmp_path / "out", {"seed": 2}, FILES, COUNT)
+            Chunks(tmp_path / "out", {"seed": 2}, FILES, COUNT)
     write(tmp_path / "out")
 
 
@@ -72,14 +72,14 @@ def test_of_what_is_refused_before_it_begins_nothing_is_left(tmp_path):
     def refuse(file):
         raise UserError("no")
 
-    with pytest.raises(UserError), Blocks(tmp_path / "out", {}, FILES, COUNT):
+    with pytest.raises(UserError), Chunks(tmp_path / "out", {}, FILES, COUNT):
         raise UserError("no")
     assert not (tmp_path / "out").exists()
-    with Blocks(tmp_path / "out", {}, FILES, COUNT) as blocks:
-        blocks.write(0, dict.fromkeys(FILES, nothing))
+    with Chunks(tmp_path / "out", {}, FILES, COUNT) as chunks:
+        chunks.write(0, dict.fromkeys(FILES, nothing))
         with pytest.raises(UserError):
-            blocks.write(1, {"a.txt": nothing, "b.txt": refuse})
-    assert [path.name for path in (tmp_path / "out" / "blocks").iterdir()] == ["0"]
+            chunks.write(1, {"a.txt": nothing, "b.txt": refuse})
+    assert [path.name for path in (tmp_path / "out" / "chunks").iterdir()] == ["0"]
 
 
 def nothing(file) -> None:

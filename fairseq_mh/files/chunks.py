@@ -1,4 +1,4 @@
-"""Output in numbered blocks, each there whole or not at all, so that what was stopped goes on where it was."""
+"""Output in numbered chunks, each there whole or not at all, so that what was stopped goes on where it was."""
 
 import fcntl
 import hashlib
@@ -14,20 +14,20 @@ from typing import Any, BinaryIO, TextIO
 from fairseq_mh.errors import UserError
 
 Write = Callable[[BinaryIO], Any]
-Join = Callable[[Sequence[Path], BinaryIO], Any]  # files of blocks, in order -> one file
+Join = Callable[[Sequence[Path], BinaryIO], Any]  # files of chunks, in order -> one file
 
 
 LOCK = ".lock"  # held while a process writes
 
 
-class Blocks:
-    """A folder for one piece of work, of so many blocks; finished, it holds the blocks' files joined.
+class Chunks:
+    """A folder for one piece of work, of so many chunks; finished, it holds the chunks' files joined.
 
     A context, within which no other process may write there.
 
     Args:
         settings: everything that decides the output, as JSON; a folder begun with others is refused.
-        files: those that each block has, by their names, and how they are joined to the one of that name.
+        files: those that each chunk has, by their names, and how they are joined to the one of that name.
 
     Raises:
         UserError: where the folder cannot be written, holds something else, was begun with other settings, or is
@@ -54,7 +54,7 @@ class Blocks:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--output cannot be written: {error}") from None
 
-    def __enter__(self) -> "Blocks":
+    def __enter__(self) -> "Chunks":
         return self
 
     def __exit__(self, *error) -> None:
@@ -73,33 +73,33 @@ class Blocks:
         return {path.name for path in self.folder.iterdir()} - {LOCK, *own}
 
     def missing(self) -> list[int]:
-        """The numbers of the blocks that are not there."""
+        """The numbers of the chunks that are not there."""
         if all((self.folder / name).exists() for name in self.files):
             return []
-        return [number for number in range(self.count) if not self._block(number).exists()]
+        return [number for number in range(self.count) if not self._chunk(number).exists()]
 
     def write(self, number: int, contents: Mapping[str, Write]) -> None:
-        begun = self._block(number).with_suffix(".part")
+        begun = self._chunk(number).with_suffix(".part")
         shutil.rmtree(begun, ignore_errors=True)
         begun.mkdir(parents=True)
         try:
             for name in self.files:
                 write_whole(begun / name, contents[name])
-            begun.rename(self._block(number))
+            begun.rename(self._chunk(number))
         except BaseException:
             shutil.rmtree(begun, ignore_errors=True)
             raise
 
     def join(self) -> None:
-        """Once no block is missing: each file in one piece, and no blocks."""
+        """Once no chunk is missing: each file in one piece, and no chunks."""
         for name, join in self.files.items():
             if not (self.folder / name).exists():
-                parts = [self._block(number) / name for number in range(self.count)]
+                parts = [self._chunk(number) / name for number in range(self.count)]
                 write_whole(self.folder / name, partial(join, parts))
-        shutil.rmtree(self.folder / "blocks", ignore_errors=True)
+        shutil.rmtree(self.folder / "chunks", ignore_errors=True)
 
-    def _block(self, number: int) -> Path:
-        return self.folder / "blocks" / str(number)
+    def _chunk(self, number: int) -> Path:
+        return self.folder / "chunks" / str(number)
 
 
 def write_whole(path: Path, write: Write) -> None:
@@ -129,8 +129,8 @@ def as_text(write: Callable[[TextIO], Any]) -> Write:
 
 def concatenate(parts: Sequence[Path], file: BinaryIO) -> None:
     for part in parts:
-        with part.open("rb") as block:
-            shutil.copyfileobj(block, file)
+        with part.open("rb") as chunk:
+            shutil.copyfileobj(chunk, file)
 
 
 def fingerprint(path: Path) -> str:

@@ -1,0 +1,51 @@
+"""The distribution that a proposal draws a masked position from (section 3.2).
+
+    q_i = (1 - eps) truncated(p_i) + eps p_i,    p_i = softmax(f(., i, X_\\M) / tau_q)
+
+Truncation to a nucleus or to the top k leaves current symbols outside it without a way back, so that the site would
+never move again: the share eps of the full conditional keeps the chain irreducible.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
+
+
+def conditional(
+    logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, top_k: int = 0, mix: float = 0.0
+) -> Tensor:
+    """Return log q_i of every symbol, in nats: (P, V) -> (P, V).
+
+    Args:
+        logits: (P, V), minus infinity outside the state space.
+        temperature: tau_q.
+        nucleus: keep the smallest set of symbols with at least this mass; 1 keeps all.
+        top_k: keep the k likeliest symbols; 0 keeps all.
+        mix: eps, the share of the full conditional.
+    """
+    log_p = (logits / temperature).log_softmax(-1)
+    if nucleus >= 1 and not 0 < top_k < log_p.size(-1):
+        return log_p
+    ranked, order = log_p.sort(-1, descending=True)
+    kept = ranked.exp().cumsum(-1) - ranked.exp() < nucleus  # the mass before a symbol
+    if top_k:
+        kept[:, top_k:] = False
+    kept = torch.zeros_like(kept).scatter(-1, order, kept)
+    truncated = log_p.masked_fill(~kept, -torch.inf).log_softmax(-1)
+    log_mix = math.log(mix) if mix else -math.inf
+    return torch.logaddexp(truncated + math.log1p(-mix), log_p + log_mix) if mix < 1 else log_p
+
+
+def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
+    """Return the symbol at which the cumulated probability first exceeds the uniform: (P, V), (P,) -> (P,) long.
+
+    Computed in float64, and normalised by the row's own last value, so that no symbol of probability 0 is ever drawn.
+    """
+    cumulated = log_probs.double().softmax(-1).cumsum(-1)
+    cumulated = cumulated / cumulated[:, -1:]
+    drawn = torch.searchsorted(cumulated, uniforms.double()[:, None], right=True)[:, 0]
+    return drawn.clamp(max=log_probs.size(-1) - 1)  # out of range only where the row is NaN
