@@ -1,6 +1,9 @@
 """The fixtures that several folders of tests share; fairseq is imported where one of them needs it alone."""
 
 import pytest
+import torch
+
+torch.set_num_threads(1)  # the models are tiny, and the tests run in several processes
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,6 @@ import fairseq_mh
 import fairseq_mh.tasks.translation_mh  # `--user-dir` registers nothing once the package is imported
 
 WORDS = "abc"
-torch.set_num_threads(1)  # the models are tiny
 
 
 class Tiny(NamedTuple):
