@@ -15,7 +15,7 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-.venv/installed: setup.py constraints.txt
+.venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	# torch by its pinned version first: what the index holds under a bare name may be the much larger CUDA build.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0

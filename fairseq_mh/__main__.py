@@ -1,5 +1,8 @@
-"""`python -m fairseq_mh` prints the folder to give to fairseq as `--user-dir`."""
+"""`python -m fairseq_mh` is the command `fairseq-mh`."""
 
-from pathlib import Path
+import sys
 
-print(Path(__file__).parent)
+from fairseq_mh.cli.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

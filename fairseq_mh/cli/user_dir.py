@@ -1,0 +1,17 @@
+"""Print the folder to give to fairseq's own programs as --user-dir.
+
+fairseq-generate DATA --user-dir $(fairseq-mh user-dir) --task translation_mh --path checkpoint.pt
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import fairseq_mh
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    pass
+
+
+def run(args: Namespace) -> None:
+    print(Path(fairseq_mh.__file__).parent)
