@@ -104,7 +104,8 @@ class Translator:
             samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
             trace: whether to return the records of `--mh-trace`.
             progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
-            options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`, ...) are fixed by then.
+            options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
+                ...) are fixed by then.
 
         Raises:
             UserError: for options that mean nothing.
