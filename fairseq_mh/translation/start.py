@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError
-from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.proposal import draw_masked
@@ -54,7 +54,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
 class Start(NamedTuple):
     """What a start may look at."""
 
-    lm: Bound
+    lm: BoundCMLM
     plan: Plan
     blank: Tensor  # (N, T) long: pad behind each chain's end
     passes: int  # of mask-predict

@@ -7,7 +7,7 @@ from fairseq_mh.engine import layer as engine_layer
 from fairseq_mh.engine.decoder import DecoderEngine
 from fairseq_mh.engine.source_attention import FoldedAttention, PlainAttention, source_attention
 from fairseq_mh.errors import UserError
-from fairseq_mh.masked_lms.cmlm import StockDecoder, decoder_of
+from fairseq_mh.masked_lms.stock_decoder import StockDecoder, decoder_of
 from tests.tiny_cmlm import dictionary_of, model_of
 
 OPTIONS = {
