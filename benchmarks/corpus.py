@@ -48,7 +48,8 @@ class Bench:
         call = [
             sys.executable,
             "-m",
-            "fairseq_mh.cli.corpus",
+            "fairseq_mh",
+            "corpus",
             str(self.data),
             str(self.corpus),
             "--output",

@@ -1,7 +1,10 @@
 """A checkpoint with its task by the options of `fairseq-generate`, for programs beside it."""
 
 import ast
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -10,21 +13,79 @@ from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
-from fairseq_mh.errors import UserError, one_line, unloadable
+from fairseq_mh.errors import UserError, did_you_mean, one_line, unloadable
+from fairseq_mh.translation.options import TranslationMHConfig
+
+PIECES = "spm.model"  # a data folder's sentencepiece model
+# Of fairseq's own options, those that a decoder reads; here and in `fairseq-mh translate --help` by fairseq's names.
+FAIRSEQ_OPTIONS: dict[str, str] = {
+    "path": "the checkpoint; default: DATA/checkpoint.pt",
+    "source-lang": "source language, where the data folder's file names do not say it",
+    "target-lang": "target language, likewise",
+    "sentencepiece-model": "the model that cuts text into pieces; default: DATA/spm.model where there is one",
+    "seed": "of every chain's randomness; default: 1",
+    "iter-decode-with-beam": "how many predicted lengths to decode at; default: 1",
+    "iter-decode-max-iter": "refinements of mask-predict after its first pass; default: 10",
+    "batch-size": "sentences decoded at once",
+    "max-tokens": "source tokens decoded at once; default: 12000",
+    "model-overrides": "settings of the model to change, as a Python dictionary",
+}
+FAIRSEQ_FLAGS: dict[str, str] = {
+    "cpu": "leave GPUs alone",
+    "fp16": "decode in half precision",
+    "bf16": "decode in bfloat16",
+}
 
 
 class Loaded(NamedTuple):
+    """A task and its models."""
+
     task: Any
     models: list[Any]  # in eval mode, on the device and in the precision that the options ask for
 
 
+def arguments_of(given: Mapping[str, Any]) -> list[str]:
+    """Return a command line from options by their names, without `mh_`: {"sweeps": 12} is `--mh-sweeps 12`.
+
+    An option that is None or False is left out.
+
+    Raises:
+        UserError: for a name that is no option of the decoders.
+    """
+    own = {field.name.removeprefix("mh_"): f"--{field.name}" for field in fields(TranslationMHConfig)}
+    known = {name: f"--{name}" for name in (*FAIRSEQ_OPTIONS, *FAIRSEQ_FLAGS)} | {
+        name.replace("_", "-"): option.replace("_", "-") for name, option in own.items() if option.startswith("--mh_")
+    }
+    arguments: list[str] = []
+    for name, value in given.items():
+        option = known.get(name.replace("_", "-"))
+        if option is None:
+            near = did_you_mean(name, [other.replace("-", "_") for other in known])
+            raise UserError(f"there is no option {name}{near} (fairseq-mh options lists them, with mh-)")
+        if value is not None and value is not False:
+            arguments += [option] if value is True else [option, str(value)]
+    return arguments
+
+
+def with_pieces(data: str, arguments: Sequence[str]) -> list[str]:
+    """Return a command line that also says how text is cut into pieces, where the data folder knows it."""
+    names = {argument.partition("=")[0] for argument in arguments}
+    if names & {"--bpe", "--sentencepiece-model"}:
+        pieces = [] if "--bpe" in names else ["--bpe", "sentencepiece"]
+    else:
+        model = Path(data, PIECES)
+        pieces = ["--bpe", "sentencepiece", "--sentencepiece-model", str(model)] if model.is_file() else []
+    return [*arguments, *pieces]
+
+
 def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
-    """fairseq's configuration for this data folder, and for `DATA/checkpoint.pt` unless `--path` says otherwise.
+    """Return fairseq's configuration for this data folder, with `DATA/checkpoint.pt` unless `--path` says otherwise.
 
     Raises:
         UserError: for options or values that fairseq or the task does not know.
     """
     start = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt"]
+    warnings.filterwarnings("ignore", module="hydra|fairseq")  # of each other's plans
     try:
         args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
         data_utils.post_process("", args.post_process)
@@ -37,7 +98,11 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
 
 
 def load_checkpoint(cfg: Any) -> Loaded:
-    """Raises UserError for a checkpoint or dictionaries that cannot be used."""
+    """Load the checkpoint that a configuration names.
+
+    Raises:
+        UserError: for a checkpoint or dictionaries that cannot be used.
+    """
     task = tasks.setup_task(cfg.task)
     paths = utils.split_paths(cfg.common_eval.path)
     try:
@@ -56,6 +121,6 @@ def load_checkpoint(cfg: Any) -> Loaded:
 
 
 def to_device(model: torch.nn.Module, batch: dict) -> dict:
-    """A batch on the model's device."""
+    """Return a batch on the model's device."""
     device = next(model.parameters()).device
     return utils.apply_to_sample(lambda part: part.to(device), batch)

@@ -19,6 +19,7 @@ ROOMS = (
     "corpus",
     "evaluation",
     "open_ended",
+    "translator",
     "loading",
     "tasks",
     "criterions",

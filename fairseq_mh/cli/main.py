@@ -1,19 +1,20 @@
 """The command `fairseq-mh`: finds the subcommand's module, and ends mistakes in one line.
 
 A subcommand is a module of this folder with `add_arguments(parser)` and `run(args)`, and a line in `COMMANDS`. Only the
-module that is asked for is imported.
+module that is asked for is imported. Where the module says `TAKES_MORE = True`, what follows `--` is `args.more`.
 """
 
 import argparse
-import difflib
 import importlib
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
 import fairseq_mh
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, did_you_mean, unknown_option
 
 # By their first imports, the packages of each extra (pyproject.toml).
 EXTRAS = {
@@ -33,18 +34,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError instead of printing the usage."""
-        _, unknown, options = message.partition("unrecognized arguments: ")
-        if unknown:
-            message = (
-                f"unknown: {options}{did_you_mean(options.split()[0].partition('=')[0], self._option_string_actions)}"
-            )
+        message = unknown_option(message, self._option_string_actions)
         raise UserError(f"{message} ({self.prog} --help lists what there is)")
-
-
-def did_you_mean(given: str, known: Sequence[str] | dict) -> str:
-    """Return `; did you mean X?` for the nearest name, or nothing where none is near."""
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.75)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -63,9 +54,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     module = importlib.import_module(f"fairseq_mh.cli.{given.command.replace('-', '_')}")
     own = Parser(prog=f"fairseq-mh {given.command}", description=module.__doc__)
     module.add_arguments(own)
-    args = own.parse_intermixed_args(list(arguments[1:]))
+    mine, more = list(arguments[1:]), list[str]()
+    if getattr(module, "TAKES_MORE", False):
+        own.usage = f"{own.format_usage().removeprefix('usage: ').strip()} [-- OPTIONS OF fairseq-generate]"
+        mine, more = _before_and_behind(mine)
+    args = own.parse_intermixed_args(mine)
+    args.more = more
     args.run = module.run
     return args
+
+
+def _before_and_behind(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Cut a command line at its first `--`."""
+    place = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:place], arguments[place + 1 :]
 
 
 def _listed() -> str:
@@ -76,6 +78,7 @@ def _listed() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; return its exit status, 1 for a user's mistake."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    quieten()
     try:
         if not arguments:
             arguments = ["--help"]
@@ -88,13 +91,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (UserError, OSError) as error:
         return failed(f"error: {error}")
-    except KeyboardInterrupt:
-        failed("interrupted")
+    except KeyboardInterrupt as interrupted:
+        failed(f"interrupted{'; ' if str(interrupted) else ''}{interrupted}")
         return INTERRUPTED
     except ModuleNotFoundError as error:
         if not (extra := _extra_of(error.name)):
             raise
         return failed(f"error: this needs {error.name}: pip install 'fairseq-mh[{extra}]'")
+
+
+def quieten() -> None:
+    """Leave out what fairseq, Hydra and others tell their own developers; call it before they are imported."""
+    logging.basicConfig(level=logging.WARNING, format="fairseq-mh: %(message)s")
+    logging.getLogger().setLevel(logging.WARNING)
+    warnings.simplefilter("ignore")
 
 
 def failed(message: str) -> int:

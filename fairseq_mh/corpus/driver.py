@@ -1,6 +1,5 @@
-"""A corpus in chunks, by workers, into a folder: what `scripts/translate_corpus.py` does."""
+"""Translate a corpus in chunks, by workers, into a folder: what `fairseq-mh corpus` does."""
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,50 +9,63 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from fairseq_mh.corpus.options import checked, settings
+from fairseq_mh.corpus.options import CorpusOptions, checked, settings
 from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import Chunk, Job, worker
 from fairseq_mh.files.chunks import Chunks, Join, concatenate
+from fairseq_mh.translation.start import Progress
 
 COUNTS = "chunks.jsonl"  # what each chunk cost
 
 
-def translate(args: argparse.Namespace) -> Counter[str]:
-    """All of the corpus, or what is missing of it; returns the counts of all of it.
+def translate(args: CorpusOptions) -> Counter[str]:
+    """Translate all of the corpus, or what is missing of it; return the counts of all of it.
 
     Raises:
         UserError: for what cannot be done; what is done by then is kept, and the same command goes on there.
     """
-    cfg, corpus = checked(args), scan(args.corpus, args.chunk_size)
+    cfg, corpus = checked(args), scan(args.corpus, args.chunk_size, args.limit)
     translations, total = f"translations.{args.format}", sum(span.lines for span in corpus.spans)
     write, join = written_as(args.format)
     files = {translations: join, COUNTS: concatenate}
     with Chunks(args.output, settings(args, cfg, corpus), files, len(corpus.spans)) as chunks:
         missing = [corpus.spans[number] for number in chunks.missing()]
         done = total - sum(span.lines for span in missing)
-        with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total) as progress:
-            for chunk in translated(args, missing, cfg.common.cpu):
+        with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total, mininterval=1) as bar:
+            for chunk in translated(args, missing, cfg.common.cpu, Sweeps(bar)):
                 contents = {translations: partial(write, chunk.records), COUNTS: partial(write_text, chunk.counts)}
                 chunks.write(chunk.number, contents)
-                progress.update(corpus.spans[chunk.number].lines)
+                bar.update(corpus.spans[chunk.number].lines)
         chunks.join()
     return counted(args.output / COUNTS)
 
 
-def translated(args: argparse.Namespace, spans: list[Span], cpu: bool) -> Iterator[Chunk]:
-    """The chunks of these spans, in any order."""
+class Sweeps:
+    """Shows how many sweeps have ended behind a bar of sentences, which moves once a chunk."""
+
+    def __init__(self, bar: tqdm):
+        self.bar, self.ended = bar, 0
+
+    def __call__(self, ended: int, total: int) -> None:
+        self.ended += ended
+        self.bar.set_postfix_str(f"{self.ended:,} sweeps", refresh=False)
+        self.bar.update(0)  # at most as often as the bar's own interval
+
+
+def translated(args: CorpusOptions, spans: list[Span], cpu: bool, progress: Progress) -> Iterator[Chunk]:
+    """Yield the chunks of these spans, in any order."""
     job = Job(Path.cwd(), str(args.data), args.corpus, tuple(args.arguments), args.samples)
     if not spans:
         return iter(())
     if args.workers == 0:
-        return map(worker(job), spans)
+        return map(worker(job, progress), spans)
     from fairseq_mh.corpus.ray_workers import on_ray
 
-    return on_ray(job, spans, args.workers, args.address, cpu)
+    return on_ray(job, spans, args.workers, args.address, cpu, progress)
 
 
 def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:
-    """How a chunk's records are written, and how chunks are joined; only what is needed is imported."""
+    """Return how a chunk's records are written, and how chunks are joined; import only what is needed."""
     if name == "parquet":
         from fairseq_mh.corpus.parquet import join, write_parquet
 
@@ -66,7 +78,7 @@ def write_text(lines: str, file: BinaryIO) -> None:
 
 
 def counted(path: Path) -> Counter[str]:
-    """Of all chunks together."""
+    """Return the sums over all chunks."""
     total: Counter[str] = Counter()
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -74,8 +86,8 @@ def counted(path: Path) -> Counter[str]:
     return total
 
 
-def summary(counts: Counter[str]) -> str:
-    """What came of it, in a line for each thing worth knowing."""
+def corpus_summary(counts: Counter[str]) -> str:
+    """Return a line for each thing worth knowing of the whole."""
     lines = [
         f"{counts['sentences']:,} sentences, {counts['rows']:,} decoder rows, {counts['seconds']:,.0f} s of workers"
     ]

@@ -1,6 +1,6 @@
-"""What `scripts/translate_corpus.py` may be told, what is refused, and what of it decides the output."""
+"""What `fairseq-mh corpus` may be told, what is refused, and what of it decides the output."""
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +15,46 @@ from fairseq_mh.sampler_config import refuse
 from fairseq_mh.translation.options import check
 
 
-def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Translate a corpus with any number of workers.")
-    parser.add_argument("data", type=Path, help="fairseq's data folder: dictionaries, and checkpoint.pt unless --path")
-    parser.add_argument("corpus", type=Path, help='text, a sentence a line; or .jsonl: {"text": "...", "id": "..."}')
-    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--format", default="jsonl", choices=["jsonl", "parquet"], help="default: %(default)s")
-    parser.add_argument("--samples", action="store_true", help="write every state that the chains visited, too")
-    parser.add_argument(
-        "--chunk-size", type=int, default=500, help="lines that are written, or lost, together; default: %(default)s"
-    )
-    parser.add_argument(
-        "--workers", type=int, help="of Ray, a GPU or core each; 0: this process alone; default: all that there are"
-    )
-    parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this run alone")
-    parser.add_argument("arguments", nargs="*", help="of fairseq-generate, after --")
-    return parser.parse_intermixed_args(arguments)
+@dataclass(frozen=True)
+class CorpusOptions:
+    """What is translated, with what, and where to.
+
+    Args:
+        data: fairseq's data folder.
+        corpus: the text, a sentence a line; or JSON lines.
+        output: the folder to write.
+        arguments: decoding options, as fairseq-generate's.
+        format: `jsonl` or `parquet`.
+        samples: whether to write every state that the chains visited, too.
+        chunk_size: lines that are written, or lost, together.
+        workers: of Ray, a GPU or core each; 0: this process alone; None: all that there are.
+        address: of a Ray cluster; None: a Ray of this run alone.
+        limit: translate the first lines alone; None: all of them.
+    """
+
+    data: Path
+    corpus: Path
+    output: Path
+    arguments: tuple[str, ...] = ()
+    format: str = "jsonl"
+    samples: bool = False
+    chunk_size: int = 500
+    workers: int | None = None
+    address: str | None = None
+    limit: int | None = None
 
 
-def checked(args: argparse.Namespace) -> Any:
-    """fairseq's configuration. Raises UserError for what means nothing, before anything is loaded or written."""
+def checked(args: CorpusOptions) -> Any:
+    """Return fairseq's configuration.
+
+    Raises:
+        UserError: for what means nothing, before anything is loaded or written.
+    """
     cfg = parse_generate_options(str(args.data), args.arguments)
     check(cfg.task, cfg.generation)
     refusals = {
         "--chunk-size must be 1 or more": args.chunk_size < 1,
+        "--limit must be 1 or more": args.limit is not None and args.limit < 1,
         "--workers must not be negative": args.workers is not None and args.workers < 0,
         "--address is for workers of Ray; --workers 0 has none": args.workers == 0 and bool(args.address),
         "--samples are states of chains; --mh-decoding mask-predict has none": (
@@ -56,8 +72,7 @@ def checked(args: argparse.Namespace) -> Any:
 
 
 def unused(cfg: Any) -> dict[str, bool]:
-    """Options of fairseq-generate that would change what it does, and have no part in a corpus; and whether they are
-    given."""
+    """Return the options of fairseq-generate that have no part in a corpus, and whether each was given."""
     return {
         "distributed-world-size (--workers)": cfg.distributed_training.distributed_world_size > 1,
         "distributed-rank (--workers)": cfg.distributed_training.distributed_rank > 0,
@@ -70,8 +85,8 @@ def unused(cfg: Any) -> dict[str, bool]:
     }
 
 
-def settings(args: argparse.Namespace, cfg: Any, corpus: Corpus) -> dict[str, Any]:
-    """Everything that decides the output, and nothing else: not who translates which batch."""
+def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
+    """Return everything that decides the output, and nothing else: not who translates which batch."""
     groups = {name: cfg[name] for name in ("task", "bpe", "tokenizer") if cfg[name] is not None}
     options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
     named = [

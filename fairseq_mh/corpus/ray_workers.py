@@ -7,13 +7,17 @@ dies takes nothing with it but its time: Ray starts another, and gives it the sp
 import logging
 import os
 import socket
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Chunk, Job, worker
 from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.translation.start import Progress
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
@@ -23,6 +27,7 @@ try:
 except ImportError:
     raise UserError("workers are Ray's, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
+SECONDS = 2  # between two reports of progress
 DEATHS = 3  # of workers at the same chunk, after which it is given up: it would kill the next one, too
 RESTARTS = 30  # of the same actor, at whatever: a machine on which none lives
 
@@ -30,25 +35,70 @@ RESTARTS = 30  # of the same actor, at whatever: a machine on which none lives
 class Actor:
     """A worker to Ray Data, which speaks of rows; what the user must mend comes back as one, too."""
 
-    def __init__(self, job: Job):
-        self.job = job
+    def __init__(self, job: Job, tally: Any):
+        self.job, self.tally, self.ended, self.told = job, tally, 0, time.monotonic()
         self.translate: Callable[[Span], Chunk] | None = None
+
+    def tell(self, ended: int, total: int) -> None:
+        """Count sweeps that have ended, and tell the tally of them now and then."""
+        self.ended += ended
+        if time.monotonic() - self.told > SECONDS:
+            self.tally.add.remote(self.ended)
+            self.ended, self.told = 0, time.monotonic()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            self.translate = self.translate or worker(self.job)
+            self.translate = self.translate or worker(self.job, self.tell)
             return {**self.translate(Span(**row))._asdict(), "error": ""}
         except (UserError, OSError) as error:
             return {**Chunk(row["number"], "", "")._asdict(), "error": one_line(error)}
 
 
-def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool) -> Iterator[Chunk]:
-    """The chunks of these spans, in the order in which they are done.
+class Tally:
+    """Counts the sweeps that all workers have ended, for the driver's progress bar."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def add(self, ended: int) -> None:
+        self.ended += ended
+
+    def value(self) -> int:
+        return self.ended
+
+
+@contextmanager
+def shown(tally: Any, progress: Progress) -> Iterator[None]:
+    """Tell `progress` of what the tally counts, from a thread of its own, while the context lasts."""
+    over = threading.Event()
+
+    def poll() -> None:
+        known = 0
+        while not over.wait(SECONDS):
+            with suppress(ray.exceptions.RayError):
+                found = ray.get(tally.value.remote())
+                progress(found - known, 0)
+                known = found
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def on_ray(
+    job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool, progress: Progress
+) -> Iterator[Chunk]:
+    """Yield the chunks of these spans, in the order in which they are done.
 
     Args:
         workers: how many; None: one for each GPU, or each core where there is none.
         address: of a cluster, on whose machines model and corpus have the same paths; None: a Ray of this run alone.
         cpu: whether GPUs are to be left alone.
+        progress: is told now and then of the sweeps that the workers have ended.
 
     Raises:
         UserError: where Ray cannot be reached, is too small, a worker met what its user must mend, or workers keep
@@ -60,10 +110,12 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
         if (workers or 1) > resources(kind):
             raise UserError(f"--workers {workers}: there are {resources(kind)} {kind}s")
         pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)
-        for row in _rows(job, spans, pool, kind == "GPU"):
-            if error := row.pop("error"):
-                raise UserError(error)
-            yield Chunk(**row)
+        tally = ray.remote(num_cpus=0)(Tally).remote()
+        with shown(tally, progress):
+            for row in _rows(job, spans, pool, kind == "GPU", tally):
+                if error := row.pop("error"):
+                    raise UserError(error)
+                yield Chunk(**row)
     except ray.exceptions.RayActorError as error:
         raise UserError(f"workers keep dying (of too little memory?): {one_line(error)}") from None
     finally:
@@ -87,12 +139,12 @@ def resources(kind: str) -> int:
     return int(ray.cluster_resources().get(kind, 0))
 
 
-def _rows(job: Job, spans: list[Span], pool: ActorPoolStrategy, gpu: bool) -> Iterator[dict[str, Any]]:
-    """As an actor gives them. In the pool no span waits for its actor while another is idle."""
+def _rows(job: Job, spans: list[Span], pool: ActorPoolStrategy, gpu: bool, tally: Any) -> Iterator[dict[str, Any]]:
+    """Yield rows as the actors give them; in the pool no span waits for its actor while another is idle."""
     DataContext.get_current().enable_progress_bars = False  # the driver has one, of sentences
     found = ray.data.from_items([span._asdict() for span in spans], override_num_blocks=len(spans)).map(
         Actor,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(job, tally),
         compute=pool,
         num_cpus=not gpu,
         num_gpus=int(gpu),

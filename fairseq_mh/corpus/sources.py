@@ -40,8 +40,11 @@ class Corpus(NamedTuple):
         return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
 
-def scan(path: Path, lines: int) -> Corpus:
-    """Check a whole input, and cut it into spans of so many lines.
+def scan(path: Path, lines: int, limit: int | None = None) -> Corpus:
+    """Check an input, and cut it into spans of so many lines.
+
+    Args:
+        limit: read the first lines alone.
 
     Raises:
         UserError: where it cannot be read, is no text or JSON lines throughout, or is empty.
@@ -50,7 +53,7 @@ def scan(path: Path, lines: int) -> Corpus:
     offset = first = 0
     try:
         with path.open("rb") as file:
-            while chunk := list(islice(file, lines)):
+            while chunk := list(islice(file, lines if limit is None else min(lines, limit - first))):
                 for number, line in enumerate(chunk, start=first):
                     source(path, number, line)
                 content = b"".join(chunk)

@@ -3,19 +3,23 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from fairseq_mh.corpus.sources import Span, read
-from fairseq_mh.corpus.translator import Translator
-from fairseq_mh.loading import parse_generate_options
+from fairseq_mh.corpus.records import record_of
+from fairseq_mh.corpus.sources import Source, Span, read
+from fairseq_mh.errors import UserError
+from fairseq_mh.translation.results import SentenceResult
+from fairseq_mh.translation.start import Progress
+from fairseq_mh.translator import Translator
 
 
 class Job(NamedTuple):
     """What every worker is told."""
 
-    folder: Path  # where the paths begin
+    folder: Path  # where relative paths begin
     data: str
     corpus: Path
     arguments: tuple[str, ...]  # of fairseq-generate
@@ -23,21 +27,47 @@ class Job(NamedTuple):
 
 
 class Chunk(NamedTuple):
+    """What is written of a span of lines."""
+
     number: int
     records: str  # JSON lines
     counts: str  # a JSON line
 
 
-def worker(job: Job) -> Callable[[Span], Chunk]:
-    """Raises UserError where the model cannot be loaded; the worker raises it where a chunk cannot be translated."""
+def worker(job: Job, progress: Progress | None = None) -> Callable[[Span], Chunk]:
+    """Load the model; return a function from spans to chunks.
+
+    Raises:
+        UserError: where the model cannot be loaded; the function raises it where a chunk cannot be translated.
+    """
     os.chdir(job.folder)
-    translator = Translator(parse_generate_options(job.data, job.arguments), job.samples)
+    translator = Translator(job.data, job.arguments)
 
     def translate(span: Span) -> Chunk:
         begun = time.perf_counter()
-        records, counts = translator.translate(read(job.corpus, span))
-        told = {"chunk": span.number, **counts, "seconds": round(time.perf_counter() - begun, 3)}
+        sources = read(job.corpus, span)
+        texts, numbers = [source.text for source in sources], [source.sentence for source in sources]
+        results = translator.decode(texts, numbers=numbers, samples=job.samples, trace=False, progress=progress)
+        check_translated(sources, results)
+        told = {"chunk": span.number, **counts_of(results), "seconds": round(time.perf_counter() - begun, 3)}
+        records = (record_of(source, result) for source, result in zip(sources, results, strict=True))
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         return Chunk(span.number, "".join(lines), json.dumps(told) + "\n")
 
     return translate
+
+
+def check_translated(sources: Sequence[Source], results: Sequence[SentenceResult]) -> None:
+    """Raise UserError where not one of the lines that the model can read was translated."""
+    failed = [n for n, result in enumerate(results) if result.untranslated and result.symbols]
+    if failed and not any(result.translations for result in results):
+        number, reason = sources[failed[0]].sentence, results[failed[0]].untranslated
+        raise UserError(f"none of the lines from sentence {number} on was translated: {reason}")
+
+
+def counts_of(results: Sequence[SentenceResult]) -> Counter[str]:
+    """Return the sums over sentences that a chunk's summary has."""
+    counts = Counter(sentences=len(results), untranslated=sum(result.untranslated is not None for result in results))
+    for name in ("symbols", "unknown", "rows", "broken"):
+        counts[name] = sum(getattr(result, name) for result in results)
+    return counts

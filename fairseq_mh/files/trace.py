@@ -4,8 +4,8 @@ a warning in the log."""
 import json
 import logging
 import math
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any, TextIO
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
@@ -22,14 +22,21 @@ def open_trace(path: str) -> TextIO:
         raise UserError(f"--mh-trace cannot be written: {error}") from None
 
 
-def write_trace(
-    file: TextIO, sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
-) -> None:
-    """Write N finished chains: ids (sentence), lengths and chains (number within its length) hold N entries each."""
+def trace_records(
+    sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
+) -> Iterator[dict[str, Any]]:
+    """Yield a record for each sweep of N finished chains, one chain after the other.
+
+    Args:
+        energy: the column of the scores that is the target's energy.
+        ids: the sentence of each chain.
+        lengths: the tokens of each chain's states.
+        chains: the number of each chain among those of its length.
+    """
     energies = [{name: total(sweep.end.scores, name) for name in COLUMNS} for sweep in sweeps]
     for n, (sentence, length, chain) in enumerate(zip(ids, lengths, chains, strict=True)):
         for number, (sweep, by_name) in enumerate(zip(sweeps, energies, strict=True)):
-            record = {
+            yield {
                 "id": sentence,
                 "length": length,
                 "chain": chain,
@@ -43,7 +50,13 @@ def write_trace(
                 "novel": int(sweep.novel[n]),
                 "rows": int(sweep.rows[n]),
             }
-            file.write(json.dumps(record) + "\n")
+
+
+def write_trace(
+    file: TextIO, sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
+) -> None:
+    """Write the records of N finished chains (`trace_records`) as JSON lines."""
+    file.writelines(json.dumps(record) + "\n" for record in trace_records(sweeps, energy, ids, lengths, chains))
     file.flush()
 
 

@@ -12,7 +12,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 
 from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
-from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.errors import UserError, one_line, unknown_option
 from fairseq_mh.excepthook import report
 from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.files.data_files import check_split
@@ -20,13 +20,10 @@ from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.masked_lms.electric import load_electric
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.options import TranslationMHConfig, check
+from fairseq_mh.translation.presets import accept_presets
 
 allow_fairseq_types()
 ONLY_BOS_EOS = 2
-
-
-def _refuse(message: str) -> NoReturn:
-    raise UserError(message)
 
 
 @register_task("translation_mh", dataclass=TranslationMHConfig)
@@ -44,7 +41,12 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def add_args(cls, parser: ArgumentParser) -> None:
         """fairseq calls this for a command line of this task: from here on, mistakes end in one line and status 1."""
         super().add_args(parser)
-        parser.error = _refuse  # type: ignore[method-assign]
+        accept_presets(parser)
+
+        def refuse(message: str) -> NoReturn:
+            raise UserError(unknown_option(message, parser._option_string_actions))
+
+        parser.error = refuse  # type: ignore[method-assign]
         sys.excepthook = report
 
     @classmethod

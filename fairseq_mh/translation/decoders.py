@@ -62,7 +62,10 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
     kernel = kernel_of(cfg, start.lm, metropolis, one_pass_of(start.lm, start.electric))
-    return run(kernel, tokens, start.plan.context, start.streams, schedule)
+    if (progress := start.progress) is None:
+        return run(kernel, tokens, start.plan.context, start.streams, schedule)
+    total = len(tokens) * schedule.sweeps
+    return run(kernel, tokens, start.plan.context, start.streams, schedule, lambda ended: progress(ended, total))
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {

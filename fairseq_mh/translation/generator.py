@@ -4,12 +4,15 @@ Encode once; top-K lengths x C chains; decode; select; hypotheses back.
 """
 
 import logging
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
+from tqdm import tqdm
 
 from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
@@ -21,9 +24,10 @@ from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.minimum_bayes_risk import with_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
 from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Plan, Start, plan_chains
+from fairseq_mh.translation.start import Plan, Progress, Start, plan_chains
 
 logger = logging.getLogger(__name__)
+SECONDS_BETWEEN_LINES = 5  # of progress, where standard error is no terminal
 
 FairseqHypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
 
@@ -62,12 +66,19 @@ class MHGenerator:
         Raises:
             UserError: as `decode`.
         """
-        decoded = self.decode(sample)
+        with self._bar() as bar:
+            decoded = self.decode(sample, partial(_advance, bar))
         return [[self._hypothesis(c, decoded) for c in best] for best in self.best(decoded, len(sample["id"]))]
 
+    def _bar(self) -> tqdm:
+        """Return a bar on standard error that counts the sweeps of a batch that takes more than two seconds."""
+        slow = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
+        hidden = self.cfg.no_progress_bar
+        return tqdm(unit=" sweeps", leave=False, delay=2, mininterval=slow, maxinterval=slow, disable=hidden)
+
     @torch.no_grad()
-    def decode(self, sample: dict) -> Decoded:
-        """All that was found of a batch.
+    def decode(self, sample: dict, progress: Progress | None = None) -> Decoded:
+        """Decode a batch, and return all that was found.
 
         `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch.
 
@@ -80,6 +91,7 @@ class MHGenerator:
         start = self._start(encoder_out, sample["id"].tolist(), reference)
         if self.electric:
             start = start._replace(electric=self.electric.bind(encoder_out, source))
+        start = start._replace(progress=progress)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         self._report(decoded, sample["id"].tolist())
         return decoded
@@ -163,3 +175,8 @@ class MHGenerator:
         self.rows_spent += int(decoded.rows.sum())
         warn_of_broken(decoded.sweeps)
         logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.context), self.rows_spent)
+
+
+def _advance(bar: tqdm, ended: int, total: int) -> None:
+    bar.total = total
+    bar.update(ended)

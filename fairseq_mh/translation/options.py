@@ -15,9 +15,11 @@ from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
 from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
+from fairseq_mh.translation.presets import PRESETS
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
 
+PRESET_CHOICES = ChoiceEnum(list(PRESETS))
 DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
 ONE_PASS_ENERGIES = ("two-stream", "electric")  # energies that do not take a row for each position
 ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS_ENERGIES])
@@ -31,6 +33,11 @@ LENGTH_CHOICES = ChoiceEnum(list(LENGTH_SELECTIONS))
 @dataclass
 class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     noise: NOISE_CHOICES = option("random_mask", "type of noise (training)")
+    mh_preset: PRESET_CHOICES = option(
+        "default",
+        "sets what is not given: three sweeps of two-stream chains from mask-predict at the likeliest of five lengths "
+        "(fast), the paper's annealed chain (paper), or samples at a constant temperature of 1 (sample)",
+    )
     mh_decoding: DECODINGS = option(
         "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
     )
@@ -77,6 +84,7 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     )
     seed: int = II("common.seed")
     bf16: bool = II("common.bf16")
+    no_progress_bar: bool = II("common.no_progress_bar")
 
 
 def translation_schedule(cfg: TranslationMHConfig) -> Schedule:

@@ -18,6 +18,8 @@ from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import Filled, mask_predict
 
+Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
+
 
 class Plan(NamedTuple):
     context: Tensor  # (N,) long: the sentence of each chain, counted within the batch
@@ -61,6 +63,7 @@ class Start(NamedTuple):
     electric: OnePassEnergy | None = None  # of the same sentences
     filled: Filled | None = None  # by mask-predict, where that was done to choose the lengths
     spent: Tensor | int = 0  # (N,) long: decoder rows that it took
+    progress: Progress | None = None
 
 
 def at_likeliest_lengths(start: Start) -> Start:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from fairseq_mh.corpus.halves import in_halves, out_of_memory
 from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.translation.generator import MHGenerator
+from fairseq_mh.translation.halves import in_halves, out_of_memory
 from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, started, write_corpus
 from tests.tiny_cmlm import write_checkpoint
 
@@ -193,18 +193,18 @@ def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
     corpus, decode, sizes = write_corpus(tmp_path / "c.de"), MHGenerator.decode, []
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
-    def small(generator, sample):
+    def small(generator, sample, progress):
         sizes.append(len(sample["id"]))
         if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return decode(generator, sample)
+        return decode(generator, sample, progress)
 
     limit = 2
     monkeypatch.setattr(MHGenerator, "decode", small)
     check_same(corpus_run(tiny, corpus, tmp_path / "out")[1], expected)
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     limit = 0
-    with pytest.raises(UserError, match="of sentence 0 and on, none: takes more memory"):
+    with pytest.raises(UserError, match="sentence 0 on was translated: takes more memory"):
         corpus_run(tiny, corpus, tmp_path / "nowhere")
 
 
@@ -212,12 +212,12 @@ def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkey
     corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.decode
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
-    def odd(generator, sample):
+    def odd(generator, sample, progress):
         if 2 in sample["id"]:
             raise SentenceError("no lengths")
         if 4 in sample["id"]:
             raise MemoryError
-        return decode(generator, sample)
+        return decode(generator, sample, progress)
 
     monkeypatch.setattr(MHGenerator, "decode", odd)
     counts, records = corpus_run(tiny, corpus, tmp_path / "out")

@@ -11,8 +11,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fairseq_mh.cli.corpus import options_of
+from fairseq_mh.cli.main import parse
 from fairseq_mh.corpus.driver import translate
-from fairseq_mh.corpus.options import parse
 from tests.tiny_cmlm import generate, lines_of
 
 SENTENCES = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
@@ -26,10 +27,9 @@ def write_corpus(path: Path, times: int = 1) -> Path:
 
 def corpus_run(tiny, corpus: Path, output: Path, *own, more=RUN):
     """The counts, and the records."""
-    arguments = [tiny.folder, corpus, "--output", output, *own, "--", *more]
-    if "--workers" not in own:
-        arguments[1:1] = ["--workers", 0]
-    counts = translate(parse([str(argument) for argument in arguments]))
+    arguments = ["corpus", tiny.folder, corpus, "--output", output, *own]
+    arguments += [] if "--workers" in own else ["--workers", 0]
+    counts = translate(options_of(parse([str(argument) for argument in (*arguments, "--", *more)])))
     path = output / "translations.jsonl"
     return counts, [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
@@ -132,7 +132,7 @@ def test_killed_at_any_time_the_same_command_goes_on(tiny, tmp_path):
 
 
 def started(arguments, **options) -> subprocess.Popen:
-    call = [sys.executable, "-m", "fairseq_mh.cli.corpus", *map(str, arguments)]
+    call = [sys.executable, "-m", "fairseq_mh", "corpus", *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options)
 

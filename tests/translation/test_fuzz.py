@@ -12,10 +12,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import read, scan
-from fairseq_mh.corpus.translator import Translator
 from fairseq_mh.excepthook import report
-from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.schedule import SCANS
@@ -25,6 +24,7 @@ from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.options import DECODINGS, SURROGATES, TranslationMHConfig, check
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
+from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import dictionary_of, generate, model_of
 
 DICTIONARY = dictionary_of()
@@ -193,7 +193,7 @@ CHARACTERS = st.characters(codec="utf-8", exclude_characters="\0\n")
 @pytest.fixture(scope="module")
 def translator(tiny):
     more = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
-    return Translator(parse_generate_options(str(tiny.folder), more), samples=True)
+    return Translator(str(tiny.folder), more)
 
 
 @settings(max_examples=100, **fuzz)
@@ -202,8 +202,10 @@ def test_any_text_has_as_many_records(translator, tmp_path, lines):
     path = tmp_path / "c.txt"
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
     (span,) = scan(path, 10).spans
-    records, counts = translator.translate(list(read(path, span)))
+    sources = list(read(path, span))
+    results = translator.decode([source.text for source in sources], samples=True)
+    records = [record_of(source, result) for source, result in zip(sources, results, strict=True)]
     assert [record["source"] for record in records] == [line.strip() for line in lines]
     assert all(bool(record["translations"]) == (record["untranslated"] is None) for record in records)
     assert [json.loads(json.dumps(record, ensure_ascii=False)) for record in records] == records
-    assert counts["sentences"] == len(lines)
+    assert all(result.trace or result.untranslated for result in results)

@@ -33,7 +33,7 @@ def test_special_symbols_in_a_line_are_words_that_nobody_knows(tiny):
 
 
 def test_the_module_prints_the_user_dir():
-    command = [sys.executable, "-m", "fairseq_mh"]
+    command = [sys.executable, "-m", "fairseq_mh", "user-dir"]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     assert Path(printed) == Path(fairseq_mh.__file__).parent
     assert (Path(printed) / "tasks" / "translation_mh.py").exists()
@@ -47,7 +47,7 @@ def test_an_installed_wheel_serves_as_the_clone_does(tiny, tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
     subprocess.run([*pip, str(source)], check=True, capture_output=True)
     environment = os.environ | {"PYTHONPATH": str(site)}
-    ask = [sys.executable, "-m", "fairseq_mh"]
+    ask = [sys.executable, "-m", "fairseq_mh", "user-dir"]
     user_dir = subprocess.run(ask, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
     assert Path(user_dir.strip()) == site / "fairseq_mh"
     generate = [part if part != str(clone / "fairseq_mh") else user_dir.strip() for part in command("generate", tiny)]

@@ -1,0 +1,109 @@
+"""Translate sentences, or lines of standard input, with a CMLM.
+
+    fairseq-mh translate models/libreoffice-de-en "Öffnen Sie das Menü."
+    fairseq-mh translate models/libreoffice-de-en --mh-preset fast < text.de > text.en
+
+Prints one line for each line, in order: its best translation, or nothing where it is empty or cannot be translated (a
+note on standard error says why). With --nbest above 1 each translation is a line of its own, behind the number of its
+sentence and a tab.
+"""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from tqdm import tqdm
+
+from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
+from fairseq_mh.corpus.records import record_of
+from fairseq_mh.corpus.sources import Source
+from fairseq_mh.errors import UserError
+from fairseq_mh.loading import with_pieces
+from fairseq_mh.translation.results import SentenceResult
+from fairseq_mh.translator import Translator
+
+TAKES_MORE = True
+BUFFER = 100  # lines, where they do not come from a terminal
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("data", help="fairseq's data folder, with checkpoint.pt unless --path, and spm.model")
+    parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="default: the lines of standard input")
+    parser.add_argument("--input", type=Path, help="a text to translate, a sentence a line, instead")
+    parser.add_argument("--nbest", type=int, default=1, help="translations of each sentence; default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print a JSON record a line: translations with energies")
+    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N sentences alone")
+    parser.add_argument(
+        "--buffer-size", type=int, metavar="N", help="lines read before they are translated; default: 100, or 1 line"
+    )
+    add_decoding_options(parser)
+
+
+def run(args: Namespace) -> None:
+    refuse_counts(args)
+    arguments = with_pieces(args.data, decoding_arguments(args))
+    translator = Translator(args.data, [*arguments, "--nbest", str(args.nbest)])
+    number = 0
+    for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
+        numbers = range(number, number + len(lines))
+        with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
+
+            def advance(ended: int, total: int, bar: tqdm = bar) -> None:
+                bar.total = total
+                bar.update(ended)
+
+            results = translator.decode(lines, numbers=numbers, trace=False, progress=advance)
+        for number, result in zip(numbers, results, strict=True):
+            print_result(args, number, result)
+        sys.stdout.flush()
+        number = numbers[-1] + 1
+
+
+def refuse_counts(args: Namespace) -> None:
+    """Raise UserError for numbers that mean nothing, and for two kinds of input at once."""
+    for name, least in (("nbest", 1), ("limit", 0), ("buffer_size", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be {least} or more")
+    if args.sentences and args.input:
+        raise UserError("sentences and --input were both given: give one of them")
+
+
+def waits(args: Namespace) -> bool:
+    """Return whether somebody types the lines, and waits for each translation."""
+    return not args.sentences and not args.input and sys.stdin.isatty()
+
+
+def sources(args: Namespace) -> Iterator[str]:
+    """Yield the sentences, from the command line, a file or standard input."""
+    if args.sentences:
+        yield from args.sentences
+    elif args.input:
+        with args.input.open(encoding="utf-8", newline="\n") as file:
+            yield from (line.rstrip("\r\n") for line in file)
+    else:
+        sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+
+
+def buffered(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield lists of so many lines, the last one perhaps shorter."""
+    iterator = iter(lines)
+    while some := list(islice(iterator, size)):
+        yield some
+
+
+def print_result(args: Namespace, number: int, result: SentenceResult) -> None:
+    """Print a sentence's translations, and to standard error why there are none."""
+    if result.untranslated and result.untranslated != "empty":
+        print(f"fairseq-mh: line {number + 1} is not translated: {result.untranslated}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(record_of(Source(number, str(number), result.source), result), ensure_ascii=False))
+    elif args.nbest == 1:
+        print(result.translations[0].text if result.translations else "")
+    else:
+        for found in result.translations:
+            print(f"{number}\t{found.text}")

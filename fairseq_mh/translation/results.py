@@ -1,0 +1,94 @@
+"""What is found of a sentence: its translations, the samples, the trace, and what they cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.files.trace import trace_records
+from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.selection import Hypothesis
+from fairseq_mh.translation.start import Plan
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One translation of a sentence."""
+
+    text: str
+    tokens: Tensor  # (T,) long, without BOS and EOS
+    score: float  # nats; hypotheses are ranked by it, higher is better
+    energy: float  # nats: the target's; NaN where it was not evaluated
+    energies: dict[str, float]  # nats, by the name of `mcmc.COLUMNS`; NaN where not evaluated
+    token_log_probs: Tensor  # (T,) nats: each token given all others, or minus its share of an energy from one pass
+    length: int  # tokens
+    chain: int  # the number of the chain among those of its length
+    sweep: int  # at whose end the chain was there
+
+
+@dataclass(frozen=True)
+class SentenceResult:
+    """What was found of one source sentence."""
+
+    source: str
+    translations: list[Translation] = field(default_factory=list)  # best first
+    samples: list[Translation] = field(default_factory=list)  # the state at the end of every sweep that counts
+    rows: int = 0  # decoder rows spent
+    broken: int = 0  # proposals rejected because the model's numbers were no numbers
+    untranslated: str | None = None  # why there is no translation
+    symbols: int = 0  # of the source
+    unknown: int = 0  # of them, those that the dictionary does not know
+    trace: list[dict[str, Any]] = field(default_factory=list)  # the records of `--mh-trace`, where asked for
+
+
+class BatchResults:
+    """Reads the results of single sentences out of a decoded batch.
+
+    Args:
+        decoded: the batch.
+        energy: the column of the scores that is the target's energy.
+        text: from a hypothesis's tokens to words.
+    """
+
+    def __init__(self, decoded: Decoded, energy: str, text: Callable[[Tensor], str]):
+        self.decoded, self.energy, self.text = decoded, energy, text
+        self.plan = Plan(*(part.cpu() for part in decoded.plan))
+
+    def rows(self, sentence: int) -> int:
+        """Return the decoder rows that a sentence took."""
+        return int(self.decoded.rows[self.plan.context == sentence].sum())
+
+    def broken(self, sentence: int) -> int:
+        """Return how many of a sentence's proposals were rejected because the model's numbers were no numbers."""
+        mine = self.plan.context == sentence
+        return sum(int(sweep.broken[mine].sum()) for sweep in self.decoded.sweeps)
+
+    def translation(self, found: Hypothesis) -> Translation:
+        """Return a hypothesis with its text."""
+        return Translation(
+            text=self.text(found.tokens),
+            tokens=found.tokens,
+            score=found.score,
+            energy=found.energies[self.energy],
+            energies=found.energies,
+            token_log_probs=found.positional,
+            length=len(found.tokens),
+            chain=int(self.plan.chains[found.chain]),
+            sweep=found.sweep,
+        )
+
+    def trace(self, sentence: int, number: int) -> list[dict[str, Any]]:
+        """Return the records of a sentence's chains, the sentence having this number in them."""
+        mine = (self.plan.context == sentence).nonzero()[:, 0]
+        sweeps = [_of_chains(sweep, mine) for sweep in self.decoded.sweeps]
+        lengths, chains = self.plan.lengths[mine].tolist(), self.plan.chains[mine].tolist()
+        return list(trace_records(sweeps, self.energy, [number] * len(mine), lengths, chains))
+
+
+def _of_chains(sweep: Any, chains: Tensor) -> Any:
+    """Return the part of a sweep that is about these chains (M,) long."""
+    end = type(sweep.end)(*(part[chains] for part in sweep.end))
+    counts = {name: value[chains] for name, value in sweep._asdict().items() if isinstance(value, torch.Tensor)}
+    return sweep._replace(end=end, **counts)

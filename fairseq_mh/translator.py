@@ -1,0 +1,235 @@
+"""Translate from Python: a model is loaded once, and decoding options are given by their names.
+
+translator = Translator.load("models/libreoffice-de-en")
+translator.translate(["Öffnen Sie das Menü."])
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from fairseq import utils
+from fairseq.data import data_utils
+from torch import Tensor
+
+from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
+from fairseq_mh.sampler_config import energy_of
+from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.halves import in_halves
+from fairseq_mh.translation.options import translation_schedule
+from fairseq_mh.translation.results import BatchResults, SentenceResult
+from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
+from fairseq_mh.translation.start import Progress
+
+MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
+
+
+class Line(NamedTuple):
+    """A source that the encoder can read."""
+
+    place: int  # among the texts given
+    number: int  # that keys the randomness of its chains
+    tokens: Tensor  # (S,) long: BOS, pieces, EOS
+
+    def __str__(self) -> str:
+        return f"sentence {self.number}"
+
+
+class Translator:
+    """A model with its dictionaries and pieces, that translates.
+
+    Args:
+        data: fairseq's data folder.
+        arguments: options of `fairseq-generate` and of the plugin, as on a command line.
+
+    Raises:
+        UserError: for options that mean nothing, and where the model, or what cuts text into pieces, cannot be loaded.
+    """
+
+    def __init__(self, data: str, arguments: Sequence[str] = ()):
+        self.data, self.arguments = data, list(arguments)
+        self.cfg = parse_generate_options(data, self.arguments)
+        self.task, self.models = load_checkpoint(self.cfg)
+        self.model = self.models[0]
+        self.generator = self.task.build_generator(self.models, self.cfg.generation)
+        try:
+            cutters = self.task.build_tokenizer(self.cfg.tokenizer), self.task.build_bpe(self.cfg.bpe)
+        except Exception as error:  # of libraries and files of many kinds
+            raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
+        self.cutters = [cutter for cutter in cutters if cutter]
+        self.longest = utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions())[0]
+
+    @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> "Translator":
+        """Load a data folder with its checkpoint (`checkpoint.pt`) and pieces (`spm.model`, where it has them).
+
+        Args:
+            folder: fairseq's data folder: two dictionaries, and binarised files or `source_lang` and `target_lang`.
+            options: decoding options by their names, the plugin's without `mh_` (`sweeps=12`, `preset="fast"`), and
+                fairseq's (`path`, `sentencepiece_model`, `iter_decode_with_beam`, `cpu`, ...).
+
+        Raises:
+            UserError: for an option that there is not, and for files that cannot be used.
+        """
+        return cls(str(folder), with_pieces(str(folder), arguments_of(options)))
+
+    def translate(self, texts: Sequence[str], **options: Any) -> list[str]:
+        """Return the best translation of each text; an empty one where a text cannot be translated.
+
+        Args:
+            options: as for `decode`.
+        """
+        best = (result.translations for result in self.decode(texts, trace=False, **options))
+        return [found[0].text if found else "" for found in best]
+
+    def decode(
+        self,
+        texts: Sequence[str],
+        *,
+        nbest: int | None = None,
+        numbers: Sequence[int] | None = None,
+        samples: bool = False,
+        trace: bool = True,
+        progress: Progress | None = None,
+        **options: Any,
+    ) -> list[SentenceResult]:
+        """Decode texts, and return what was found of each.
+
+        A text that holds nothing, more than the model reads or memory holds, or for which the model has no lengths,
+        gets a result that says so, without translations.
+
+        Args:
+            nbest: how many distinct translations of each text, at most.
+            numbers: key the randomness of each text's chains, as line numbers do; 0, 1, ... unless given.
+            samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
+            trace: whether to return the records of `--mh-trace`.
+            progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
+            options: for this call, as for `load`; those of the model itself (`path`, `cpu`, ...) are fixed by then.
+
+        Raises:
+            UserError: for options that mean nothing.
+        """
+        if options or nbest is not None:
+            self._set_options(options, nbest)
+        try:
+            return self._decoded(texts, numbers or range(len(texts)), samples, trace, progress)
+        finally:
+            if options or nbest is not None:
+                self._set_options({}, None)
+
+    def _set_options(self, options: dict[str, Any], nbest: int | None) -> None:
+        more = arguments_of(options) + ([] if nbest is None else ["--nbest", str(nbest)])
+        cfg = parse_generate_options(self.data, [*self.arguments, *more])
+        self.task.cfg = cfg.task
+        self.generator = self.task.build_generator(self.models, cfg.generation)
+        self.cfg = cfg
+
+    def _decoded(
+        self, texts: Sequence[str], numbers: Iterable[int], samples: bool, trace: bool, progress: Progress | None
+    ) -> list[SentenceResult]:
+        lines = [Line(place, number, self._tokens(texts[place])) for place, number in enumerate(numbers)]
+        results: dict[int, SentenceResult] = {}
+        readable = []
+        for line in lines:
+            if reason := self._refusal(line.tokens):
+                results[line.place] = SentenceResult(texts[line.place], untranslated=reason)
+            else:
+                readable.append(line)
+        for batch in self._batches(readable):
+            for part, decoded in in_halves(batch, lambda lines: self._decode_batch(lines, progress)):
+                sources = [texts[line.place] for line in part]
+                found = (
+                    [
+                        SentenceResult(
+                            sources[0],
+                            untranslated=decoded,
+                            symbols=self._symbols(part[0]),
+                            unknown=self._unknown(part[0]),
+                        )
+                    ]
+                    if isinstance(decoded, str)
+                    else self._results(sources, part, decoded, samples, trace)
+                )
+                results |= {line.place: result for line, result in zip(part, found, strict=True)}
+        return [results[place] for place in range(len(lines))]
+
+    def _results(
+        self, sources: list[str], lines: Sequence[Line], decoded: Decoded, samples: bool, trace: bool
+    ) -> list[SentenceResult]:
+        """Return what was found of each sentence of a batch."""
+        found = BatchResults(decoded, energy_of(self.task.cfg), self.text)
+        best, drawn = self.generator.best(decoded, len(lines)), self._drawn(decoded, len(lines), samples)
+        return [
+            SentenceResult(
+                source,
+                translations=[found.translation(one) for one in best[n]],
+                samples=[found.translation(one) for one in drawn[n]],
+                rows=found.rows(n),
+                broken=found.broken(n),
+                trace=found.trace(n, line.number) if trace else [],
+                symbols=self._symbols(line),
+                unknown=self._unknown(line),
+            )
+            for n, (source, line) in enumerate(zip(sources, lines, strict=True))
+        ]
+
+    def _drawn(self, decoded: Decoded, sentences: int, samples: bool) -> list[list[Hypothesis]]:
+        """Return each sentence's states at the ends of the sweeps that count, a repeated one as often as it occurs."""
+        drawn: list[list[Hypothesis]] = [[] for _ in range(sentences)]
+        if samples:
+            cfg, context = self.task.cfg, decoded.plan.context.tolist()
+            ends = draws(decoded.sweeps, translation_schedule(cfg))
+            for one in hypotheses(ends, decoded.plan, energy_of(cfg), str(cfg.mh_length_select)):
+                drawn[context[one.chain]].append(one)
+        return drawn
+
+    def _symbols(self, line: Line) -> int:
+        return len(line.tokens) - 2  # BOS and EOS
+
+    def _unknown(self, line: Line) -> int:
+        return int((line.tokens == self.task.source_dictionary.unk()).sum())
+
+    def _tokens(self, text: str) -> Tensor:
+        for cutter in self.cutters:
+            text = cutter.encode(text)
+        dictionary = self.task.source_dictionary
+        pieces = dictionary.encode_line(text, add_if_not_exist=False).long()  # with EOS
+        return torch.cat([pieces.new_tensor([dictionary.bos()]), pieces])
+
+    def text(self, tokens: Tensor) -> str:
+        """Return the words of a target's tokens (T,) long."""
+        dictionary = self.task.target_dictionary
+        text = dictionary.string(tokens, self.cfg.common_eval.post_process, extra_symbols_to_ignore={dictionary.eos()})
+        for cutter in reversed(self.cutters):
+            text = cutter.decode(text)
+        return text
+
+    def _refusal(self, tokens: Tensor) -> str | None:
+        if len(tokens) <= 2:
+            return "empty"
+        return f"{len(tokens)} symbols; the model reads {self.longest}" if len(tokens) > self.longest else None
+
+    def _batches(self, lines: list[Line]) -> Iterator[list[Line]]:
+        """Yield batches by length, as large as `--max-tokens` and `--batch-size` allow."""
+        limits = self.cfg.dataset
+        batch: list[Line] = []
+        most = limits.max_tokens or (0 if limits.batch_size else MAX_TOKENS)
+        for line in sorted(lines, key=lambda line: len(line.tokens)):  # so that the last one is the longest
+            full = most and (len(batch) + 1) * len(line.tokens) > most
+            if batch and (full or len(batch) == limits.batch_size):
+                yield batch
+                batch = []
+            batch.append(line)
+        if batch:
+            yield batch
+
+    def _decode_batch(self, batch: Sequence[Line], progress: Progress | None) -> Decoded:
+        tokens, pad = [line.tokens for line in batch], self.task.source_dictionary.pad()
+        source = {
+            "src_tokens": data_utils.collate_tokens(tokens, pad, left_pad=self.task.cfg.left_pad_source),
+            "src_lengths": torch.tensor([len(line) for line in tokens]),
+        }
+        sample = {"id": torch.tensor([line.number for line in batch]), "net_input": source}
+        return self.generator.decode(to_device(self.model, sample), progress)
