@@ -140,18 +140,11 @@ class Translator:
         for batch in self._batches(readable):
             for part, decoded in in_halves(batch, lambda lines: self._decode_batch(lines, progress)):
                 sources = [texts[line.place] for line in part]
-                found = (
-                    [
-                        SentenceResult(
-                            sources[0],
-                            untranslated=decoded,
-                            symbols=self._symbols(part[0]),
-                            unknown=self._unknown(part[0]),
-                        )
-                    ]
-                    if isinstance(decoded, str)
-                    else self._results(sources, part, decoded, samples, trace)
-                )
+                if isinstance(decoded, str):  # why this line could not be decoded
+                    symbols, unknown = self._symbols(part[0]), self._unknown(part[0])
+                    found = [SentenceResult(sources[0], untranslated=decoded, symbols=symbols, unknown=unknown)]
+                else:
+                    found = self._results(sources, part, decoded, samples, trace)
                 results |= {line.place: result for line, result in zip(part, found, strict=True)}
         return [results[place] for place in range(len(lines))]
 

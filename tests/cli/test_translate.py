@@ -1,0 +1,100 @@
+"""`fairseq-mh translate`: a line for each line, and nothing else on standard output."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fairseq_mh import Translator
+from fairseq_mh.cli.main import main
+
+LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
+RUN = (*LANGUAGES, "--mh-sweeps", "2")
+LINES = ["a b c a", "", "b b", "a " * 30, "a", "a b c a"]
+
+
+@pytest.fixture(scope="module")
+def expected(tiny):
+    return Translator.load(tiny.folder, source_lang="de", target_lang="en", sweeps=2).translate(LINES)
+
+
+def translated(monkeypatch, capsys, tiny, *options, lines=LINES, status=0):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("".join(f"{line}\n" for line in lines).encode())))
+    assert main(["translate", str(tiny.folder), *map(str, (*options, *RUN))]) == status
+    return capsys.readouterr()
+
+
+@pytest.mark.parametrize("buffer", [1, 2, 100])
+def test_one_line_for_each_line(tiny, expected, monkeypatch, capsys, buffer):
+    said = translated(monkeypatch, capsys, tiny, "--buffer-size", buffer)
+    assert said.out.splitlines() == expected
+    assert [said.out.splitlines()[n] for n in (1, 3)] == ["", ""]
+    assert "line 4 is not translated: 32 symbols; the model reads 12" in said.err
+    assert "line 2" not in said.err
+
+
+def test_sentences_on_the_command_line_and_from_a_file(tiny, expected, monkeypatch, capsys, tmp_path):
+    said = translated(monkeypatch, capsys, tiny, *LINES)
+    assert said.out.splitlines() == expected
+    (tmp_path / "text").write_text("".join(f"{line}\r\n" for line in LINES), encoding="utf-8")
+    said = translated(monkeypatch, capsys, tiny, "--input", tmp_path / "text", "--limit", 3)
+    assert said.out.splitlines() == expected[:3]
+
+
+def test_n_best_and_json(tiny, expected, monkeypatch, capsys):
+    said = translated(monkeypatch, capsys, tiny, "--nbest", 3)
+    best = {}
+    for line in said.out.splitlines():
+        number, text = line.split("\t")
+        best.setdefault(int(number), []).append(text)
+    assert {number: texts[0] for number, texts in best.items()} == {n: expected[n] for n in (0, 2, 4, 5)}
+    records = [json.loads(line) for line in translated(monkeypatch, capsys, tiny, "--json").out.splitlines()]
+    assert [record["source"] for record in records] == LINES
+    assert [bool(record["translations"]) for record in records] == [bool(text) for text in expected]
+
+
+MISTAKES = {
+    "no such option": (("--mh-sweep", "3"), "did you mean --mh-sweeps?"),
+    "no such choice": (("--mh-energy", "cooked"), "cooked"),
+    "no such preset": (("--mh-preset", "fats"), "did you mean fast?"),
+    "no translation": (("--nbest", "0"), "--nbest must be 1 or more"),
+    "no buffer": (("--buffer-size", "0"), "--buffer-size must be 1 or more"),
+    "two inputs": (("a b", "--input", "x"), "give one of them"),
+    "no such file": (("--input", "nowhere.de"), "nowhere.de"),
+    "no checkpoint": (("--path", "nowhere.pt"), "nowhere.pt"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_end_in_one_line(tiny, monkeypatch, capsys, name):
+    options, message = MISTAKES[name]
+    said = translated(monkeypatch, capsys, tiny, *options, status=1)
+    assert message in said.err
+    assert said.err.count("fairseq-mh: error:") == 1
+    assert not said.out
+
+
+def test_help_lists_the_samplers_options(capsys):
+    with pytest.raises(SystemExit):
+        main(["translate", "--help"])
+    text = capsys.readouterr().out
+    for option in ("--mh-sweeps", "--mh-preset {default,fast,paper,sample}", "--iter-decode-with-beam", "[-- "):
+        assert option in text
+
+
+def test_as_a_process(tiny, expected):
+    """Nothing but translations on standard output; no library's chatter on standard error."""
+    call = [sys.executable, "-m", "fairseq_mh", "translate", str(tiny.folder), *RUN]
+    lines = "".join(f"{line}\n" for line in LINES[:3])
+    result = subprocess.run(call, input=lines, capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines() == expected[:3]
+    assert not [line for line in result.stderr.splitlines() if line.strip() and "sweeps" not in line]
+
+
+def test_options_are_listed(capsys):
+    assert main(["options"]) == 0
+    text = capsys.readouterr().out
+    assert "--mh-sweeps X (default: 6)" in text
+    assert "--mh-gold-length\n" in text

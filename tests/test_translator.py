@@ -1,0 +1,95 @@
+"""The Python API gives what `fairseq-generate` gives, and refuses what means nothing."""
+
+import json
+
+import pytest
+
+import fairseq_mh
+from fairseq_mh import Translator
+from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.energy import ENERGIES
+from tests.tiny_cmlm import generate, lines_of
+
+TEXTS = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
+OPTIONS = {"source_lang": "de", "target_lang": "en", "sweeps": 3, "chains": 2}
+RUN = ("--gen-subset", "test", "--mh-sweeps", "3", "--mh-chains", "2")
+
+
+@pytest.fixture(scope="module")
+def translator(tiny):
+    return Translator.load(tiny.folder, **OPTIONS)
+
+
+def test_translations_are_those_of_fairseq_generate(tiny, translator, capsys, tmp_path):
+    generate(tiny, *RUN, "--nbest", 2, "--mh-trace", tmp_path / "trace", double=False)
+    expected = lines_of(capsys.readouterr().out, "D")
+    found = translator.decode(TEXTS, nbest=2)
+    for number, result in enumerate(found):
+        assert result.source == TEXTS[number]
+        assert [one.text for one in result.translations] == [line.split("\t")[1] for line in expected[number]]
+    assert translator.translate(TEXTS) == [result.translations[0].text for result in found]
+    records = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    mine = [record for result in found for record in result.trace]
+    key = ("id", "length", "chain", "sweep")
+    for one, other in zip(sorted(mine, key=lambda r: [r[k] for k in key]), records_in_order(records, key), strict=True):
+        assert one.keys() == other.keys()
+        assert one["tokens"] == other["tokens"]
+        assert one["rows"] == other["rows"]
+    assert [result.rows for result in found] == [sum(record["rows"] for record in r.trace) for r in found]
+
+
+def records_in_order(records, key):
+    return sorted(records, key=lambda record: [record[name] for name in key])
+
+
+def test_what_a_translation_says_of_itself(translator):
+    (result,) = translator.decode(["a b c a"], nbest=3)
+    scores = [found.score for found in result.translations]
+    assert scores == sorted(scores, reverse=True)
+    for found in result.translations:
+        assert found.length == len(found.tokens) == len(found.token_log_probs) == len(found.text.split())
+        assert found.score == pytest.approx(-found.energy / found.length, rel=1e-5)
+        assert found.energy == pytest.approx(-float(found.token_log_probs.sum()), rel=1e-5)
+        assert all(found.energies[name] is not None for name in ENERGIES)
+
+
+def test_options_of_one_call_do_not_stay(translator):
+    before = translator.translate(TEXTS)
+    lengths = translator.decode(TEXTS, iter_decode_with_beam=3, decoding="mask-predict", chains=1, nbest=5)
+    assert any(len({found.length for found in result.translations}) > 1 for result in lengths)
+    with pytest.raises(UserError):
+        translator.decode(TEXTS, chains=0)
+    assert translator.translate(TEXTS) == before
+
+
+def test_numbers_decide_the_randomness(translator):
+    """The same line under its own number, alone or among others, is translated the same."""
+    together = translator.decode(TEXTS)
+    alone = translator.decode(TEXTS[2:3], numbers=[2])
+    assert alone[0].translations[0].text == together[2].translations[0].text
+    assert [r["tokens"] for r in alone[0].trace] == [r["tokens"] for r in together[2].trace]
+
+
+def test_what_cannot_be_translated(translator):
+    found = translator.decode(["a b", "", "a " * 30, "b"])
+    assert [result.untranslated for result in found] == [None, "empty", "32 symbols; the model reads 12", None]
+    assert translator.translate(["", "a"])[0] == ""
+
+
+def test_progress_counts_sweeps(translator):
+    told = []
+    translator.decode(TEXTS, progress=lambda ended, total: told.append((ended, total)))
+    assert sum(ended for ended, _ in told) == 6 * 2 * 3
+    assert {total for _, total in told} == {36}
+
+
+@pytest.mark.parametrize(("option", "meant"), [("sweep", "sweeps"), ("mh_sweeps", "sweeps"), ("seeds", "seed")])
+def test_unknown_options_are_refused(tiny, option, meant):
+    with pytest.raises(UserError, match=f"no option {option}; did you mean {meant}"):
+        Translator.load(tiny.folder, **{option: 3})
+
+
+def test_the_package_imports_nothing_heavy():
+    assert fairseq_mh.__version__
+    with pytest.raises(AttributeError):
+        fairseq_mh.Traslator  # noqa: B018

@@ -1,0 +1,41 @@
+"""A preset is the options that it stands for, and what is given beside it wins."""
+
+import pytest
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.loading import parse_generate_options
+from fairseq_mh.translation.presets import PRESETS, with_preset
+from tests.tiny_cmlm import trace_of
+
+LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
+
+
+def test_the_users_options_come_last():
+    assert with_preset(["data", "--mh-sweeps", "9"]) == ["data", "--mh-sweeps", "9"]
+    assert with_preset(["data", "--mh-preset=paper"]) == [*PRESETS["paper"], "data", "--mh-preset=paper"]
+    with pytest.raises(UserError, match="did you mean paper"):
+        with_preset(["--mh-preset", "papier"])
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_set_what_is_not_given(tiny, name):
+    data = str(tiny.folder)
+    preset = parse_generate_options(data, [*LANGUAGES, "--mh-preset", name, "--mh-thin", "2"])
+    explicit = parse_generate_options(data, [*LANGUAGES, *PRESETS[name], "--mh-thin", "2"])
+    assert preset.task.mh_preset == name
+    preset.task.mh_preset = explicit.task.mh_preset
+    assert preset.task == explicit.task
+    assert preset.generation == explicit.generation
+    for option, before_or_behind in (("--mh-sweeps", slice(0, 0)), ("--mh-sweeps", slice(9, 9))):
+        arguments = [*LANGUAGES, "--mh-preset", name]
+        arguments[before_or_behind] = [option, "6"]  # the default's own value, too
+        assert parse_generate_options(data, arguments).task.mh_sweeps == 6
+
+
+def test_fairseq_generate_knows_them(tiny, tmp_path):
+    run = ("--gen-subset", "one", "--mh-sweeps", 4, "--mh-burn-in", 1)
+    preset = trace_of(tiny, tmp_path / "preset", *run, "--mh-preset", "sample")
+    explicit = trace_of(tiny, tmp_path / "explicit", *PRESETS["sample"], *run)
+    assert preset == explicit
+    assert {record["temperature"] for record in preset} == {1.0}
+    assert len({record["sweep"] for record in preset}) == 5
