@@ -1,5 +1,6 @@
 """The fairseq task `translation_mh`: `translation_lev`, decoded by Metropolis-Hastings."""
 
+import logging
 import sys
 from argparse import ArgumentParser
 from collections import defaultdict, deque
@@ -22,8 +23,10 @@ from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.options import TranslationMHConfig, check
 from fairseq_mh.translation.presets import accept_presets
 
+logger = logging.getLogger(__name__)
 allow_fairseq_types()
 ONLY_BOS_EOS = 2
+FULL_MASK = "full_mask"  # of fairseq's kinds of noise
 
 
 @register_task("translation_mh", dataclass=TranslationMHConfig)
@@ -41,7 +44,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def add_args(cls, parser: ArgumentParser) -> None:
         """fairseq calls this for a command line of this task: from here on, mistakes end in one line and status 1."""
         super().add_args(parser)
-        accept_presets(parser)
+        if isinstance(parser, ArgumentParser):  # fairseq also calls this for a group of a parser that is never used
+            accept_presets(parser)
 
         def refuse(message: str) -> NoReturn:
             raise UserError(unknown_option(message, parser._option_string_actions))
@@ -72,6 +76,11 @@ class TranslationMHTask(TranslationLevenshteinTask):
         if self.cfg.bf16:  # fairseq-generate itself does so for --fp16 alone
             model.bfloat16()
         cmlm = cmlm_of(model, self.target_dictionary)
+        if getattr(getattr(model, "args", None), "noise", None) == FULL_MASK:
+            logger.warning(
+                "the checkpoint was trained with --noise full_mask: it has never seen a partly masked target, and its "
+                "masked conditionals mean little (train with --noise random_mask)"
+            )
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
         return MHGenerator(cmlm, self.target_dictionary, self.cfg, args, electric)
 

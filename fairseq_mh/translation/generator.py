@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
-from fairseq_mh.masked_lms.cmlm import CMLM, subwords
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.sampler_config import energy_of

@@ -8,7 +8,7 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
-from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.masked_lms.two_stream import TwoStream
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
@@ -98,7 +98,7 @@ def chains_of(cfg: TranslationMHConfig) -> int:
     return default if cfg.mh_chains is None else cfg.mh_chains
 
 
-def one_pass_of(lm: Bound, electric: OnePassEnergy | None) -> dict[str, Callable[[], OnePassEnergy]]:
+def one_pass_of(lm: BoundCMLM, electric: OnePassEnergy | None) -> dict[str, Callable[[], OnePassEnergy]]:
     """Return the energies of `ONE_PASS_ENERGIES`, by name, each made when it is called for.
 
     Args:

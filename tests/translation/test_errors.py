@@ -134,3 +134,11 @@ def test_interactive(tiny):
     assert "empty" in refused(cli("interactive", tiny, *options, stdin="\n"))
     no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
     assert "references" in refused(no_reference)
+
+
+def test_a_checkpoint_that_never_saw_a_partly_masked_target_is_warned_of(tiny, tmp_path):
+    for noise, warned in (("full_mask", True), ("random_mask", False)):
+        write_checkpoint(tmp_path / "c.pt", tiny.dictionary, share_all_embeddings=True, noise=noise)
+        result = cli("generate", tiny, *GENERATE, "--mh-sweeps", 1, checkpoint=tmp_path / "c.pt")
+        assert result.returncode == 0, result.stderr
+        assert ("never seen a partly masked target" in result.stdout + result.stderr) == warned
