@@ -34,7 +34,7 @@ nitpick_ignore_regex = [("py:.*", ".*")]  # types of torch, numpy and fairseq: t
 
 html_theme = "furo"
 html_title = "fairseq-mh"
-html_static_path: list[str] = []
+html_static_path, html_css_files = ["static"], ["tables.css"]
 html_show_sourcelink = False
 copybutton_prompt_text = "$ "
 copybutton_line_continuation_character = "\\"

@@ -39,10 +39,11 @@ def shown_default(row: OptionRow) -> str:
 def shown_help(row: OptionRow) -> str:
     """Return the help with what stands for a choice or an option set as code."""
     text = row.help.replace("|", "\\|")
+    if text.partition(":")[0] not in row.choices:
+        text = text[:1].upper() + text[1:]
+    text += "."
     if row.choices:
-        text = f"{text[:1].upper()}{text[1:]}. One of {', '.join(f'`{choice}`' for choice in row.choices)}."
-    else:
-        text = f"{text[:1].upper()}{text[1:]}."
+        text += f" One of {', '.join(f'`{choice}`' for choice in row.choices)}."
     return " ".join(f"`{word}`" if word.startswith("--") else word for word in text.split()).replace(".`", "`.")
 
 

@@ -5,6 +5,12 @@ from pathlib import Path
 from tests.docs.markdown import ROOT
 
 GERMAN = ["Öffnen Sie das Menü.", "Wählen Sie eine Zelle aus.", "Klicken Sie auf die Schaltfläche.", "Speichern unter"]
+GRID = """
+title: A small grid
+runs:
+  - decoder: MH
+    options: {mh-decoding: mh, mh-chains: 1, mh-sweeps: [1, 2]}
+"""
 ENGLISH = ["Open the menu.", "Select a cell.", "Click the button.", "Save as"]
 
 
@@ -17,3 +23,4 @@ def set_stage(folder: Path) -> None:
         for language, lines in (("de", GERMAN), ("en", ENGLISH)):
             (folder / f"{split}.{language}").write_text("".join(f"{line}\n" for line in lines * 3), encoding="utf-8")
     (folder / "corpus.de").write_text("".join(f"{line}\n" for line in GERMAN), encoding="utf-8")
+    (folder / "mine.yaml").write_text(GRID, encoding="utf-8")
