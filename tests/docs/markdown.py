@@ -17,7 +17,9 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PAGES = [page for page in PAGES if "_build" not in page.parts]
 COMMANDS = ("bash", "console", "python")
 SHOWN = ("text", "yaml", "bibtex", "json", "math", "toml")  # nothing to run
-COMMENT = re.compile(r"<!-- *(not run|run)(?P<heavy> heavy)?(?P<differs>, output differs)?(?:: *(?P<rest>.*?))? *-->", re.S)
+COMMENT = re.compile(
+    r"<!-- *(not run|run)(?P<heavy> heavy)?(?P<differs>, output differs)?(?:: *(?P<rest>.*?))? *-->", re.S
+)
 FENCE = re.compile(r"^(?P<fence>`{3,})(?P<kind>[^\n`]*)\n(?P<text>.*?)^(?P=fence) *$", re.S | re.M)
 LINK = re.compile(r"(?<!`)\]\((?P<target>[^)\s]+)\)")
 
