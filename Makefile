@@ -29,5 +29,14 @@ lint: .venv/installed
 	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,eval,hf,ray,report]"
 	touch $@
 
+# The documentation, in docs/_build/html; a warning, a broken link among them, is an error.
+docs: .venv/installed-docs
+	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
+	@echo "docs/_build/html/index.html is written"
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
+	touch $@
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache docs/_build

@@ -1,0 +1,53 @@
+"""Tables of the plugin's options and presets, from the same source as `fairseq-mh options`."""
+
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from fairseq_mh.translation.option_table import OptionRow, option_table
+from fairseq_mh.translation.presets import PRESETS
+
+
+class OptionTable(SphinxDirective):
+    """A row for each `--mh-*` option: its name, default and meaning."""
+
+    has_content = False
+
+    def run(self):
+        rows = [f"| `{row.name}` | {shown_default(row)} | {shown_help(row)} |" for row in option_table()]
+        table = "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
+        return self.parse_text_to_nodes(table)
+
+
+class PresetTable(SphinxDirective):
+    """A row for each preset, with the options that it stands for."""
+
+    has_content = False
+
+    def run(self):
+        rows = [f"| `{name}` | {shown_options(options)} |" for name, options in PRESETS.items()]
+        return self.parse_text_to_nodes("\n".join(["| preset | options |", "|---|---|", *rows]))
+
+
+def shown_options(options: tuple[str, ...]) -> str:
+    return f"`{' '.join(options)}`" if options else "none: the options' own defaults"
+
+
+def shown_default(row: OptionRow) -> str:
+    return f"`{row.default}`" if row.default else "off" if row.flag else "–"
+
+
+def shown_help(row: OptionRow) -> str:
+    """Return the help with what stands for a choice or an option set as code."""
+    text = row.help.replace("|", "\\|")
+    if text.partition(":")[0] not in row.choices:
+        text = text[:1].upper() + text[1:]
+    text += "."
+    if row.choices:
+        text += f" One of {', '.join(f'`{choice}`' for choice in row.choices)}."
+    return " ".join(f"`{word}`" if word.startswith("--") else word for word in text.split()).replace(".`", "`.")
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_directive("option-table", OptionTable)
+    app.add_directive("preset-table", PresetTable)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,94 @@
+"""Every command and every piece of Python in the documentation runs, or says why it does not."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.docs.markdown import COMMANDS, PAGES, ROOT, SHOWN, Block, blocks, links, sessions
+from tests.docs.stage import set_stage
+from tests.docs.zygote import Programs
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+BYTES = {README: 10_000, CONTRIBUTING: 12_000}
+
+
+def name(part) -> str:
+    return str(part.relative_to(ROOT)) if isinstance(part, Path) else str(part)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory):
+    started = Programs(tmp_path_factory.mktemp("programs"))
+    yield started
+    started.close()
+
+
+def run(block: Block, programs: Programs, folder: Path) -> None:
+    """Run a block; what a `console` block shows must be what is printed."""
+    text = block.replaced()
+    if block.kind == "python":
+        text = f"python -c {shlex.quote(text)}"
+    for command, shown in sessions(text) if block.kind == "console" else [(text, "")]:
+        done = programs.run(command, folder)
+        assert done.returncode == 0, f"{block}\n{command}\n{done.stdout}{done.stderr}"
+        if shown and not (block.comment and block.comment["differs"]):
+            assert done.stdout.strip() == shown.strip(), f"{block}\n{command}\n{done.stderr}"
+
+
+def blocks_to_run(page: Path, heavy: bool) -> list[Block]:
+    found = [block for block in BLOCKS if block.page == page and block.kind in COMMANDS and not block.skipped]
+    return [block for block in found if heavy or not block.heavy]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_to_run(page, heavy=False)], ids=name)
+def test_a_page_runs(page, programs, tmp_path):
+    """The blocks of a page one after the other, in one folder."""
+    set_stage(tmp_path)
+    for block in blocks_to_run(page, heavy=False):
+        run(block, programs, tmp_path)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("page", [page for page in PAGES if any(b.heavy for b in blocks_to_run(page, True))], ids=name)
+def test_a_page_runs_with_what_takes_long(page, programs, tmp_path):
+    set_stage(tmp_path)
+    for block in blocks_to_run(page, heavy=True):
+        run(block, programs, tmp_path)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=name)
+def test_a_block_is_run_or_says_why_not(block):
+    kinds = (*COMMANDS, *SHOWN)
+    assert block.kind in kinds or block.kind.startswith("{"), f"{block}: a block is one of {kinds}, or a directive"
+    if block.skipped:
+        assert block.comment["rest"], f"{block}: say why it is not run"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        if not re.match("[a-z]+:|#", target):
+            path = page.parent / target.partition("#")[0]
+            assert path.exists(), f"{target} is not there"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_lines_are_short(page):
+    """But for what programs print, and the tables of the documentation, which cannot be wrapped."""
+    prose = re.sub(r"^```text\n.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+    for line in prose.splitlines():
+        assert len(line) <= 120 or (page not in BYTES and line.startswith("|")), line
+
+
+@pytest.mark.parametrize("page", BYTES, ids=name)
+def test_pages_for_a_first_look_are_short(page):
+    assert page.stat().st_size <= BYTES[page]
+
+
+def test_nothing_of_another_machine_is_in_the_documentation():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"/home/|/work/|/root/|--index-url|--extra-index-url", text), page

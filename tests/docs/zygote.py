@@ -1,0 +1,164 @@
+"""Programs for the documentation's commands, without their seconds of imports.
+
+Each program's name is a small client that hands its arguments, folder, environment and files to a process in which
+fairseq is imported already; that process forks, and its child is the program.
+"""
+
+import json
+import os
+import runpy
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FAIRSEQ = ("generate", "interactive", "preprocess", "train")
+PROGRAMS = ("python", "fairseq-mh", *(f"fairseq-{name}" for name in FAIRSEQ))
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+server = socket.socket(socket.AF_UNIX)
+server.connect({path!r})
+call = json.dumps([os.path.basename(sys.argv[0]), sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+socket.send_fds(server, [len(call).to_bytes(4, "big")], [0, 1, 2])
+server.sendall(call)
+sys.exit(int.from_bytes(server.recv(4) or b"\x01", "big"))
+"""
+
+
+class Programs:
+    """The process, and a folder of clients to put on the PATH."""
+
+    def __init__(self, folder: Path):
+        self.bin, path = folder / "bin", str(folder / "socket")
+        self.bin.mkdir()
+        for name in PROGRAMS:
+            client = self.bin / name
+            client.write_text(CLIENT.format(python=sys.executable, path=path))
+            client.chmod(client.stat().st_mode | stat.S_IXUSR)
+        self.log = (folder / "log").open("w")
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, __file__, path]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment, cwd=folder
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "ready\n", (folder / "log").read_text()
+
+    def run(self, script: str, folder: Path) -> subprocess.CompletedProcess:
+        """Run a script of bash in this folder."""
+        environment = os.environ | {"PATH": f"{self.bin}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+
+
+def serve(path: str) -> None:
+    """Import what is slow to import; then answer every call by a child of its own."""
+    import sacrebleu  # noqa: F401
+    import torch
+    from fairseq_cli import generate, interactive, preprocess, train  # noqa: F401
+
+    import fairseq_mh.cli.translate
+    import fairseq_mh.corpus.driver
+    import fairseq_mh.tasks.translation_mh  # noqa: F401
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(16)
+        print("ready", flush=True)
+        while True:
+            client, _ = server.accept()
+            if os.fork() == 0:
+                server.close()
+                answer(client)
+            client.close()
+
+
+def answer(client: socket.socket) -> None:
+    """Become the program that a client asks for; this process ends with it."""
+    head, files, _, _ = socket.recv_fds(client, 4, 3)
+    size, call = int.from_bytes(head, "big"), b""
+    while len(call) < size:
+        call += client.recv(size - len(call))
+    name, arguments, folder, environment = json.loads(call)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.chdir(folder)
+    os.environ.update(environment)
+    status = 1
+    try:
+        status = _status_of(lambda: program(name, arguments))
+    finally:
+        client.sendall(status.to_bytes(4, "big"))
+        os._exit(0)
+
+
+def _status_of(run) -> int:
+    try:
+        status = run()
+    except SystemExit as ended:
+        status = ended.code
+        if isinstance(status, str):
+            print(status, file=sys.stderr)
+            status = 1
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass
+    return status or 0
+
+
+def program(name: str, arguments: list[str]) -> int | None:
+    """Run it in this process."""
+    sys.argv = [name, *arguments]
+    if name == "fairseq-mh":
+        from fairseq_mh.cli.main import main
+
+        return main(arguments)
+    if name == "python":
+        return _python(arguments)
+    if name == "fairseq-generate":
+        sys.argv += ["--num-workers", "0"]  # a worker takes seconds to end
+    module = __import__(f"fairseq_cli.{name.removeprefix('fairseq-')}", fromlist=["cli_main"])
+    return module.cli_main()
+
+
+def _python(arguments: list[str]) -> None:
+    kind, what, *rest = arguments
+    sys.path.insert(0, "")
+    if kind == "-c":
+        sys.argv = ["-c", *rest]
+        exec(compile(what, "<documentation>", "exec"), {"__name__": "__main__"})
+    elif kind == "-m":
+        sys.argv = [what, *rest]
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [kind, what, *rest]
+        runpy.run_path(kind, run_name="__main__")
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
