@@ -200,7 +200,9 @@ class Translator:
     def _refusal(self, tokens: Tensor) -> str | None:
         if len(tokens) <= 2:
             return "empty"
-        return f"{len(tokens)} symbols; the model reads {self.longest}" if len(tokens) > self.longest else None
+        return (
+            f"too long: {len(tokens)} symbols; the model reads {self.longest}" if len(tokens) > self.longest else None
+        )
 
     def _batches(self, lines: list[Line]) -> Iterator[list[Line]]:
         """Yield batches by length, as large as `--max-tokens` and `--batch-size` allow."""

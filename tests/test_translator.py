@@ -72,7 +72,12 @@ def test_numbers_decide_the_randomness(translator):
 
 def test_what_cannot_be_translated(translator):
     found = translator.decode(["a b", "", "a " * 30, "b"])
-    assert [result.untranslated for result in found] == [None, "empty", "32 symbols; the model reads 12", None]
+    assert [result.untranslated for result in found] == [
+        None,
+        "empty",
+        "too long: 32 symbols; the model reads 12",
+        None,
+    ]
     assert translator.translate(["", "a"])[0] == ""
 
 

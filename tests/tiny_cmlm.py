@@ -124,6 +124,8 @@ def generated_here(tiny: Tiny, *options, checkpoint=None) -> subprocess.Complete
         with redirect_stdout(output), redirect_stderr(errors):
             try:
                 cli_main()
+            except SystemExit as ended:
+                status = int(ended.code or 0)
             except Exception:
                 status = 1
                 sys.excepthook(*sys.exc_info())

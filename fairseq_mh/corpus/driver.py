@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from fairseq_mh.corpus.options import CorpusOptions, checked, settings
 from fairseq_mh.corpus.sources import Span, scan
-from fairseq_mh.corpus.worker import Chunk, Job, worker
+from fairseq_mh.corpus.worker import UNTRANSLATED, Chunk, Job, worker
 from fairseq_mh.files.chunks import Chunks, Join, concatenate
 from fairseq_mh.translation.start import Progress
 
@@ -92,8 +92,11 @@ def corpus_summary(counts: Counter[str]) -> str:
         f"{counts['sentences']:,} sentences, {counts['rows']:,} decoder rows, {counts['seconds']:,.0f} s of workers"
     ]
     told = {
-        "untranslated": "sentences are empty or too long, and were not translated: the records say which",
         "unknown": f"of {counts['symbols']:,} source symbols are unknown (--bpe must cut pieces as the model's)",
         "broken": "proposals rejected because the model's numbers were broken (NaN)",
     }
+    if counts["untranslated"]:
+        kinds = [name for name in sorted(counts) if name.startswith(UNTRANSLATED)]
+        listed = ", ".join(f"{name.removeprefix(UNTRANSLATED)}: {counts[name]:,}" for name in kinds)
+        lines.append(f"{counts['untranslated']:,} sentences were not translated ({listed}): the records say which")
     return "\n".join(lines + [f"{counts[name]:,} {text}" for name, text in told.items() if counts[name]])

@@ -15,6 +15,9 @@ from fairseq_mh.translation.results import SentenceResult
 from fairseq_mh.translation.start import Progress
 from fairseq_mh.translator import Translator
 
+MANY = 20  # lines of which not one is translated: then the model or the machine fails, and not a line
+UNTRANSLATED = "untranslated: "  # begins the name of a count, before the kind of the reason
+
 
 class Job(NamedTuple):
     """What every worker is told."""
@@ -58,9 +61,9 @@ def worker(job: Job, progress: Progress | None = None) -> Callable[[Span], Chunk
 
 
 def check_translated(sources: Sequence[Source], results: Sequence[SentenceResult]) -> None:
-    """Raise UserError where not one of the lines that the model can read was translated."""
+    """Raise UserError where not one of many lines that the model can read was translated."""
     failed = [n for n, result in enumerate(results) if result.untranslated and result.symbols]
-    if failed and not any(result.translations for result in results):
+    if len(failed) >= MANY and not any(result.translations for result in results):
         number, reason = sources[failed[0]].sentence, results[failed[0]].untranslated
         raise UserError(f"none of the lines from sentence {number} on was translated: {reason}")
 
@@ -70,4 +73,7 @@ def counts_of(results: Sequence[SentenceResult]) -> Counter[str]:
     counts = Counter(sentences=len(results), untranslated=sum(result.untranslated is not None for result in results))
     for name in ("symbols", "unknown", "rows", "broken"):
         counts[name] = sum(getattr(result, name) for result in results)
+    for result in results:
+        if result.untranslated:
+            counts[f"{UNTRANSLATED}{result.untranslated.partition(':')[0]}"] += 1
     return counts

@@ -3,11 +3,10 @@
 import logging
 import sys
 from argparse import ArgumentParser
-from collections import defaultdict, deque
 from pathlib import Path
 from typing import NoReturn
 
-import torch
+import numpy as np
 from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
@@ -20,12 +19,13 @@ from fairseq_mh.files.data_files import check_split
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.masked_lms.electric import load_electric
 from fairseq_mh.translation.generator import MHGenerator, check_references
+from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
 from fairseq_mh.translation.options import TranslationMHConfig, check
 from fairseq_mh.translation.presets import accept_presets
 
 logger = logging.getLogger(__name__)
+BATCHES_PER_SHARD = 8  # so that shards are of about equal size
 allow_fairseq_types()
-ONLY_BOS_EOS = 2
 FULL_MASK = "full_mask"  # of fairseq's kinds of noise
 
 
@@ -37,8 +37,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
 
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
-        self.lines_read = 0
-        self.lines_of = defaultdict(deque)  # source tokens -> numbers of the interactive lines that hold them
+        self.lines = InputLines()
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -100,20 +99,29 @@ class TranslationMHTask(TranslationLevenshteinTask):
         super().load_dataset(split, *args, **kwargs)
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
-        """Leave out what the model cannot read, where the options say so.
+        """Leave out what the model cannot read: of interactive input always, of a data set where the options say so.
 
         Raises:
-            UserError: for an empty source, and for one beyond the model's positions.
+            UserError: for an empty source of a data set, and for one beyond the model's positions.
         """
-        shortest = min(range(len(dataset)), key=lambda i: dataset.src_sizes[i], default=None)
-        if shortest is not None and len(dataset[shortest]["source"]) <= ONLY_BOS_EOS:
-            raise UserError(f"source line {shortest} is empty; there is nothing to translate")
+        if hasattr(dataset, "first_line"):
+            longest = utils.resolve_max_positions(self.max_positions(), max_positions)[0]
+            return readable(dataset, indices, longest)
+        empty = [i for i in indices.tolist() if dataset.src_sizes[i] <= ONLY_BOS_EOS]
+        if empty and not ignore_invalid_inputs:
+            raise UserError(
+                f"source line {min(empty)} is empty; there is nothing to translate "
+                "(--skip-invalid-size-inputs-valid-test leaves such sentences out)"
+            )
         _, ignored = dataset.filter_indices_by_size(indices, max_positions)
         if len(ignored) and not ignore_invalid_inputs:
             raise UserError(
                 f"sentence {ignored[0]} is longer than the model's positions {max_positions}; "
                 "--skip-invalid-size-inputs-valid-test leaves such sentences out"
             )
+        if empty:
+            logger.warning("%d empty sources are left out, the first one is %d", len(empty), min(empty))
+            indices = indices[~np.isin(indices, empty)]
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
 
     def get_batch_iterator(self, *args, **kwargs):
@@ -122,31 +130,32 @@ class TranslationMHTask(TranslationLevenshteinTask):
         Raises:
             UserError: for a shard that there is not, and for batches too small for a sentence.
         """
-        if not 0 <= kwargs.get("shard_id", 0) < kwargs.get("num_shards", 1):
+        shards, shard = kwargs.get("num_shards", 1), kwargs.get("shard_id", 0)
+        if not 0 <= shard < shards:
             raise UserError("--distributed-rank must be from 0 to --distributed-world-size less 1")
+        dataset = args[0] if args else kwargs["dataset"]
+        training = "epoch" in kwargs
+        if shards > 1 and not training and not kwargs.get("max_sentences"):
+            # fairseq deals out whole batches, of which there may be few
+            kwargs["max_sentences"] = max(1, len(dataset) // (shards * BATCHES_PER_SHARD))
         try:
-            return super().get_batch_iterator(*args, **{**kwargs, "required_batch_size_multiple": 1})
+            batches = super().get_batch_iterator(*args, **{**kwargs, "required_batch_size_multiple": 1})
         except AssertionError as error:
             raise UserError(f"no batches can be made: {one_line(error)}") from None
+        if not training and shard and shard >= len(batches.frozen_batches):
+            # fairseq-generate would divide by the number of sentences
+            print(f"Translated 0 sentences: shard {shard} of {shards} has none")
+            raise SystemExit(0)
+        return batches
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
-        """Remember which line of the input holds which tokens: `fairseq-interactive` does not pass it on."""
+        """Return the lines of `fairseq-interactive` as a dataset that knows their numbers."""
         if constraints is not None:
             raise UserError("--constraints is not supported")
-        for tokens in src_tokens:
-            self.lines_of[self._text(tokens)].append(self.lines_read)
-            self.lines_read += 1
-        return super().build_dataset_for_inference(src_tokens, src_lengths)
+        return self.lines.add(super().build_dataset_for_inference(src_tokens, src_lengths))
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
+        """Decode a batch; `fairseq-interactive` does not say which lines are in it, but keeps their order."""
         if "id" not in sample:
-            sample = {**sample, "id": self._line_numbers(sample["net_input"]["src_tokens"])}
+            sample = {**sample, "id": self.lines.numbers()}
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)
-
-    def _line_numbers(self, src_tokens: torch.Tensor) -> torch.Tensor:
-        return torch.tensor([self.lines_of[self._text(row)].popleft() for row in src_tokens])
-
-    def _text(self, tokens: torch.Tensor) -> tuple[int, ...]:
-        """Return what tells a line from others, in a batch or alone."""
-        outside = tokens.new_tensor([self.source_dictionary.bos(), self.source_dictionary.pad()])
-        return tuple(tokens[~torch.isin(tokens, outside)].tolist())

@@ -29,7 +29,7 @@ def in_halves(
         if isinstance(error, SentenceError):
             reason = str(error)
         elif out_of_memory(error):
-            reason = "takes more memory than there is (fewer --mh-chains or --iter-decode-with-beam)"
+            reason = "too little memory: fewer --mh-chains or --iter-decode-with-beam take less"
         else:
             raise
     if len(batch) == 1:

@@ -14,6 +14,7 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
+from fairseq_mh.translation.generation_options import unread
 from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.presets import PRESETS
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
@@ -166,12 +167,5 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--mh-init reference begins a chain; --mh-decoding mask-predict has none (for its length: --mh-gold-length)": (
             cfg.mh_decoding == "mask-predict" and cfg.mh_init == "reference"
         ),
-        "--iter-decode-with-external-reranker is not supported": generation.iter_decode_with_external_reranker,
-        "--print-alignment is not supported": generation.print_alignment is not None,
-        "--score-reference is not supported": generation.score_reference,
-        "--lm-path is not supported": generation.lm_path is not None,
-        "--prefix-size is not supported": generation.prefix_size > 0,
-        "--constraints is not supported": bool(generation.constraints),
-        "--retain-dropout is not supported": generation.retain_dropout,
     }
-    refuse(refusals)
+    refuse({**refusals, **unread(generation)})

@@ -14,6 +14,7 @@ from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.masked_lms.two_stream import TwoStream
 from fairseq_mh.mcmc.energy import evaluate, site_scores
+from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.translation.options import ONE_PASS_ENERGIES
 
 
@@ -48,7 +49,12 @@ def energies(
     valid, context = tokens.ne(cmlm.pad), context[states].to(tokens.device)
     lm = cmlm.bind(encoder_out)
     if name in ONE_PASS_ENERGIES:
-        energy = electric.bind(encoder_out, source) if name == "electric" and electric else TwoStream(lm)
+        if name == "electric":
+            if electric is None:
+                raise ValueError("the energy `electric` needs an Electric")
+            energy: OnePassEnergy = electric.bind(encoder_out, source)
+        else:
+            energy = TwoStream(lm)
         shares, spent = energy(lm, tokens, context)
     else:
         scores = site_scores(evaluate(lm, tokens, context, valid).scores, name).double()

@@ -48,7 +48,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
     possible = scores.isfinite()
     if not possible.any(1).all():
-        raise SentenceError("the model's scores of a sentence's lengths are no numbers (NaN); with --fp16, try without")
+        raise SentenceError("no lengths: the model's scores of them are no numbers (NaN); with --fp16, try without")
     context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
     context, lengths, scores = (part[possible].repeat_interleave(chains) for part in (context, lengths, scores))
     number = torch.arange(chains, device=log_p.device).repeat(len(context) // chains)

@@ -31,7 +31,7 @@ def test_one_line_for_each_line(tiny, expected, monkeypatch, capsys, buffer):
     said = translated(monkeypatch, capsys, tiny, "--buffer-size", buffer)
     assert said.out.splitlines() == expected
     assert [said.out.splitlines()[n] for n in (1, 3)] == ["", ""]
-    assert "line 4 is not translated: 32 symbols; the model reads 12" in said.err
+    assert "line 4 is not translated: too long: 32 symbols; the model reads 12" in said.err
     assert "line 2" not in said.err
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fairseq_mh.corpus.driver import corpus_summary
 from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.translation.generator import MHGenerator
@@ -184,8 +185,26 @@ def test_broken_lengths_are_refused(tiny, tmp_path):
     state["model"]["encoder.layers.0.final_layer_norm.bias"][1] = torch.nan
     torch.save(state, tmp_path / "broken.pt")
     run = (*RUN, "--path", str(tmp_path / "broken.pt"))
-    with pytest.raises(UserError, match="lengths are no numbers"):
-        corpus_run(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", more=run)
+    with pytest.raises(UserError, match="no lengths"):
+        corpus_run(tiny, write_corpus(tmp_path / "c.de", times=4), tmp_path / "out", more=run)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 500])
+def test_lines_that_cannot_be_translated_stop_no_corpus(tiny, tmp_path, monkeypatch, chunk):
+    """Not in a last chunk of one line, not beside an empty one, and not on the way of a resumed run."""
+    decode = MHGenerator.decode
+
+    def odd(generator, sample, progress):
+        if 4 in sample["id"]:
+            raise SentenceError("no lengths: broken")
+        return decode(generator, sample, progress)
+
+    monkeypatch.setattr(MHGenerator, "decode", odd)
+    (tmp_path / "c.de").write_text("a b\nb b\n\nc\na b c\n" + "a " * 20, encoding="utf-8")
+    counts, records = corpus_run(tiny, tmp_path / "c.de", tmp_path / "out", "--chunk-size", chunk)
+    reasons = [record["untranslated"] for record in records]
+    assert reasons == [None, None, "empty", None, "no lengths: broken", "too long: 22 symbols; the model reads 12"]
+    assert "3 sentences were not translated (empty: 1, no lengths: 1, too long: 1)" in corpus_summary(counts)
 
 
 def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
@@ -204,8 +223,8 @@ def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
     check_same(corpus_run(tiny, corpus, tmp_path / "out")[1], expected)
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     limit = 0
-    with pytest.raises(UserError, match="sentence 0 on was translated: takes more memory"):
-        corpus_run(tiny, corpus, tmp_path / "nowhere")
+    with pytest.raises(UserError, match="sentence 0 on was translated: too little memory"):
+        corpus_run(tiny, write_corpus(tmp_path / "many.de", times=4), tmp_path / "nowhere")
 
 
 def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_what_cannot_be_translated_has_a_record_that_says_so(tiny, tmp_path):
     assert [record["untranslated"] for record in records] == [
         None,
         "empty",
-        "10002 symbols; the model reads 12",
+        "too long: 10002 symbols; the model reads 12",
         "empty",
         None,
         None,

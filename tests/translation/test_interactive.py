@@ -1,4 +1,4 @@
-"""`fairseq-interactive` translates as `fairseq-generate` does, and an installed wheel serves as the clone does."""
+"""`fairseq-interactive` translates as `fairseq-generate` does, whatever its buffer holds."""
 
 from tests.tiny_cmlm import cli, lines_of
 
@@ -37,3 +37,28 @@ def test_scoring_does_not_change_the_state_space(tiny):
     result = cli("generate", tiny, "--gen-subset", "test", *options)
     assert result.returncode == 0, result.stderr
     assert sorted(lines_of(result.stdout, "H")) == list(range(6))
+
+
+def test_a_line_that_cannot_be_read_stops_no_other(tiny):
+    """An empty line, one too long by the BOS that the model reads, and a buffer with nothing else."""
+    lines = ["a b", "", "a " * 11, "b", "", "", "c"]
+    for buffer in (2, 7):
+        size = ("--buffer-size", buffer, "--batch-size", 1, "--source-lang", "de", "--target-lang", "en")
+        result = cli("interactive", tiny, *OPTIONS, *size, stdin="".join(f"{line}\n" for line in lines))
+        assert result.returncode == 0, result.stderr
+        assert sorted(lines_of(result.stdout, "H")) == [0, 3, 6]
+        for said in ("line 2 is empty", "line 3 is not translated: 13 symbols; the model reads 12", "line 5 is empty"):
+            assert said in result.stderr
+
+
+def test_one_seed_gives_one_translation_whatever_the_buffer(tiny):
+    """Two equal lines are two lines, each with its own number."""
+    lines = "".join(f"{line}\n" for line in ["a c b", "a c b", "b", "a c b", "c a b"] * 4)
+    found = []
+    for buffer, batch in ((1, 1), (3, 2), (20, 20)):
+        size = ("--buffer-size", buffer, "--batch-size", batch, "--source-lang", "de", "--target-lang", "en")
+        result = cli("interactive", tiny, "--mh-sweeps", 1, "--mh-chains", 1, *size, stdin=lines)
+        assert result.returncode == 0, result.stderr
+        found.append({n: texts[0].split("\t")[1] for n, texts in lines_of(result.stdout, "D").items()})
+    assert found[0] == found[1] == found[2]
+    assert len({found[0][n] for n in found[0] if n % 5 in (0, 1, 3)}) > 1  # equal lines, and other chains

@@ -1,0 +1,49 @@
+"""No option of fairseq's does nothing in silence."""
+
+from dataclasses import fields
+
+import pytest
+from fairseq.dataclass.configs import GenerationConfig
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.loading import parse_generate_options
+from fairseq_mh.translation.generation_options import MINE, NOT_SUPPORTED, READ, WITHOUT_MEANING
+from fairseq_mh.translation.options import check
+
+LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
+
+
+def test_every_option_of_fairseq_is_decided_on():
+    """A new option of fairseq's parser belongs into one of the lists."""
+    known = [*READ, *MINE, *NOT_SUPPORTED, *WITHOUT_MEANING]
+    assert len(known) == len(set(known))
+    assert set(known) == {field.name for field in fields(GenerationConfig) if not field.name.startswith("_")}
+
+
+GIVEN = {
+    "temperature": (("--temperature", "2"), "use --mh-temperature"),
+    "length penalty": (("--lenpen", "0.6"), "use --mh-length-select"),
+    "shortest": (("--min-len", "5"), "use --mh-length-select"),
+    "EOS penalty": (("--iter-decode-eos-penalty", "1"), "--iter-decode-eos-penalty"),
+    "decoding format": (("--decoding-format", "unigram"), "--decoding-format"),
+    "source length": (("--match-source-len",), "--match-source-len"),
+    "beam": (("--beam", "4"), "--iter-decode-with-beam"),
+    "sampling": (("--sampling",), "--mh-preset sample"),
+    "unknown words": (("--replace-unk",), "--replace-unk"),
+    "n-grams": (("--no-repeat-ngram-size", "3"), "--no-repeat-ngram-size"),
+    "reranker": (("--iter-decode-with-external-reranker",), "not supported"),
+}
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_options_that_would_do_nothing_are_refused(tiny, name):
+    given, message = GIVEN[name]
+    cfg = parse_generate_options(str(tiny.folder), [*LANGUAGES, *given])
+    with pytest.raises(UserError, match=message):
+        check(cfg.task, cfg.generation)
+
+
+def test_the_others_are_read(tiny):
+    more = ("--nbest", "2", "--iter-decode-with-beam", "3", "--iter-decode-max-iter", "4", "--print-step")
+    cfg = parse_generate_options(str(tiny.folder), [*LANGUAGES, *more, "--iter-decode-force-max-iter"])
+    check(cfg.task, cfg.generation)
