@@ -10,7 +10,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent / "extensions")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import fairseq_mh  # noqa: E402
-import fairseq_mh.translator  # noqa: E402, F401
+import fairseq_mh.translator  # noqa: E402
 
 logging.getLogger().setLevel(logging.WARNING)  # fairseq and Hydra set it to DEBUG
 

@@ -33,7 +33,7 @@ def shown_options(options: tuple[str, ...]) -> str:
 
 
 def shown_default(row: OptionRow) -> str:
-    return f"`{row.default}`" if row.default else "off" if row.flag else "–"
+    return f"`{row.default}`" if row.default else "off" if row.flag else "none"
 
 
 def shown_help(row: OptionRow) -> str:
