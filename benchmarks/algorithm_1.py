@@ -1,6 +1,6 @@
-"""The paper's Algorithm 1 as printed, on the stock decoder: one chain, one proposal at a time, nothing remembered.
+"""The paper's Algorithm 1 as printed, on the stock decoder: one chain, one proposal at a time, and no cache.
 
-Straightforwardly batched: a candidate's T masked rows are one call. It shares no code with the package.
+The T masked rows of a candidate are one batch. Nothing here uses the package.
 """
 
 import math
@@ -13,7 +13,11 @@ class Chain:
     """One chain on one sentence.
 
     Args:
-        source: (1, S) long. `allowed`: (V,) bool, the symbols that a state may hold.
+        model: a stock `cmlm_transformer`.
+        dictionary: of the targets.
+        allowed: (V,) bool, the symbols that a state may hold.
+        source: (1, S) long.
+        seed: of the chain's randomness.
     """
 
     def __init__(self, model, dictionary, allowed: Tensor, source: Tensor, seed: int):
@@ -22,19 +26,30 @@ class Chain:
         self.random = torch.Generator().manual_seed(seed)
 
     def log_p(self, rows: Tensor, sites: Tensor) -> Tensor:
-        """Logits of masked rows (M, T + 2) at one position each (M,): (M, V)."""
+        """Return log-probabilities (M, V), in nats, of masked rows (M, T + 2) long at one position (M,) of each."""
         repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, torch.zeros(len(rows), dtype=torch.long))
         logits = self.model.decoder(normalize=False, prev_output_tokens=rows, encoder_out=repeated)
         return logits[torch.arange(len(rows)), sites].masked_fill(~self.allowed, -math.inf).log_softmax(-1)
 
     def energy(self, state: Tensor) -> float:
+        """Return E_norm, in nats, of a state with BOS and EOS around it: (T + 2,) long."""
         sites = torch.arange(1, len(state) - 1)
         rows = state.repeat(len(sites), 1)
         rows[torch.arange(len(sites)), sites] = self.dictionary.unk()
         return -self.log_p(rows, sites).gather(1, state[1:-1, None]).sum().item()
 
     def run(self, length: int, sweeps: int, first: float, last: float, proposal: float) -> tuple[Tensor, int]:
-        """Anneal from a warm start; the last state, and how many proposals it took."""
+        """Anneal from a warm start.
+
+        Args:
+            length: T, the number of tokens.
+            sweeps: how often each position is redrawn.
+            first, last: the target's temperature at the first and at the last sweep.
+            proposal: the proposals' temperature.
+
+        Returns:
+            The last state (T + 2,) long, and the number of proposals.
+        """
         masks = torch.full((length,), self.dictionary.unk())
         state = torch.cat([torch.tensor([self.dictionary.bos()]), masks, torch.tensor([self.dictionary.eos()])])
         sites = torch.arange(1, length + 1)
@@ -47,9 +62,10 @@ class Chain:
                 masked[site] = self.dictionary.unk()
                 log_q = (self.log_p(masked[None], torch.tensor([site]))[0] / proposal).log_softmax(-1)
                 candidate[site] = torch.multinomial(log_q.exp(), 1, generator=self.random)[0]
-                energy_there = self.energy(candidate)
-                ratio = -(energy_there - energy) / temperature + (log_q[state[site]] - log_q[candidate[site]]).item()
-                if torch.rand(1, generator=self.random).log().item() < ratio:
-                    state, energy = candidate, energy_there
+                candidate_energy = self.energy(candidate)
+                rise = candidate_energy - energy
+                log_ratio = -rise / temperature + (log_q[state[site]] - log_q[candidate[site]]).item()
+                if torch.rand(1, generator=self.random).log().item() < log_ratio:
+                    state, energy = candidate, candidate_energy
                 proposals += 1
         return state, proposals

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What Ray costs, what a second worker brings, and what it costs to be killed.
+"""Measure what Ray costs, how much a second worker helps, and what being killed costs.
 
     python benchmarks/corpus.py models/libreoffice-de-en --sentencepiece models/libreoffice-de-en/spm.model
 
-The data's test set by `fairseq-generate`, by `translate_corpus.py` in one process, by one and by two workers of Ray,
-each with one thread; then by two workers, whose driver is killed with half of the chunks done, and by the same command
-again. A table, and with --output the same as JSON.
+The test set is translated by `fairseq-generate`, by `fairseq-mh corpus` in one process, and by one and two Ray workers
+with one thread each. Last, the driver of two workers is killed when half of the chunks are done, and the same
+command is run again. The figures are printed as a table, and --output writes them as JSON.
 """
 
 import argparse
@@ -28,7 +28,15 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVI
 
 
 class Bench:
-    """Of a data folder whose test set is also there as text."""
+    """The runs on the test set of one data folder.
+
+    Args:
+        data: a fairseq data folder with checkpoint.pt, and with the test set also as text.
+        source: the language of the test set's source.
+        pieces: a sentencepiece model.
+        folder: for the output.
+        chunk_size: lines of a chunk.
+    """
 
     def __init__(self, data: Path, source: str, pieces: Path, folder: Path, chunk_size: int):
         self.data, self.corpus, self.folder = data, data / f"test.{source}", folder
@@ -37,7 +45,7 @@ class Bench:
         self.more = ("--bpe", "sentencepiece", "--sentencepiece-model", str(pieces), *RUN)
 
     def generate(self) -> dict[str, float]:
-        """Plain `fairseq-generate`."""
+        """Run `fairseq-generate`; return seconds, and lines a second."""
         call = [sys.executable, "-m", "fairseq_cli.generate", str(self.data), *PLUGIN, "--task", "translation_mh"]
         call += ["--path", f"{self.data}/checkpoint.pt", "--gen-subset", "test", "--num-workers", "0", *self.more]
         begun = time.perf_counter()
@@ -45,6 +53,7 @@ class Bench:
         return self._figures(time.perf_counter() - begun)
 
     def start(self, name: str, workers: int) -> subprocess.Popen:
+        """Start a run of `fairseq-mh corpus` whose output folder has this name."""
         call = [
             sys.executable,
             "-m",
@@ -58,7 +67,7 @@ class Bench:
         return subprocess.Popen([*call, "--workers", str(workers), *self.own, "--", *self.more], **QUIET)
 
     def translate(self, name: str, workers: int) -> dict[str, float]:
-        """With as many workers, and seconds until the first chunk is there."""
+        """Run `fairseq-mh corpus`; return seconds, lines a second, and seconds until the first chunk is written."""
         begun, process = time.perf_counter(), self.start(name, workers)
         self.wait(name, 1, process)
         first = time.perf_counter() - begun
@@ -67,12 +76,12 @@ class Bench:
         return self._figures(time.perf_counter() - begun) | {"until the first chunk": first}
 
     def wait(self, name: str, chunks: int, process: subprocess.Popen) -> None:
-        """Until so many chunks are done, or the run is."""
+        """Wait until so many chunks are written, or the run has ended."""
         while process.poll() is None and len(list((self.folder / name / "chunks").glob("*[0-9]"))) < chunks:
             time.sleep(0.05)
 
     def kill_and_resume(self, workers: int, chunks: int) -> dict[str, float]:
-        """The driver killed with so many chunks done, and the same command again."""
+        """Kill the driver when so many chunks are written, and run the command again; return the figures of both."""
         begun, process = time.perf_counter(), self.start("killed", workers)
         self.wait("killed", chunks, process)
         process.send_signal(signal.SIGKILL)
@@ -85,6 +94,7 @@ class Bench:
 
 
 def main():
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="fairseq data folder with checkpoint.pt and the test set as text")
     parser.add_argument("--source", default="de", help="its language; default: %(default)s")

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""How well do cheap energies order translations of one source as E_norm does?
+"""Measure how well cheap energies order the translations of one source in the order of E_norm.
 
     python benchmarks/correlation.py models/libreoffice-de-en --electric models/libreoffice-de-en/electric.pt
 
-The translations are mask-predict's, with 15 or 40 % of their positions drawn again, again and again, as chains visit
-them. Prints Spearman's correlation within a sentence, averaged over the first sentences of the validation set, and the
-standard deviation (nats) of what a cheap energy says of a sentence's translations less what E_norm says.
+The translations are like those that a chain visits: they begin with mask-predict's, and 15 or 40 % of the positions are
+drawn again and again. Two figures are printed for each cheap energy, both averaged over the first sentences of the
+validation set: Spearman's correlation with E_norm within a sentence, and the standard deviation, in nats, of the
+difference from E_norm within a sentence.
 """
 
 import argparse
@@ -25,51 +26,70 @@ from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import mask_predict
 from fairseq_mh.translation.rescoring import energies
 
-BATCH = 10
+BATCH = 10  # sentences
 
 
-def states(lm, blank, contexts, number):
-    """So many translations (number * N, T) of each of these N contexts, those of one context every N rows."""
-    tokens, found = mask_predict(lm, blank, contexts, 10).tokens, []
+def draw_translations(lm, blank, context, number):
+    """Draw translations of each of N sentences.
+
+    Args:
+        lm: the CMLM, bound to the sentences.
+        blank: (N, T) long, `pad` after each translation's end.
+        context: (N,) long, the index of each sentence.
+        number: of translations of each sentence.
+
+    Returns:
+        (number * N, T) long, one translation of every sentence after the other.
+    """
+    tokens, found = mask_predict(lm, blank, context, 10).tokens, []
     for step in range(number):
         start = tokens if step % 2 == 0 else found[-1]
         masked = start.ne(lm.pad) & (torch.rand(start.shape) < (0.15 if step % 4 < 2 else 0.4))
         log_q = partial(conditional, temperature=1.0 if step % 3 else 0.7)
         uniforms = torch.rand(start.shape, dtype=torch.float64)
-        found.append(draw_masked(lm, unevaluated(lm, start, contexts), masked, uniforms, log_q).candidate)
+        found.append(draw_masked(lm, unevaluated(lm, start, context), masked, uniforms, log_q).candidate)
     return torch.cat(found)
 
 
-def compared(cmlm, electric, sample, number):
-    """Energies of each name, (number, N) nats, E_norm's among them."""
+def compare_energies(cmlm, electric, sample, number):
+    """Return each energy of so many translations of each sentence of a batch: name -> (number, N) nats.
+
+    Args:
+        cmlm: the model.
+        electric: an `Electric`, or None.
+        sample: fairseq's batch of N sentences.
+        number: of translations of each sentence.
+    """
     source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
     encoder_out = cmlm.model.forward_encoder(source)
-    lm, contexts = cmlm.bind(encoder_out), torch.arange(len(source[0]))
+    lm, context = cmlm.bind(encoder_out), torch.arange(len(source[0]))
     lengths = cmlm.length_log_probs(encoder_out).argmax(1)
     blank = torch.where(torch.arange(int(lengths.max())) < lengths[:, None], cmlm.mask, cmlm.pad)
-    tokens, rows = states(lm, blank, contexts, number), contexts.repeat(number)
+    tokens = draw_translations(lm, blank, context, number)
+    context = context.repeat(number)
     targets = [line[line.ne(cmlm.pad)] for line in tokens]
     names = ["norm", "two-stream", *(["electric"] if electric else [])]
-    found = {name: energies(cmlm, electric, source, targets, rows, name)[0] for name in names}
+    found = {name: energies(cmlm, electric, source, targets, context, name)[0] for name in names}
     for passes in (1, 2, 3):
-        found[f"partition, {passes}"] = -PartitionPseudoLikelihood(passes)(lm, tokens, rows)[0].sum(1)
+        found[f"partition, {passes}"] = -PartitionPseudoLikelihood(passes)(lm, tokens, context)[0].sum(1)
     return {name: nats.view(number, -1).numpy() for name, nats in found.items()}
 
 
 @torch.no_grad()
 def main():
+    """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a fairseq data folder with checkpoint.pt")
     parser.add_argument("--electric", help="checkpoint of an electric_transformer")
     parser.add_argument("--sentences", type=int, default=60, help="default: %(default)s")
-    parser.add_argument("--states", type=int, default=24, help="of each sentence; default: %(default)s")
+    parser.add_argument("--states", type=int, default=24, help="translations of each sentence; default: %(default)s")
     args = parser.parse_args()
     torch.manual_seed(1)
     loaded, found = load_decoder(args.data, subset="valid"), {}
     cmlm = loaded.generator.cmlm
     electric = load_electric(args.electric, loaded.task, cmlm) if args.electric else None
     for first in range(0, args.sentences, BATCH):
-        batch = compared(cmlm, electric, sample_of(loaded, BATCH, first, "valid"), args.states)
+        batch = compare_energies(cmlm, electric, sample_of(loaded, BATCH, first, "valid"), args.states)
         for name, nats in batch.items():
             found.setdefault(name, []).append(nats)
     norm, *others = [(name, np.concatenate(parts, 1).T) for name, parts in found.items()]

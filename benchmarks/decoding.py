@@ -1,4 +1,4 @@
-"""Decoding as a user does it: in this process on a few sentences, or `fairseq-generate` on a whole test set."""
+"""Decoding for the benchmarks: a few sentences in this process, or a whole test set by `fairseq-generate`."""
 
 import os
 import subprocess
@@ -21,13 +21,21 @@ PLUGIN = ("--user-dir", str(Path(fairseq_mh.__file__).parent))
 
 
 class Decoder(NamedTuple):
+    """What decodes a batch in this process."""
+
     task: Any
     model: torch.nn.Module
     generator: MHGenerator
 
 
 def load_decoder(data: str, *more: str, subset: str = "test") -> Decoder:
-    """A checkpoint and its generator, from fairseq-generate's own options."""
+    """Load a checkpoint and its generator.
+
+    Args:
+        data: a fairseq data folder with checkpoint.pt.
+        more: options of `fairseq-generate`.
+        subset: whose sentences are loaded.
+    """
     cfg = parse_generate_options(data, more)
     task, models = load_checkpoint(cfg)
     task.load_dataset(subset)
@@ -35,14 +43,21 @@ def load_decoder(data: str, *more: str, subset: str = "test") -> Decoder:
 
 
 def sample_of(decoder: Decoder, sentences: int, first: int = 0, subset: str = "test") -> dict:
-    """So many sentences from this one on, as far as there are, as one batch."""
+    """Return consecutive sentences as one batch, fewer where the subset ends.
+
+    Args:
+        decoder: of `load_decoder`.
+        sentences: their number.
+        first: the index of the first one.
+        subset: the name of a subset that is loaded.
+    """
     dataset = decoder.task.dataset(subset)
     numbers = range(first, min(first + sentences, len(dataset)))
     return to_device(decoder.model, dataset.collater([dataset[n] for n in numbers]))
 
 
 def trace_of(data: str, sentences: int, *options: str):
-    """The trace of chains on the first sentences of the test set."""
+    """Return the trace, a data frame, of chains on the first sentences of the test set."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.jsonl"
         tracing = load_decoder(data, *options, "--mh-trace", str(path))
@@ -51,7 +66,11 @@ def trace_of(data: str, sentences: int, *options: str):
 
 
 def generate(data: str, *more: str) -> dict[str, float]:
-    """`fairseq-generate` on the whole test set: BLEU against the data's own targets, seconds, and peak memory in GB."""
+    """Run `fairseq-generate` on the whole test set.
+
+    Returns:
+        BLEU and chrF against the data's own targets, seconds, decoder rows, and the peak memory in GB.
+    """
     command = [sys.executable, "-m", "fairseq_cli.generate", data, *PLUGIN, "--path", f"{data}/checkpoint.pt"]
     command += ["--gen-subset", "test", "--post-process", "sentencepiece", "--num-workers", "0", *more]
     with tempfile.NamedTemporaryFile("w+") as output:

@@ -1,4 +1,4 @@
-"""How fast decoders are, in one process: rows a second, against the stock decoder and the machine's products."""
+"""The speed of decoders in one process: rows a second, against the stock decoder and the machine's matrix products."""
 
 import time
 from collections.abc import Callable
@@ -12,17 +12,18 @@ from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import query_size
 
-REPEATS = 3  # the fastest of so many: what else the machine does only adds
+REPEATS = 3  # the fastest run counts, because other work on the machine can only slow a run down
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Return how many seconds this work takes."""
     begin = time.perf_counter()
     work()
     return time.perf_counter() - begin
 
 
 def product_rates(size: int = 2048) -> dict[str, float]:
-    """Of float32 matrix products, in GFLOP/s: torch's own, and the package's."""
+    """Return the speed of float32 matrix products, in GFLOP/s: torch's own, and the package's."""
     a, b = torch.randn(size, size), torch.randn(size, size)
     operations = {"matmul": lambda: a @ b, "linear": lambda: linear.linear(a, b)}
     return {
@@ -31,8 +32,14 @@ def product_rates(size: int = 2048) -> dict[str, float]:
     }
 
 
-class Rows:
-    """Every position of these references masked once: the rows of a state's energy."""
+class EnergyRows:
+    """The decoder rows of the references' energies: each masks one position of one reference.
+
+    Args:
+        model: a stock `cmlm_transformer`.
+        dictionary: of the targets.
+        sample: fairseq's batch of sentences with their references.
+    """
 
     def __init__(self, model, dictionary, sample: dict):
         self.model, self.dictionary = model, dictionary
@@ -43,17 +50,17 @@ class Rows:
         lines = [self.cmlm.target(line) for line in sample["target"]]
         self.tokens = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=dictionary.pad())
         self.valid = self.tokens != dictionary.pad()
-        self.sentences = torch.arange(len(lines))
+        self.context = torch.arange(len(lines))
 
     def engine(self) -> Tensor:
-        """log p(token | all others) of each position, by the package."""
+        """Return log p(token | all others) at each of the P positions, computed by the package: (P,) nats."""
         lm = self.cmlm.bind(self.encoder_out)
-        return evaluate(lm, self.tokens, self.sentences, self.valid).scores[:, 1]
+        return evaluate(lm, self.tokens, self.context, self.valid).scores[:, 1]
 
     def stock(self) -> Tensor:
-        """The same by the stock decoder as fairseq calls it, rows of about equal length together."""
+        """Return the same, computed by the stock decoder as fairseq calls it, in batches of similar length."""
         sequence, site = self.valid.nonzero(as_tuple=True)
-        lengths, found = self.valid.sum(1), torch.zeros(len(sequence))
+        lengths, scores = self.valid.sum(1), torch.zeros(len(sequence))
         for part in lengths[sequence].argsort(stable=True).split(query_size(self.tokens)):
             m, t = sequence[part], site[part]
             inputs = torch.full((len(part), int(lengths[m].max()) + 2), self.dictionary.pad())
@@ -61,14 +68,14 @@ class Rows:
             inputs[:, 1:-1] = self.tokens[m, : inputs.size(1) - 2]
             inputs.scatter_(1, lengths[m][:, None] + 1, self.dictionary.eos())
             inputs[torch.arange(len(part)), t + 1] = self.dictionary.unk()
-            repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, self.sentences[m])
+            repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, self.context[m])
             logits = self.model.decoder(normalize=False, prev_output_tokens=inputs, encoder_out=repeated)
             log_p = logits[torch.arange(len(part)), t + 1].masked_fill(~self.cmlm.allowed, -torch.inf).log_softmax(-1)
-            found[part] = log_p.gather(1, self.tokens[m, t, None])[:, 0]
-        return found
+            scores[part] = log_p.gather(1, self.tokens[m, t, None])[:, 0]
+        return scores
 
     def figures(self) -> dict[str, float]:
-        """Rows a second of both, turn by turn, and the engine's share of the products' rates."""
+        """Return the rows a second of both, measured in turn, and the engine's share of the matrix products' speed."""
         torch.testing.assert_close(self.engine(), self.stock(), atol=1e-4, rtol=0)
         times = {"engine": [], "stock": []}
         for _ in range(REPEATS):
@@ -81,8 +88,8 @@ class Rows:
         return {**rates, "times stock": rates["engine"] / rates["stock"], **speed, "in products": gflops, **shares}
 
     def _flops(self) -> int:
-        """Of the engine's matrix products; what attention multiplies inside is not counted, nor padding."""
-        kept, linear.ONEDNN = linear.ONEDNN, False  # the counter knows torch's own products alone
+        """Return the operations of the engine's matrix products, without those inside attention and without padding."""
+        kept, linear.ONEDNN = linear.ONEDNN, False  # the counter sees torch's own products alone
         try:
             with FlopCounterMode(display=False) as counter:
                 self.engine()

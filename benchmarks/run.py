@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The package's speed, as ratios that are measured in one run on one machine.
+"""Measure the package's speed, as ratios of times of one run on one machine.
 
     python benchmarks/run.py models/libreoffice-de-en
     python benchmarks/run.py DATA --output results.json
@@ -21,19 +21,28 @@ from tabulate import tabulate
 
 from benchmarks.algorithm_1 import Chain
 from benchmarks.decoding import AT_ONE, PAPER, generate, load_decoder, sample_of, trace_of
-from benchmarks.rates import Rows, seconds
+from benchmarks.rates import EnergyRows, seconds
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 
-BATCH = 500  # sentences: about what fairseq-generate's 12,000 tokens hold of such
+BATCH = 500  # sentences, about as many as a batch of fairseq-generate (12,000 tokens) has
 MASK_PREDICT = ("--task", "translation_lev", "--iter-decode-max-iter", "9", "--iter-decode-force-max-iter")
-MASK_PREDICT += ("--iter-decode-with-beam", "5", "--required-batch-size-multiple", "1")  # or it drops sentences
+MASK_PREDICT += (
+    "--iter-decode-with-beam",
+    "5",
+    "--required-batch-size-multiple",
+    "1",
+)  # without this fairseq drops sentences
 SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
 SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
 SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3")
 
 
 def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
-    """Decoder rows that an update of a site takes, in units of the chain's length; and how often it moves."""
+    """Return the decoder rows of an update, in units of the chain's length, and how often an update changes the state.
+
+    Args:
+        trace: of any number of chains.
+    """
     moves = trace.filter(pl.col("sweep") > 0)
     units = (moves["proposals"] * moves["length"]).sum()
     novel = (moves["novel"] * moves["length"]).sum() / units
@@ -42,11 +51,16 @@ def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
 
 
 def against_algorithm_1(data: str, sentences: int, few: int) -> dict[str, float]:
-    """Wall clock of the paper's annealed chains, one on each sentence, by the package and (a few) by Algorithm 1.
+    """Compare the seconds of the paper's annealed chains by the package and by Algorithm 1, one chain a sentence.
 
-    The time of Algorithm 1, which takes one sentence after the other, is scaled to the rows T that proposals ask for.
+    Both times are divided by the sum of the lengths T of the chains over all proposals.
+
+    Args:
+        data: a fairseq data folder with checkpoint.pt.
+        sentences: how many sentences the package decodes, in one batch.
+        few: how many of them Algorithm 1 decodes, one after the other.
     """
-    trace = trace_of(data, sentences, *PAPER)  # warms the process, too
+    trace = trace_of(data, sentences, *PAPER)  # this also warms up the process
     loaded = load_decoder(data, *PAPER)
     sample = sample_of(loaded, sentences)
     ours = seconds(lambda: loaded.generator.generate([loaded.model], sample))
@@ -54,21 +68,22 @@ def against_algorithm_1(data: str, sentences: int, few: int) -> dict[str, float]
     dictionary, cfg = loaded.task.target_dictionary, loaded.task.cfg
     annealing = (cfg.mh_sweeps, cfg.mh_temperature, cfg.mh_final_temperature, cfg.mh_proposal_temperature)
     allowed = allowed_symbols(dictionary)
-    asked = 0
+    proposed_tokens = 0
 
-    def naive() -> None:
-        nonlocal asked
+    def run_algorithm_1() -> None:
+        nonlocal proposed_tokens
         for n, source in enumerate(sample["net_input"]["src_tokens"][:few]):
             length = lengths[int(sample["id"][n])]
             chain = Chain(loaded.model, dictionary, allowed, source[source != dictionary.pad()][None], seed=n)
-            asked += length * chain.run(length, *annealing)[1]
+            proposed_tokens += length * chain.run(length, *annealing)[1]
 
-    theirs = seconds(naive) / asked
+    theirs = seconds(run_algorithm_1) / proposed_tokens
     ours /= (trace["proposals"] * trace["length"]).sum()
     return {"sentences": len(sample["id"]), "of algorithm 1": few, "ratio": theirs / ours}
 
 
 def main():
+    """Print each part of the figures when it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
     parser.add_argument("--sentences", type=int, default=100, help="of the test set, where not all are decoded")
@@ -88,10 +103,10 @@ def main():
 
 @torch.no_grad()
 def parts(data: str, sentences: int, few: int) -> Iterator[tuple[str, dict]]:
-    """One after the other: they take minutes."""
+    """Measure one part after the other, each of which takes minutes; yield its name and its figures."""
     loaded = load_decoder(data)
     yield "machine", {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    yield "decoder", Rows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences)).figures()
+    yield "decoder", EnergyRows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences)).figures()
     yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE))
     yield "annealed", rows_per_update(trace_of(data, sentences, *PAPER))
     yield "against algorithm 1", against_algorithm_1(data, BATCH, few)
@@ -101,7 +116,7 @@ def parts(data: str, sentences: int, few: int) -> Iterator[tuple[str, dict]]:
 
 
 def processor() -> str:
-    """As the operating system names it."""
+    """Return the processor's name, as the operating system gives it."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Decoder rows and seconds of the default decoder, against target length, chains and sentences; as JSON and a plot.
+"""Measure decoder rows and seconds against target length, chains and sentences; write JSON and a plot.
 
 python benchmarks/scaling.py models/libreoffice-de-en --output benchmarks/scaling
 """
@@ -25,38 +25,49 @@ FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 4}
 
 
 def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
-    """Of decoding so many sentences as one batch, at a given target length."""
+    """Return the rows and seconds a chain of decoding one batch with the default options.
+
+    Args:
+        data: a fairseq data folder with checkpoint.pt.
+        sizes: the target length, the chains a sentence, and the number of sentences (see FIXED).
+    """
     loaded = load_decoder(data, "--mh-gold-length", "--mh-chains", str(sizes["chains a sentence"]))
     sample = sample_of(loaded, sizes["sentences"])
     symbol = loaded.task.target_dictionary.nspecial
-    sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # read for its length alone
+    sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # only its length is read
     taken = seconds(lambda: loaded.generator.generate([loaded.model], sample))
     chains = sizes["sentences"] * sizes["chains a sentence"]
     return {"rows": loaded.generator.rows_spent / chains, "seconds": taken / chains}
 
 
 def plot(figures: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
-    """Cost of one chain in each experiment."""
+    """Plot the cost of one chain in each experiment.
+
+    Args:
+        figures: experiment -> size -> cost.
+        path: of the image.
+    """
     _, axes = plt.subplots(1, len(figures), figsize=(11, 3.2), layout="constrained")
     for axis, (name, costs) in zip(axes, figures.items(), strict=True):
         other = axis.twinx()
-        for place, kind, colour in ((axis, "rows", "#0072B2"), (other, "seconds", "#D55E00")):
-            place.plot(list(costs), [cost[kind] for cost in costs.values()], "o-", color=colour)
-            place.set_ylabel(f"{kind} a chain", color=colour)
-            place.set_ylim(bottom=0)
+        for axes_of_kind, kind, colour in ((axis, "rows", "#0072B2"), (other, "seconds", "#D55E00")):
+            axes_of_kind.plot(list(costs), [cost[kind] for cost in costs.values()], "o-", color=colour)
+            axes_of_kind.set_ylabel(f"{kind} a chain", color=colour)
+            axes_of_kind.set_ylim(bottom=0)
         axis.set_xlabel(name)
         axis.set_xticks(list(costs))
     plt.savefig(path)
 
 
 def main():
+    """Measure, and write both files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
     parser.add_argument("--output", type=Path, required=True, help="OUTPUT.json and OUTPUT.svg are written")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    cost(args.data, FIXED)  # warm
+    cost(args.data, FIXED)  # this warms up the process
     with torch.no_grad():
         figures = {
             name: {size: cost(args.data, {**FIXED, name: size}) for size in sizes} for name, sizes in SIZES.items()

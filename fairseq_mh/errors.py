@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-half_written: list[Path] = []  # files that this process has begun to write; a run that is refused removes them
+begun: set[Path] = set()  # files that this process has made and written nothing to; a run that is refused removes them
 
 
 class UserError(Exception):

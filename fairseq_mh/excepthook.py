@@ -9,22 +9,24 @@ from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
 from fairseq_cli import generate
 
-from fairseq_mh.errors import UserError, half_written, unloadable
+from fairseq_mh.errors import UserError, begun, unloadable
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print one line for a user's mistake or an unusable file, and the usual traceback for any other error.
 
-    The arguments are those of `sys.excepthook`. A refused run's half-written files are removed.
+    The arguments are those of `sys.excepthook`. Files that a refused run has made and written nothing to are removed;
+    translations that were finished before the refusal stay.
     """
+    if issubclass(kind, KeyboardInterrupt):
+        return print("fairseq-mh: interrupted", file=sys.stderr)
     line = " ".join(str(error).split())
     if _while_loading(trace) and not isinstance(error, FileNotFoundError | UserError):
         line = unloadable(error)
     elif not isinstance(error, UserError | OSError) and not _is_refused_option(error, trace):
         return sys.__excepthook__(kind, error, trace)
-    # After another OSError, such as a full disk, the half-written files stay.
     if _while_loading(trace) or isinstance(error, UserError | FileNotFoundError):
-        for path in (*half_written, *_results_file(trace)):
+        for path in (*begun, *_results_file(trace)):
             if path.is_file():  # /dev/null is no regular file
                 path.unlink()
     print(f"fairseq-mh: error: {line}", file=sys.stderr)
@@ -48,7 +50,15 @@ def _is_refused_option(error: BaseException, trace: TracebackType | None) -> boo
 
 
 def _results_file(trace: TracebackType | None) -> list[Path]:
-    """Return the file of `--results-path`, if any: fairseq opens it before it checks anything, and logs into it."""
+    """Return the file of `--results-path`, if it holds no translation: fairseq opens it at once, and logs into it."""
     frames = (frame for frame in _frames(trace) if frame.f_code.co_filename == generate.__file__)
     paths = (frame.f_locals.get("output_path") for frame in frames)
-    return [Path(path) for path in paths if path]
+    return [Path(path) for path in paths if path and not _has_translations(Path(path))]
+
+
+def _has_translations(path: Path) -> bool:
+    """Return whether a file holds an H- line."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return any(line.startswith("H-") for line in file)

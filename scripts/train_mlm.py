@@ -3,10 +3,11 @@
 
     python scripts/train_mlm.py models/libreoffice-de-en OUT        # needs the extra `hf`
 
-It starts from the decoder of the embedded CMLM, without its attention to the source, and with its pieces: from random
-weights, a model of this size does not learn to look at the context in the time that 2 CPU cores take for this one. The
-mask always replaces what is masked, because the sampler never shows the model another symbol in its place. Pages are
-split as for the CMLM (`prepare_data.py`). Resumes from its checkpoints; bf16 on a CPU.
+The model starts from the decoder of the embedded CMLM, without its attention to the source, and has the CMLM's pieces.
+From random weights, a model of this size does not learn to look at the context in the time of this training on 2 CPU
+cores. A masked position always shows the mask, because the sampler shows the model nothing else there. Pages are
+split as for the CMLM (`prepare_data.py`). A training that was stopped goes on from its last checkpoint. It runs in bf16
+on a CPU.
 """
 
 import argparse
@@ -22,8 +23,8 @@ from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.masked_lms.transformers_import import transformers
 from scripts.prepare_data import split
 
-MASKED = 0.2
-LONGEST = 64
+MASKED = 0.2  # the share of a segment's positions that is masked
+LONGEST = 64  # symbols of a segment
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 SIZES = {
     "hidden_size": 256,
@@ -33,7 +34,7 @@ SIZES = {
     "max_position_embeddings": LONGEST + 2,  # counted from the padding index + 1
     "type_vocab_size": 1,
 }
-LAYER = {  # Hugging Face's names -> the CMLM's
+LAYER = {  # a layer's weights: Hugging Face's names -> the CMLM's
     "attention.self.query": "self_attn.q_proj",
     "attention.self.key": "self_attn.k_proj",
     "attention.self.value": "self_attn.v_proj",
@@ -46,14 +47,14 @@ LAYER = {  # Hugging Face's names -> the CMLM's
 
 
 def english(corpus: Path) -> dict[str, list[str]]:
-    """Distinct segments of each split."""
+    """Return the distinct English segments of each split."""
     with gzip.open(corpus, "rt", encoding="utf-8") as lines:
         splits = split([tuple(line.rstrip("\n").split("\t")) for line in lines])
     return {name: list(dict.fromkeys(pair[1] for pair in pairs)) for name, pairs in splits.items()}
 
 
 def tokenizer_of(model: Path):
-    """A sentencepiece BPE model as a tokenizer of transformers, its special symbols where fairseq has them."""
+    """Return a sentencepiece BPE model as a tokenizer of transformers, with special symbols at fairseq's indices."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     pieces = [processor.id_to_piece(n) for n in range(processor.get_piece_size()) if not processor.is_control(n)]
     pieces = [piece for piece in pieces if piece not in SPECIAL.values()]
@@ -79,27 +80,43 @@ def tokenizer_of(model: Path):
 
 @torch.no_grad()
 def start_from(model, tokenizer, folder: Path) -> None:
-    """Copy what the CMLM's decoder has: pieces by their names, positions, self-attention and feed-forward."""
+    """Copy the CMLM's decoder: the embeddings of pieces (by name) and positions, self-attention and feed-forward.
+
+    Args:
+        model: to copy to, in place.
+        tokenizer: of the model.
+        folder: of the CMLM, with checkpoint.pt and dict.en.txt.
+    """
     allow_fairseq_types()
     weights = {
         name.removeprefix("decoder."): weight.float()
         for name, weight in torch.load(folder / "checkpoint.pt")["model"].items()
     }
     dictionary, encoder = Dictionary.load(str(folder / "dict.en.txt")), model.roberta_prelayernorm
-    scale = SIZES["hidden_size"] ** -0.5  # fairseq multiplies embeddings by its inverse
+    scale = SIZES["hidden_size"] ** -0.5  # fairseq multiplies embeddings by the inverse of this
     for symbol, number in tokenizer.get_vocab().items():
-        theirs = dictionary.unk() if symbol == "<mask>" else dictionary.index(symbol)  # a CMLM masks with <unk>
-        encoder.embeddings.word_embeddings.weight[number] = weights["embed_tokens.weight"][theirs]
+        copied = dictionary.unk() if symbol == "<mask>" else dictionary.index(symbol)  # a CMLM masks with <unk>
+        encoder.embeddings.word_embeddings.weight[number] = weights["embed_tokens.weight"][copied]
     encoder.embeddings.position_embeddings.weight.copy_(weights["embed_positions.weight"][: LONGEST + 2] * scale)
-    own = dict(encoder.named_parameters())
+    parameters = dict(encoder.named_parameters())
     for kind in ("weight", "bias"):
-        own[f"LayerNorm.{kind}"].copy_(weights[f"layer_norm.{kind}"])
+        parameters[f"LayerNorm.{kind}"].copy_(weights[f"layer_norm.{kind}"])
         for layer in range(SIZES["num_hidden_layers"]):
-            for mine, theirs in LAYER.items():
-                own[f"encoder.layer.{layer}.{mine}.{kind}"].copy_(weights[f"layers.{layer}.{theirs}.{kind}"])
+            for name, name_in_cmlm in LAYER.items():
+                weight = weights[f"layers.{layer}.{name_in_cmlm}.{kind}"]
+                parameters[f"encoder.layer.{layer}.{name}.{kind}"].copy_(weight)
 
 
 def trainer_of(model, tokenizer, texts: dict[str, list[str]], updates: int, folder: Path):
+    """Return the trainer.
+
+    Args:
+        model: to train.
+        tokenizer: of the model.
+        texts: the segments of `train` and `valid`.
+        updates: the number of updates, of 64 segments each.
+        folder: for checkpoints.
+    """
     data = {name: tokenizer(texts[name], truncation=True)["input_ids"] for name in ("train", "valid")}
     options = transformers.TrainingArguments(
         output_dir=str(folder),
@@ -123,13 +140,14 @@ def trainer_of(model, tokenizer, texts: dict[str, list[str]], updates: int, fold
     masking = transformers.DataCollatorForLanguageModeling(
         tokenizer, mlm_probability=MASKED, mask_replace_prob=1.0, random_replace_prob=0.0
     )
-    sets = {name: [{"input_ids": ids} for ids in lines] for name, lines in data.items()}
+    datasets = {name: [{"input_ids": ids} for ids in lines] for name, lines in data.items()}
     return transformers.Trainer(
-        model, options, train_dataset=sets["train"], eval_dataset=sets["valid"], data_collator=masking
+        model, options, train_dataset=datasets["train"], eval_dataset=datasets["valid"], data_collator=masking
     )
 
 
 def main():
+    """Train the model and write it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cmlm", type=Path, help="the embedded CMLM's folder, with its corpus")
     parser.add_argument("output", type=Path, help="the model's folder; checkpoints are kept in OUTPUT.training")

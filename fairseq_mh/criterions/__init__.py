@@ -1,0 +1,1 @@
+"""Training criteria that fairseq registers, and what they are made of."""

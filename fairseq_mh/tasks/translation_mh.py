@@ -19,7 +19,7 @@ from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.files.data_files import check_split
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.masked_lms.electric import load_electric
-from fairseq_mh.translation.generator import MHGenerator
+from fairseq_mh.translation.generator import MHGenerator, check_references
 from fairseq_mh.translation.options import TranslationMHConfig, check
 from fairseq_mh.translation.presets import accept_presets
 
@@ -85,6 +85,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
                 "the checkpoint was trained with --noise full_mask: it has never seen a partly masked target, and its "
                 "masked conditionals mean little (train with --noise random_mask)"
             )
+        for split in self.datasets if self.cfg.mh_gold_length or self.cfg.mh_init == "reference" else ():
+            check_references(cmlm, self.datasets[split])
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
         return MHGenerator(cmlm, self.target_dictionary, self.cfg, args, electric)
 

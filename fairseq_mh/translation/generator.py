@@ -4,7 +4,9 @@ It encodes the sources once, runs C chains at each of the K likeliest lengths, a
 """
 
 import logging
+import math
 import sys
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_mh.errors import UserError, half_written
+from fairseq_mh.errors import SentenceError, UserError, begun
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.dictionaries import subwords
@@ -22,6 +24,7 @@ from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.translation.decoders import DECODERS, Decoded
+from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.minimum_bayes_risk import with_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
 from fairseq_mh.translation.selection import Hypothesis, best_first
@@ -58,18 +61,35 @@ class MHGenerator:
         self.electric = electric
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
-        half_written.extend([Path(cfg.mh_trace)] if cfg.mh_trace else [])
+        if self.trace:
+            begun.add(Path(self.trace.name))
         self.rows_spent = 0
 
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Return hypotheses of each sentence, best first, at most `--nbest` of them.
 
+        A sentence of the batch that cannot be decoded, because of its lengths or of too little memory, has an empty one
+        of score minus infinity, and a warning says why.
+
         Raises:
-            UserError: as `decode`.
+            UserError: as `decode`, and where no sentence of the batch can be decoded.
         """
+        ids, hypotheses, refused = sample["id"].tolist(), [], []
         with self._bar() as bar:
-            decoded = self.decode(sample, partial(_advance, bar))
-        return [[self._hypothesis(c, decoded) for c in best] for best in self.best(decoded, len(sample["id"]))]
+            progress = partial(_advance, bar)
+            parts = list(in_halves(range(len(ids)), lambda rows: self.decode(_part(sample, rows), progress)))
+        for rows, decoded in parts:
+            if isinstance(decoded, str):
+                refused.append(f"sentence {ids[rows[0]]}: {decoded}")
+                hypotheses.append([self._nothing()])
+            else:
+                best = self.best(decoded, len(rows))
+                hypotheses += [[self._hypothesis(one, decoded) for one in found] for found in best]
+        if len(refused) == len(ids):
+            raise SentenceError(refused[0])
+        for reason in refused:
+            logger.warning("not translated: %s", reason)
+        return hypotheses
 
     def _bar(self) -> tqdm:
         """Return a bar on standard error that counts the sweeps of a batch that takes more than two seconds."""
@@ -134,11 +154,16 @@ class MHGenerator:
         """Return the references' tokens: (B, T) long, padded."""
         if sample.get("target") is None:
             raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
-        references, limit = [self.cmlm.target(line) for line in sample["target"]], self.cmlm.longest
+        references = [self.cmlm.target(line) for line in sample["target"]]
         for sentence, line in zip(sample["id"].tolist(), references, strict=True):
-            if not 1 <= len(line) <= limit:
-                raise UserError(f"reference {sentence} has {len(line)} tokens; this model's targets hold 1 to {limit}")
+            check_reference(self.cmlm, sentence, line)
         return data_utils.collate_tokens(references, self.dictionary.pad())
+
+    def _nothing(self) -> FairseqHypothesis:
+        """Return the hypothesis of a sentence that could not be decoded."""
+        tokens = torch.tensor([self.eos])
+        scores = {"score": -math.inf, "positional_scores": torch.zeros(1)}
+        return {"tokens": tokens, **scores, "alignment": None, "steps": 0, "history": [{"tokens": tokens}]}
 
     def _hypothesis(self, found: Hypothesis, decoded: Decoded) -> FairseqHypothesis:
         tokens, length = self.cmlm.hypothesis(found.tokens), len(found.tokens)
@@ -164,6 +189,7 @@ class MHGenerator:
         """Write the batch to the trace, and log what it cost."""
         plan = decoded.plan
         if self.trace:
+            begun.discard(Path(self.trace.name))
             sentences = [ids[sentence] for sentence in plan.context.tolist()]
             write_trace(
                 self.trace,
@@ -181,3 +207,29 @@ class MHGenerator:
 def _advance(bar: tqdm, ended: int, total: int) -> None:
     bar.total = total
     bar.update(ended)
+
+
+def _part(sample: dict, rows: Sequence[int]) -> dict:
+    """Return these sentences of a batch, which may be all of them."""
+    if len(rows) == len(sample["id"]):
+        return sample
+    which = torch.tensor(list(rows), device=sample["id"].device)
+    source = sample["net_input"]
+    target = sample.get("target")
+    return {
+        "id": sample["id"][which],
+        "net_input": {name: source[name][which] for name in ("src_tokens", "src_lengths")},
+        "target": None if target is None else target[which],
+    }
+
+
+def check_references(cmlm: CMLM, dataset: Any) -> None:
+    """Raise UserError where a reference of fairseq's language pair dataset is no target of the model."""
+    for sentence in range(len(dataset) if dataset.tgt else 0):
+        check_reference(cmlm, sentence, cmlm.target(dataset[sentence]["target"]))
+
+
+def check_reference(cmlm: CMLM, sentence: int, target: Tensor) -> None:
+    """Raise UserError where the target (T,) of a reference is empty, or longer than the model's targets."""
+    if not 1 <= len(target) <= cmlm.longest:
+        raise UserError(f"reference {sentence} has {len(target)} tokens; this model's targets hold 1 to {cmlm.longest}")

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: the same energies, the same number of proposals."""
+"""The benchmarks compare equal things: the same energies, and the same number of proposals."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from benchmarks.algorithm_1 import Chain
-from benchmarks.correlation import compared
+from benchmarks.correlation import compare_energies
 from benchmarks.decoding import PAPER, load_decoder, sample_of
-from benchmarks.rates import Rows
+from benchmarks.rates import EnergyRows
 from benchmarks.run import rows_per_update
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 
@@ -23,9 +23,9 @@ def loaded():
 
 
 @torch.no_grad()
-def test_algorithm_1_has_the_packages_energy(loaded):
+def test_the_energy_of_algorithm_1_equals_the_packages(loaded):
     sample = sample_of(loaded, 2)
-    rows = Rows(loaded.model, loaded.task.target_dictionary, sample)
+    rows = EnergyRows(loaded.model, loaded.task.target_dictionary, sample)
     dictionary, source = loaded.task.target_dictionary, sample["net_input"]["src_tokens"][:1]
     chain = Chain(loaded.model, dictionary, allowed_symbols(dictionary), source[source != dictionary.pad()][None], 1)
     tokens = rows.tokens[0][rows.valid[0]]
@@ -34,7 +34,7 @@ def test_algorithm_1_has_the_packages_energy(loaded):
 
 
 @torch.no_grad()
-def test_algorithm_1_lowers_it(loaded):
+def test_algorithm_1_lowers_the_energy(loaded):
     sample = sample_of(loaded, 1)
     dictionary = loaded.task.target_dictionary
     chain = Chain(loaded.model, dictionary, allowed_symbols(dictionary), sample["net_input"]["src_tokens"], 1)
@@ -45,7 +45,7 @@ def test_algorithm_1_lowers_it(loaded):
 
 
 def test_rows_are_counted_in_units_of_the_length():
-    """A sweep of a chain of 4 and one of a chain of 10; what the starts took is left out."""
+    """One sweep of a chain of 4 tokens, and one of a chain of 10; the rows of the starts do not count."""
     columns = ("sweep", "length", "proposals", "novel", "rows")
     records = [(0, 4, 0, 0, 4), (1, 4, 4, 1, 11), (0, 10, 0, 0, 10), (1, 10, 10, 3, 27)]
     figures = rows_per_update(pl.DataFrame(records, schema=columns, orient="row"))
@@ -54,8 +54,8 @@ def test_rows_are_counted_in_units_of_the_length():
 
 
 @torch.no_grad()
-def test_cheap_energies_are_compared_with_norm(loaded):
-    found = compared(loaded.generator.cmlm, None, sample_of(loaded, 2), 8)
+def test_two_streams_are_nearer_to_norm_than_one_pass(loaded):
+    found = compare_energies(loaded.generator.cmlm, None, sample_of(loaded, 2), 8)
     assert all(nats.shape == (8, 2) for nats in found.values())
-    far = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
-    assert 0 < far["two-stream"] < far["blocks, 1"]
+    distance = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
+    assert 0 < distance["two-stream"] < distance["partition, 1"]

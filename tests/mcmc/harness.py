@@ -1,4 +1,4 @@
-"""What the tests of the sampler share: kernels on tables, single steps, chains, and a chi-square test."""
+"""Helpers of the sampler's tests: kernels on tables, single steps, chains, and a chi-square test."""
 
 from functools import partial
 from typing import NamedTuple
@@ -14,18 +14,18 @@ from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import MaskedConditional
 from tests.mcmc.tables import random_table
 
-FALSE_ALARM = 1e-6
+FALSE_ALARM = 1e-6  # the p-value below which a statistical test fails
 
-Q = {"temperature": 1.6}
+Q = {"temperature": 1.6}  # of the proposals
 
 LM = random_table(3, 3, seed=5, scale=1.0)
 
 
 class Moves(NamedTuple):
-    """A proposal, and the blocks of its sweeps."""
+    """A proposal, its scan, and the block sizes of its sweeps."""
 
     proposal: type = MaskedConditional
-    scan: dict = {}  # noqa: RUF012  (never changed)
+    scan: dict = {}  # noqa: RUF012  (nothing changes these two)
     blocks: dict = {}  # noqa: RUF012
 
 
@@ -41,16 +41,35 @@ SCHEDULES = {
 
 
 def kernel_of(lm, energy="norm", metropolis=True, proposal=MaskedConditional, scan=None, surrogate=None, **q):
+    """Return the kernel of these settings.
+
+    Args:
+        lm: a table.
+        energy: the target's.
+        metropolis: False for degenerate Gibbs.
+        proposal: its class.
+        scan: the keyword argument of a `MaskedConditional`, if it is not the default.
+        surrogate: of delayed acceptance.
+        q: the settings of `conditional`.
+    """
     return Kernel(lm, energy, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis, surrogate)
 
 
 def at(kernel, tokens):
-    """The evaluated state of these tokens, all in context 0."""
+    """Return the evaluated states of these tokens (N, T), all in context 0."""
     return kernel.init(tokens, torch.zeros(len(tokens), dtype=torch.long))[0]
 
 
 def step(kernel, state, masked, temperature, uniforms):
-    """One update of every chain, to its decision."""
+    """Update every chain once; return the states reached and the `Info`.
+
+    Args:
+        kernel: of the chains.
+        state: of N chains.
+        masked: (N, T) bool.
+        temperature: of the target.
+        uniforms: (N, S + decisions).
+    """
     temperature = torch.full((len(masked),), temperature, dtype=torch.float64)
     trial = kernel.begin(state, masked[:, None], uniforms[:, None], temperature)
     while trial.asked.any():
@@ -59,13 +78,16 @@ def step(kernel, state, masked, temperature, uniforms):
 
 
 def run_from(kernel, tokens, schedule, seed=1):
-    """A chain from each of these states (N, T), all in context 0."""
+    """Run a chain from each of these states (N, T), all in context 0."""
     streams = [chain_stream(seed, 0, tokens.size(1), chain) for chain in range(len(tokens))]
     return run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule)
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
-    """Chi-square of counts against probabilities; the rarest cells are put together until 5 are expected."""
+    """Return the p-value of a chi-square test of counts against probabilities.
+
+    The rarest cells are put together until they are expected to hold 5.
+    """
     expected = expected * counts.sum()
     if counts[expected == 0].any():
         return 0.0
@@ -76,5 +98,6 @@ def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
 
 
 def number_of(tokens, lm):
+    """Return the index of each state (N, T) among all states of a table: (N,) long."""
     places = lm.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
     return (tokens * places).sum(1)

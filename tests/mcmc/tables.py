@@ -1,7 +1,7 @@
 """Masked LMs given by tables, and everything about their chains by enumeration.
 
-The reference here shares no code and no formula with the package: plain loops over all states,
-in float64, from probabilities rather than logits, with `min(1, ratio)` rather than a log ratio.
+The reference shares no code and no formula with the package. It consists of plain loops over all states in float64, and
+computes with probabilities and `min(1, ratio)`, where the package computes with logits and log ratios.
 """
 
 import itertools
@@ -12,9 +12,11 @@ import torch
 
 
 class TableLM:
-    """Logits f(w, t, X_\\t) looked up in a table; a masked position reads as symbol V of its context.
+    """A masked LM whose logits f(w, t, X_\\t) are looked up in a table.
 
-    table: (B, T, (V + 1) ** T, V) float64, for B contexts; symbol indices are states' symbols.
+    Args:
+        table: (B, T, (V + 1) ** T, V) float64, for B contexts. The third index is the number of the sequence, a masked
+            position being symbol V.
     """
 
     def __init__(self, table: torch.Tensor):
@@ -37,19 +39,20 @@ class TableLM:
         return features
 
     def code(self, tokens):
-        places = (self.symbols + 1) ** torch.arange(self.table.size(1) - 1, -1, -1)
-        return (tokens * places[: tokens.size(1)]).sum(1)
+        """Return the number of each sequence (M, T) in the table: (M,) long."""
+        powers = (self.symbols + 1) ** torch.arange(self.table.size(1) - 1, -1, -1)
+        return (tokens * powers[: tokens.size(1)]).sum(1)
 
 
 def random_table(symbols: int, length: int, seed: int, contexts: int = 1, scale: float = 1.5) -> TableLM:
-    """Random logits: conditionals that no joint distribution has."""
+    """Return a table of random logits, whose conditionals no joint distribution has."""
     generator = torch.Generator().manual_seed(seed)
     shape = (contexts, length, (symbols + 1) ** length, symbols)
     return TableLM(scale * torch.randn(shape, generator=generator, dtype=torch.float64))
 
 
 def inconsistent_table() -> TableLM:
-    """Section 2.1: p(X1 | X2) is .99 on the diagonal, p(X2 | X1) is uniform."""
+    """Return the table of section 2.1: p(X1 | X2) is .99 on the diagonal, and p(X2 | X1) is uniform."""
     table = torch.zeros(1, 2, 9, 2, dtype=torch.float64)
     for first, second in itertools.product(range(3), range(3)):
         if second < 2:
@@ -58,7 +61,7 @@ def inconsistent_table() -> TableLM:
 
 
 def joint_table(probabilities: np.ndarray) -> TableLM:
-    """The exact conditionals of a joint distribution over (V,) * T."""
+    """Return the exact conditionals of a joint distribution over (V,) * T."""
     length, symbols = probabilities.ndim, probabilities.shape[0]
     table = torch.zeros(1, length, (symbols + 1) ** length, symbols, dtype=torch.float64)
     for context in itertools.product(range(symbols + 1), repeat=length):
@@ -66,15 +69,15 @@ def joint_table(probabilities: np.ndarray) -> TableLM:
         index = tuple(slice(None) if c == symbols else c for c in context)
         for site in range(length):
             index_at = (*index[:site], slice(None), *index[site + 1 :])
-            block = probabilities[index_at]
-            axis = sum(isinstance(part, slice) for part in index[:site])
-            others = tuple(i for i in range(block.ndim) if i != axis)
-            table[0, site, number] = torch.tensor(np.log(block.sum(others)))
+            part = probabilities[index_at]
+            axis = sum(isinstance(i, slice) for i in index[:site])
+            others = tuple(i for i in range(part.ndim) if i != axis)
+            table[0, site, number] = torch.tensor(np.log(part.sum(others)))
     return TableLM(table)
 
 
 class TableEnergy:
-    """Shares of an energy looked up in a table, for one row: some above 0 and some below, of no masked LM."""
+    """A `OnePassEnergy` whose shares are looked up in a table of random numbers, some above 0 and some below."""
 
     def __init__(self, lm: TableLM, seed: int):
         length, self.symbols = lm.table.size(1), lm.symbols
@@ -82,10 +85,11 @@ class TableEnergy:
         self.table = torch.randn(self.symbols**length, length, generator=generator, dtype=torch.float64) * 0.4 + 0.2
 
     def __call__(self, lm, tokens, context):
-        places = self.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
-        return -self.table[(tokens * places).sum(1)], torch.ones_like(context)
+        powers = self.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
+        return -self.table[(tokens * powers).sum(1)], torch.ones_like(context)
 
     def shares(self, state) -> list[float]:
+        """Return the share of each position of a state, in nats."""
         number = 0
         for symbol in state:
             number = number * self.symbols + symbol
@@ -95,8 +99,12 @@ class TableEnergy:
 class Reference:
     """All states of a TableLM's context 0, its target, and the transition matrix of every move.
 
-    q: the proposal's settings: temperature, and optionally nucleus, top_k, mix.
-    one_pass: the target's energy, where `energy` says so.
+    Args:
+        lm: the table.
+        energy: a name of `ENERGIES`, or `one-pass`.
+        temperature: of the target.
+        q: the proposal's settings: temperature, and optionally nucleus, top_k and mix.
+        one_pass: the target's energy where `energy` is `one-pass`.
     """
 
     def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, one_pass: TableEnergy | None = None):
@@ -108,13 +116,14 @@ class Reference:
         self.weights, self.target = weights, weights / weights.sum()
 
     def logits(self, state, site, sites):
-        """At `site`, all of `sites` being masked."""
+        """Return the logits at `site` where all of `sites` are masked."""
         code = 0
         for position, symbol in enumerate(state):
             code = code * (self.symbols + 1) + (self.symbols if position in sites else symbol)
         return self._table[site, code]
 
     def energy(self, state, name):
+        """Return the energy of a state, in nats."""
         if self._one_pass:
             return sum(self._one_pass.shares(state))
         result = 0.0
@@ -130,11 +139,12 @@ class Reference:
 
     @staticmethod
     def softmax(logits, temperature):
+        """Return the probabilities of these logits."""
         powers = [math.exp(value / temperature) for value in logits]
         return [power / sum(powers) for power in powers]
 
     def conditional(self, state, site, sites):
-        """The probability of each symbol: of those in the nucleus and among the top k, and a share of all."""
+        """Return the proposal's probability of each symbol: the truncated conditional, mixed with the full one."""
         p = self.softmax(self.logits(state, site, sites), self._q["temperature"])
         kept, mass = set(), 0.0
         for symbol in sorted(range(self.symbols), key=lambda symbol: -p[symbol]):
@@ -145,7 +155,7 @@ class Reference:
         return [(1 - mix) * (p[w] / inside if w in kept else 0.0) + mix * p[w] for w in range(self.symbols)]
 
     def proposals(self, state, sites):
-        """All candidates of one draw of `sites`, each with its probability and that of the way back."""
+        """Yield all candidates of one draw of `sites`, each with its probability and that of the way back."""
         by_site = [self.conditional(state, site, sites) for site in sites]
         for symbols in itertools.product(range(self.symbols), repeat=len(sites)):
             candidate = list(state)
@@ -156,11 +166,11 @@ class Reference:
             yield tuple(candidate), forward, reverse
 
     def transition(self, sites) -> np.ndarray:
-        """P(x -> x') of one update that masks `sites`."""
+        """Return P(x -> x') of one update that masks `sites`."""
         return self._metropolis(lambda state: self.proposals(state, sites))
 
     def partition_pseudo_likelihood(self, state, passes):
-        """Minus the log-probability of each symbol, all positions being masked that are a multiple of `passes` away."""
+        """Return minus the log-probability of the symbols, each masked with its whole part of the partition."""
         result = 0.0
         for site, symbol in enumerate(state):
             sites = {other for other in range(self.length) if (other - site) % passes == 0}
@@ -168,39 +178,42 @@ class Reference:
         return result
 
     def delayed(self, sites, surrogate, temperature) -> np.ndarray:
-        """P(x -> x') of an update that the surrogate, state -> nats, must accept before the energy does."""
-        cheap = {state: math.exp(-surrogate(state) / temperature) for state in self.states}
+        """Return P(x -> x') of delayed acceptance, whose first stage is the surrogate (a function state -> nats)."""
+        screening = {state: math.exp(-surrogate(state) / temperature) for state in self.states}
         weights = dict(zip(self.states, self.weights, strict=True))
         matrix = np.zeros((len(self.states), len(self.states)))
         for i, state in enumerate(self.states):
             for candidate, forward, reverse in self.proposals(state, sites):
-                first = min(1.0, cheap[candidate] * reverse / (cheap[state] * forward)) if forward else 0.0
-                second = min(1.0, weights[candidate] / cheap[candidate] / (weights[state] / cheap[state]))
+                first = min(1.0, screening[candidate] * reverse / (screening[state] * forward)) if forward else 0.0
+                second = min(1.0, weights[candidate] / screening[candidate] / (weights[state] / screening[state]))
                 matrix[i, self.states.index(candidate)] += forward * first * second
             matrix[i, i] += 1.0 - matrix[i].sum()
         return matrix
 
     def choice(self, state, order, floor):
-        """The probability of choosing these sites in this order, one by one, each among those that are left."""
+        """Return the probability of choosing these sites in this order, one by one, each among those that are left."""
         if self._one_pass:
             certain = [min(1.0, math.exp(-share)) for share in self._one_pass.shares(state)]
         else:
             certain = [self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
-        misses = [1 + floor - p for p in certain]
+        weights = [1 + floor - p for p in certain]
         left, result = set(range(self.length)), 1.0
         for site in order:
-            result *= misses[site] / sum(misses[i] for i in left)
+            result *= weights[site] / sum(weights[i] for i in left)
             left.remove(site)
         return result
 
-    def informed_update(self, block: int, floor: float) -> np.ndarray:
-        """P(x -> x') of an informed update; the order in which its sites are chosen, if any, is a part of the move."""
-        if block == self.length:
-            return self.transition(tuple(range(block)))
-        return sum(self.informed(order, floor) for order in itertools.permutations(range(self.length), block))
+    def informed_update(self, block_size: int, floor: float) -> np.ndarray:
+        """Return P(x -> x') of an informed update; the order in which its sites are chosen is a part of the move.
+
+        Where all sites are drawn, there is no order.
+        """
+        if block_size == self.length:
+            return self.transition(tuple(range(block_size)))
+        return sum(self.informed(order, floor) for order in itertools.permutations(range(self.length), block_size))
 
     def informed(self, order: tuple[int, ...], floor: float) -> np.ndarray:
-        """The part of an informed update's P(x -> x') in which the sites of `order` are chosen."""
+        """Return the part of an informed update's P(x -> x') in which the sites of `order` are chosen."""
 
         def proposals(state):
             for candidate, forward, reverse in self.proposals(state, order):
@@ -210,6 +223,12 @@ class Reference:
         return self._metropolis(proposals, whole=False)
 
     def _metropolis(self, proposals, whole=True) -> np.ndarray:
+        """Return P(x -> x') of proposals that are accepted by the ratio.
+
+        Args:
+            proposals: a function of a state that yields candidates with their probabilities there and back.
+            whole: whether the probabilities of a state's candidates sum to 1.
+        """
         number = {state: i for i, state in enumerate(self.states)}
         matrix = np.zeros((len(self.states), len(self.states)))
         for i, state in enumerate(self.states):
@@ -223,6 +242,6 @@ class Reference:
         return matrix
 
     def sweep(self) -> np.ndarray:
-        """The matrix of one left-to-right sweep of single sites."""
+        """Return P(x -> x') of one left-to-right sweep of single sites."""
         parts = (self.transition((site,)) for site in range(self.length))
         return np.linalg.multi_dot([np.eye(len(self.states)), *parts])

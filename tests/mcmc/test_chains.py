@@ -1,4 +1,4 @@
-"""What chains keep, count and save."""
+"""What chains remember, how they count, and that saving rows changes no chain."""
 
 import itertools
 
@@ -20,7 +20,7 @@ from tests.mcmc.tables import TableEnergy, TableLM, joint_table, random_table
 
 
 def test_exact_conditionals_are_always_accepted():
-    """Trap 7: with E = -log p of a joint p, the move is Gibbs. With one position, E_norm is that energy."""
+    """Where E = -log p of a joint p, the move is Gibbs; with one position, E_norm is that energy."""
     lm = joint_table(np.random.default_rng(0).dirichlet(np.ones(4)))
     kernel = kernel_of(lm)
     finished = run_from(kernel, torch.zeros(1000, 1, dtype=torch.long), Schedule(5))
@@ -29,14 +29,14 @@ def test_exact_conditionals_are_always_accepted():
 
 
 def test_the_proposed_site_cancels_at_temperature_one():
-    """Trap 7: a = min(1, prod over s != t of phi_s(X') / phi_s(X)) at tau = tau_q = 1."""
+    """At tau = tau_q = 1: a = min(1, prod over s != t of phi_s(X') / phi_s(X))."""
     lm = random_table(3, 3, seed=8)
     kernel = kernel_of(lm)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(0, 3, (500, 3)))
     state = at(kernel, tokens)
     masked = torch.tensor([[False, True, False]]).expand(500, -1)
     uniforms = torch.from_numpy(np.random.default_rng(3).random((500, 2)))
-    uniforms[:, 1] = 0.0  # accept whatever has a chance
+    uniforms[:, 1] = 0.0  # accept every candidate of positive probability
     after, info = step(kernel, state, masked, 1.0, uniforms)
     assert info.novel.any()
     others = site_scores(after.scores, "norm") - site_scores(state.scores, "norm")
@@ -54,8 +54,8 @@ def test_nan_rejects_and_is_counted():
 
 
 @pytest.mark.parametrize("metropolis", [True, False])
-def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropolis):
-    """At the end of every sweep; unchanged candidates and current states cost the model nothing."""
+def test_cached_energies_equal_recomputed_ones_and_rows_are_counted(metropolis):
+    """At the end of every sweep. Unchanged candidates and current states take no rows."""
     lm = random_table(3, 3, seed=9)
     kernel = kernel_of(lm, metropolis=metropolis)
     finished = run_from(kernel, torch.zeros(200, 3, dtype=torch.long), Schedule(6, burn_in=2), seed=3)
@@ -69,7 +69,7 @@ def test_cached_energy_is_the_recomputed_one_and_rows_are_what_was_asked(metropo
 
 @pytest.mark.parametrize("energy", ENERGIES)
 def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch):
-    """Token for token the chain that evaluates every candidate to the end."""
+    """The chain equals, token for token, the chain that evaluates every candidate to the end."""
     lm = random_table(2, 7, seed=9, scale=3.0)
     states = torch.tensor(list(itertools.product(range(2), repeat=7)))
     shares = site_scores(at(kernel_of(lm), states).scores, energy)
@@ -86,14 +86,14 @@ def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch)
 
 
 BROKEN = TableLM(LM.table.clone())
-BROKEN.table[0, 1, :20] = torch.nan  # at the second position, for some of what stands beside it
+BROKEN.table[0, 1, :20] = torch.nan  # at the second position, for some symbols at the others
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("metropolis", [True, False])
 @pytest.mark.parametrize("lm", [LM, BROKEN], ids=["", "NaN"])
-def test_chains_do_not_know_of_each_other(schedule, metropolis, lm, monkeypatch):
-    """Token for token, and row for row, the chains that run alone and propose one update at a time."""
+def test_a_chain_does_not_depend_on_the_others(schedule, metropolis, lm, monkeypatch):
+    """Each chain equals, token for token and row for row, the one that runs alone and proposes one update at a time."""
     proposal, scan, blocks = schedule
     if proposal is Informed and not metropolis:
         proposal, scan = MaskedConditional, {"scan": "sequential"}
@@ -114,7 +114,7 @@ def test_chains_do_not_know_of_each_other(schedule, metropolis, lm, monkeypatch)
 
 
 class Forgetful(Kernel):
-    """Asks the model again for what a state's proposals have learned."""
+    """A kernel that asks the model again for the features that a state's proposals have learned."""
 
     def begin(self, state, *updates):
         return super().begin(state._replace(known=torch.zeros_like(state.known)), *updates)
@@ -122,11 +122,12 @@ class Forgetful(Kernel):
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
-    """With an energy of one row, a chain learns its state's features as it proposes, and forgets them as it moves."""
+    """With an energy from one pass, proposals learn the features of a state, which are forgotten when it changes."""
     proposal, scan, blocks = schedule
     kernel = kernel_of(LM, TableEnergy(LM, seed=6), proposal=proposal, scan=scan, **Q)
     start, schedule = torch.zeros(100, 3, dtype=torch.long), Schedule(6, temperature=0.5, **blocks)
-    runs = [run_from(k, start, schedule, seed=3).sweeps for k in (kernel, Forgetful(**vars(kernel)))]
+    kernels = kernel, Forgetful(**vars(kernel))
+    runs = [run_from(one, start, schedule, seed=3).sweeps for one in kernels]
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one.end.tokens, other.end.tokens)
         assert torch.equal(one.novel, other.novel)
@@ -136,8 +137,8 @@ def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
     assert not any(sweep.broken.any() for run in runs for sweep in run)
 
 
-def test_blocks_of_one_are_the_single_site_move():
-    """Token for token, from the same streams; and a chain of shorter blocks beside it changes nothing."""
+def test_blocks_of_one_position_are_the_single_site_move():
+    """Token for token, from the same streams; larger blocks give another chain."""
     kernel = kernel_of(LM)
     runs = []
     for schedule in (Schedule(4), Schedule(4, block_size=1, final_block_size=1), Schedule(4, final_block_size=0)):
@@ -161,7 +162,7 @@ def test_block_sizes_fall_linearly_to_one():
 
 
 def test_mask_predict_is_block_gibbs_without_temperature():
-    """With its own choice of positions, and tau_q near 0, degenerate block Gibbs fills what mask-predict fills."""
+    """Given mask-predict's choice of positions, and tau_q near 0, degenerate block Gibbs fills in the same symbols."""
     lm = random_table(4, 4, seed=11)
     context = torch.zeros(1, dtype=torch.long)
     filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), context, passes=4)

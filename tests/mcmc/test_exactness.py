@@ -1,7 +1,7 @@
 """Every kernel's transitions against enumeration.
 
-The chi-square tests have fixed seeds and reject at p < 1e-6: each would fail one right kernel in a million seeds. The
-negative controls in `test_target.py` show that the same test catches wrong ones.
+The chi-square tests have fixed seeds and fail at p < 1e-6, so a right kernel fails with one seed in a million. The
+negative controls in `test_target.py` show that the same test finds wrong kernels.
 """
 
 import itertools
@@ -24,7 +24,7 @@ TABLES = {
     "section 2.1": inconsistent_table(),
 }
 
-PROPOSALS = (  # and temperatures
+PROPOSALS = (  # the target's temperature, and the proposal's settings
     (1.0, {"temperature": 1.0}),
     (0.5, {"temperature": 1.0}),
     (2.0, {"temperature": 0.7}),
@@ -34,7 +34,7 @@ PROPOSALS = (  # and temperatures
 
 
 def settings(energies):
-    """Every table with every energy, every energy with every proposal."""
+    """Combine every table with every energy, and every energy with every proposal."""
     names = ("name", "energy", "temperature", "q")
     pairs = itertools.product(enumerate(energies), enumerate(TABLES))
     cases = [(name, energy, *PROPOSALS[(i + j) % len(PROPOSALS)]) for (i, energy), (j, name) in pairs]
@@ -42,7 +42,7 @@ def settings(energies):
 
 
 def moves_of(reference) -> dict:
-    """All single sites, a pair and the whole: positions -> P(x -> x')."""
+    """Return the moves of all single sites, of a pair and of all sites: sites -> P(x -> x')."""
     sites = [(site,) for site in range(reference.length)]
     return {move: reference.transition(move) for move in (*sites, (0, reference.length - 1), tuple(range(len(sites))))}
 
@@ -51,7 +51,7 @@ def moves_of(reference) -> dict:
 def test_reference_is_exact(name, energy, temperature, q):
     """The enumerated Metropolis-Hastings satisfies detailed balance, keeps the target and reaches every state."""
     reference = Reference(TABLES[name], energy, temperature, q, TableEnergy(TABLES[name], seed=6))
-    informed_updates = [reference.informed_update(block, FLOOR) for block in range(1, reference.length + 1)]
+    informed_updates = [reference.informed_update(size, FLOOR) for size in range(1, reference.length + 1)]
     for matrix in (*moves_of(reference).values(), *informed_updates):
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
         flow = reference.target[:, None] * matrix
@@ -78,16 +78,16 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
 
 @settings((*ENERGIES, ONE_PASS))
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
-    """The sites are chosen by a look at the tokens: their probability is in the ratio both ways."""
+    """The choice of the sites depends on the tokens, so its probability is in the ratio, there and back."""
     lm, copies = TABLES[name], 1000
     one_pass = TableEnergy(lm, seed=6)
     reference = Reference(lm, energy, temperature, q, one_pass)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
     kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, proposal=Informed, **q)
-    for block in {1, 2, reference.length}:
-        masked = torch.arange(reference.length).expand(len(states), -1) < block
-        info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block, FLOOR))
-        if block == 1:  # of more sites, the candidate alone does not say in which order they were chosen
+    for block_size in {1, 2, reference.length}:
+        masked = torch.arange(reference.length).expand(len(states), -1) < block_size
+        info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block_size, FLOOR))
+        if block_size == 1:  # of more sites, the candidate alone does not say in which order they were chosen
             for site in range(reference.length):
                 part = reference.informed((site,), FLOOR)
                 check_ratios(reference, lm, info, states, (site,), part, informed=True)
@@ -96,7 +96,7 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
 @settings(ENERGIES)
 @pytest.mark.parametrize("kind", ["1 pass", "2 passes", "table"])
 def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, temperature, q, kind):
-    """Two stages, the first by a surrogate that is no function of the energy; the product keeps the target."""
+    """The surrogate is no function of the energy, and the two stages together keep the target."""
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     table, passes = TableEnergy(lm, seed=6), int(kind[0]) if kind != "table" else 0
@@ -115,7 +115,7 @@ def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, tem
         one_step(reference, kernel, states, masked, temperature, expected)
 
 
-def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
+def test_a_partition_of_single_positions_is_the_energy():
     lm = TABLES["V2T4"]
     states = torch.tensor(list(itertools.product(range(2), repeat=4)))
     kernel = kernel_of(lm, surrogate=PartitionPseudoLikelihood(4))
@@ -125,7 +125,11 @@ def test_with_a_pass_for_each_position_the_surrogate_is_the_energy():
 
 
 def one_step(reference, kernel, states, masked, temperature, expected):
-    """Step once from all states; the frequencies of where each ends against the enumerated row."""
+    """Update all states once, and test where they end against the enumerated transitions.
+
+    Returns:
+        The `Info` of the same updates with every candidate evaluated to the end.
+    """
     uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + kernel.decisions)))
     state, log_u = at(kernel, states), uniforms[:, -1].log()
     after, info = step(kernel, state, masked, temperature, uniforms)
@@ -141,12 +145,12 @@ def one_step(reference, kernel, states, masked, temperature, expected):
 
 
 def check_ratios(reference, lm, info, states, sites, expected, informed=False):
-    """q min(1, ratio) of every candidate that came up is the enumerated transition probability."""
+    """Check that q min(1, ratio) of every drawn candidate equals the enumerated transition probability."""
     differ = info.candidate != states
     differ[:, list(sites)] = False
-    mine = (~differ.any(1) & (info.candidate != states).any(1)).nonzero()[:, 0]
-    numbers = zip(number_of(states[mine], lm).tolist(), number_of(info.candidate[mine], lm).tolist(), strict=True)
-    pairs = dict(zip(numbers, mine.tolist(), strict=True))
+    drawn = (~differ.any(1) & (info.candidate != states).any(1)).nonzero()[:, 0]
+    numbers = zip(number_of(states[drawn], lm).tolist(), number_of(info.candidate[drawn], lm).tolist(), strict=True)
+    pairs = dict(zip(numbers, drawn.tolist(), strict=True))
     for (i, j), n in pairs.items():
         state, candidate = reference.states[i], reference.states[j]
         forward = {new: there for new, there, _ in reference.proposals(state, sites)}[candidate]

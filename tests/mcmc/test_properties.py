@@ -1,6 +1,6 @@
-"""Whatever the model, the settings and the move: exact ratios, chains within the state space, sane counts.
+"""Properties for any model, settings and move: exact ratios, chains within the state space, and right counts.
 
-hypothesis chooses the cases, always the same ones; nothing here is statistical, so no right kernel ever fails.
+hypothesis chooses the cases, the same ones in every run. Nothing here is statistical, so no right kernel ever fails.
 """
 
 import math
@@ -17,7 +17,7 @@ from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule
 from tests.mcmc.harness import kernel_of, run_from, step
 from tests.mcmc.tables import Reference, TableEnergy, TableLM, random_table
-from tests.mcmc.test_target import MeanForSum, NoHastings, NoWayBack
+from tests.mcmc.test_target import MeanForSum, NoChoiceInRatio, NoHastings
 
 TARGETS = (*ENERGIES, ONE_PASS)
 thorough = settings(max_examples=300, deadline=None, derandomize=True, print_blob=True)
@@ -30,7 +30,7 @@ TABLES = st.builds(
     scale=st.sampled_from([0.0, 0.1, 1.0, 6.0]),
 )
 TEMPERATURES = st.sampled_from([0.05, 0.3, 1.0, 5.0])
-WIDTHS = st.sampled_from([0.3, 1.0, 5.0])  # narrower, and the reference's plain probabilities are 0
+WIDTHS = st.sampled_from([0.3, 1.0, 5.0])  # of smaller ones, the reference's probabilities are rounded to 0
 Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
     {"temperature": WIDTHS, "mix": st.sampled_from([0.01, 0.5]), "top_k": st.integers(0, 3)},
     optional={"nucleus": st.sampled_from([0.3, 0.9])},
@@ -38,7 +38,7 @@ Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
 
 
 def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
-    """pi(x) q(x'|x) a(x -> x') = pi(x') q(x|x') a(x' -> x): in logs, for all candidates that came up."""
+    """Check pi(x) q(x'|x) a(x -> x') = pi(x') q(x|x') a(x' -> x), in logs, for all candidates that were drawn."""
     one_pass = TableEnergy(lm, seed=6)
     reference = Reference(lm, energy, temperature, {**q, "top_k": q.get("top_k") or lm.symbols}, one_pass)
     states = torch.tensor(reference.states).repeat_interleave(8, 0)
@@ -55,7 +55,7 @@ def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
         drawn = [site for site in range(len(start)) if start[site] != end[site]]
         if not drawn:
             continue
-        chosen = drawn if issubclass(proposal, Informed) else sites  # of one site: it is the one that differs
+        chosen = drawn if issubclass(proposal, Informed) else sites  # an informed move has one site, the changed one
         forward, reverse = between(reference, tuple(start), tuple(end), chosen)
         rise = reference.energy(tuple(end), energy) - reference.energy(tuple(start), energy)
         if issubclass(proposal, Informed):
@@ -65,7 +65,7 @@ def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
 
 
 def between(reference, start, end, sites) -> tuple[float, float]:
-    """log q of drawing these sites again: there, and back."""
+    """Return log q of drawing these sites again: there, and back."""
     by_site = {site: reference.conditional(start, site, set(sites)) for site in sites}
     there, back = (sum(math.log(by_site[site][state[site]]) for site in sites) for state in (end, start))
     return there, back
@@ -73,7 +73,7 @@ def between(reference, start, end, sites) -> tuple[float, float]:
 
 @st.composite
 def moves(draw):
-    """A table, settings, and the sites of a move; of an informed one, how many: one."""
+    """Draw a table, settings, and the sites of a move; an informed move has one site."""
     lm = draw(TABLES)
     length, proposal = lm.table.size(1), draw(st.sampled_from([MaskedConditional, Informed]))
     sites = draw(st.sets(st.integers(0, length - 1), min_size=1)) if proposal is MaskedConditional else {0}
@@ -93,11 +93,11 @@ LM = random_table(3, 3, seed=5)
 
 
 CONTROLS = {"no Hastings term": (NoHastings, [1]), "mean for sum": (MeanForSum, [0, 2])}
-CONTROLS["informed without its ratio"] = NoWayBack, [0]
+CONTROLS["informed, choice not in the ratio"] = NoChoiceInRatio, [0]
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_wrong_moves_are_not(name):
+def test_wrong_moves_are_not_in_detailed_balance(name):
     broken, sites = CONTROLS[name]
     with pytest.raises(AssertionError):
         check_detailed_balance(LM, "norm", 0.7, {"temperature": 1.3}, broken, sites, 1)
@@ -105,6 +105,7 @@ def test_wrong_moves_are_not(name):
 
 @st.composite
 def runs(draw):
+    """Draw a table, settings and a schedule of chains."""
     scan = draw(st.sampled_from([*SCANS, "informed"]))
     moves = (Informed, None) if scan == "informed" else (MaskedConditional, {"scan": scan})
     sweeps = draw(st.integers(0, 4))
@@ -122,8 +123,8 @@ def runs(draw):
 
 @thorough
 @given(runs(), st.sampled_from([None, math.nan, math.inf, -math.inf]))
-def test_any_chain_stays_among_the_states_and_counts_right(chosen, broken):
-    """Of broken models, too: some of their numbers are no logits."""
+def test_any_chain_stays_in_the_state_space_and_counts_right(chosen, broken):
+    """Also with a broken model, some of whose logits are NaN or infinite."""
     lm, energy, q, (proposal, scan), schedule, seed = chosen
     if broken is not None:
         lm = TableLM(lm.table.clone())

@@ -1,4 +1,4 @@
-"""Where long chains end: in the target distribution, and wrong kernels' do not."""
+"""Long chains end in the target distribution, and the chains of wrong kernels do not."""
 
 import itertools
 from functools import partial
@@ -22,13 +22,14 @@ ENERGY = TableEnergy(LM, seed=6)
 
 
 def long_run_p_value(kernel, lm=LM, **blocks) -> float:
-    """Independent chains from one state, the least likely one; where they end must follow the target.
+    """Run independent chains from the least likely state, and test where they end against the target.
 
-    The slowest of these chains, informed with E_raw, is within 2e-3 of it then (total variation, enumerated).
+    The slowest of these kernels, the informed one with E_raw, is then within 2e-3 of the target (total variation, by
+    enumeration).
     """
     reference = Reference(lm, kernel.target, TEMPERATURE, Q, ENERGY)
-    worst = torch.tensor(reference.states[int(reference.target.argmin())])
-    finished = run_from(kernel, worst.repeat(COPIES, 1), Schedule(SWEEPS, **blocks), seed=7)
+    least_likely = torch.tensor(reference.states[int(reference.target.argmin())])
+    finished = run_from(kernel, least_likely.repeat(COPIES, 1), Schedule(SWEEPS, **blocks), seed=7)
     counts = np.bincount(number_of(finished.sweeps[-1].end.tokens, lm), minlength=len(reference.states))
     return p_value(counts, reference.target)
 
@@ -40,13 +41,13 @@ CASES = [("norm", name) for name in SCHEDULES] + list(
 
 @pytest.mark.parametrize(("energy", "schedule"), CASES)
 def test_chain_has_the_target_distribution(schedule, energy):
-    """Every schedule, and every energy with moves of both kinds; single updates are tested with all of them."""
+    """Every schedule, and every energy with both kinds of moves; `test_exactness.py` combines all of them."""
     proposal, scan, blocks = SCHEDULES[schedule]
     assert long_run_p_value(kernel_of(LM, energy, proposal=proposal, scan=scan, **Q), **blocks) > FALSE_ALARM
 
 
 def annealed_p_value(first: float, last: float) -> float:
-    """Two left-to-right sweeps from one state, said to be at 0.4 and then at 3: where they end, against enumeration."""
+    """Run two left-to-right sweeps at these temperatures, and test their ends against sweeps at 0.4 and 3."""
     sweeps = [Reference(LM, "norm", temperature, Q).sweep() for temperature in (0.4, 3.0)]
     start = torch.zeros(COPIES, 3, dtype=torch.long)
     schedule = Schedule(2, temperature=first, final_temperature=last)
@@ -71,8 +72,8 @@ def test_delayed_acceptance_has_the_target_distribution(schedule, energy):
 
 
 @pytest.mark.parametrize("schedule", ["single", "pairs", "informed", "informed whole to single"])
-def test_an_energy_of_one_row_has_the_target_distribution(schedule):
-    """Nothing is evaluated but for proposals, and what was, is remembered for as long as the state is."""
+def test_an_energy_from_one_pass_has_the_target_distribution(schedule):
+    """Masked conditionals serve the proposals alone, and are remembered until the state changes."""
     proposal, scan, blocks = SCHEDULES[schedule]
     assert long_run_p_value(kernel_of(LM, ENERGY, proposal=proposal, scan=scan, **Q), **blocks) > FALSE_ALARM
 
@@ -83,13 +84,15 @@ def test_truncated_proposals_have_the_target_distribution(q):
 
 
 class NoHastings(MaskedConditional):
+    """A proposal whose ratio leaves out q."""
+
     def __call__(self, *args):
         proposed = super().__call__(*args)
         return proposed._replace(log_forward=proposed.log_reverse)
 
 
 class ChangedSet(MaskedConditional):
-    """Trap 1: a block move, its ratio conditioned on the positions where X and X' happen to differ."""
+    """A block move whose ratio is conditioned on the positions where X and X' happen to differ."""
 
     def __call__(self, lm, state, masked, uniforms, certainty):
         proposed = super().__call__(lm, state, masked, uniforms, certainty)
@@ -105,7 +108,7 @@ class ChangedSet(MaskedConditional):
 
 
 class MeanForSum(MaskedConditional):
-    """Trap 3: the mean of log-probabilities in the ratio of a block of two."""
+    """A block move whose ratio has the mean of the log-probabilities in the place of their sum."""
 
     def __call__(self, *args):
         proposed = super().__call__(*args)
@@ -113,14 +116,14 @@ class MeanForSum(MaskedConditional):
 
 
 class FrozenNucleus(MaskedConditional):
-    """Trap 2: the two likeliest symbols alone, with no share of the others."""
+    """A proposal of the two likeliest symbols alone, without a share of the full conditional."""
 
     def __call__(self, lm, state, masked, uniforms, certainty):
         return draw_masked(lm, state, masked, uniforms, partial(conditional, **Q, top_k=2))
 
 
-class NoWayBack(Informed):
-    """An informed choice of the sites whose probability is left out of the ratio."""
+class NoChoiceInRatio(Informed):
+    """An informed choice of the sites, whose probability is left out of the ratio."""
 
     def __call__(self, *args):
         proposed = super().__call__(*args)
@@ -128,7 +131,7 @@ class NoWayBack(Informed):
 
 
 class InformedByAnotherScan(Informed):
-    """An informed choice that reads the uniforms of a scan which has none for it: what could once be asked for."""
+    """An informed choice that reads the uniforms of another proposal's scan, which has too few of them."""
 
     def __call__(self, lm, state, masked, uniforms, certainty):
         few = uniforms.clone()
@@ -143,8 +146,8 @@ CONTROLS = {
     "changed set": Moves(ChangedSet, blocks=PAIRS),
     "mean for sum": Moves(MeanForSum, blocks=PAIRS),
     "frozen nucleus": Moves(FrozenNucleus),
-    "informed without its ratio": Moves(NoWayBack),
-    "informed pairs without their ratio": Moves(NoWayBack, blocks=PAIRS),
+    "informed, choice not in the ratio": Moves(NoChoiceInRatio),
+    "informed pairs, choice not in the ratio": Moves(NoChoiceInRatio, blocks=PAIRS),
     "informed by another scan": Moves(InformedByAnotherScan),
 }
 
@@ -155,22 +158,22 @@ def test_negative_controls_fail(name):
     assert long_run_p_value(kernel_of(LM, proposal=broken, **Q), **blocks) < FALSE_ALARM
 
 
-class Forgetful(Kernel):
-    """Delayed acceptance whose second stage does not take the surrogate back."""
+class IgnoresSurrogate(Kernel):
+    """Delayed acceptance whose second stage leaves the surrogate out of its ratio."""
 
     def _screen(self, *args):
         screened = super()._screen(*args)
         return screened._replace(log_rest=screened.log_rest.where(screened.log_rest.isinf(), 0))
 
 
-def test_a_surrogate_that_is_not_taken_back_fails():
+def test_a_surrogate_that_the_second_stage_ignores_fails():
     kernel = kernel_of(LM, surrogate=PartitionPseudoLikelihood(1), **Q)
-    kernel = Forgetful(**vars(kernel))
+    kernel = IgnoresSurrogate(**vars(kernel))
     assert long_run_p_value(kernel) < FALSE_ALARM
 
 
-def test_an_energy_of_one_row_without_its_choice_in_the_ratio_fails():
-    assert long_run_p_value(kernel_of(LM, ENERGY, proposal=NoWayBack, **Q)) < FALSE_ALARM
+def test_an_energy_from_one_pass_without_the_choice_in_the_ratio_fails():
+    assert long_run_p_value(kernel_of(LM, ENERGY, proposal=NoChoiceInRatio, **Q)) < FALSE_ALARM
 
 
 def test_degenerate_gibbs_fails():

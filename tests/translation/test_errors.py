@@ -1,12 +1,15 @@
 """A user's mistake ends in one clear line and status 1, and leaves nothing behind."""
 
+import json
 import os
 import shutil
 import subprocess
 
 import pytest
 
-from tests.tiny_cmlm import cli, command, generated_here, refused, write_checkpoint, write_data
+from fairseq_mh.errors import SentenceError
+from fairseq_mh.translation.generator import MHGenerator
+from tests.tiny_cmlm import cli, command, generated_here, lines_of, refused, write_checkpoint, write_data
 
 GENERATE = ("--gen-subset", "test")
 
@@ -84,6 +87,34 @@ def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
     late = cli("generate", tiny, "--gen-subset", "late", "--mh-gold-length", "--batch-size", 1, *outputs)
     assert "12" in refused(late)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+def test_a_sentence_that_cannot_be_decoded_takes_no_other_away(tiny, tmp_path, monkeypatch, batch):
+    """In a batch with others it has an empty translation; in a batch of its own it ends the run, whose work stays."""
+    whole = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, "--batch-size", batch)
+    expected = lines_of(whole.stdout, "D")
+    decode = MHGenerator.decode
+
+    def odd(generator, sample, progress):
+        if 1 in sample["id"]:
+            raise SentenceError("no lengths")
+        return decode(generator, sample, progress)
+
+    monkeypatch.setattr(MHGenerator, "decode", odd)
+    outputs = ("--mh-trace", tmp_path / "trace", "--results-path", tmp_path)
+    result = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, "--batch-size", batch, *outputs)
+    found = lines_of((tmp_path / "generate-test.txt").read_text(), "D")
+    traced = {json.loads(line)["id"] for line in (tmp_path / "trace").read_text().splitlines()}
+    if batch == 1:
+        assert "no lengths" in result.stderr
+        assert found
+    else:
+        assert result.returncode == 0, result.stderr
+        assert sorted(found) == list(range(6))
+        assert found.pop(1) == ["-inf\t"]
+    assert {number: found[number] for number in found} == {number: expected[number] for number in found}
+    assert traced == set(found)
 
 
 def test_checkpoints(tiny, tmp_path):
