@@ -22,7 +22,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphin
 extensions += ["option_tables", "plain_docstrings"]  # in extensions/
 exclude_patterns = ["_build"]
 
-myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # of GitHub's form, so that links serve there and here
 suppress_warnings = ["myst.header"]
 

@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,7 +90,17 @@ def test_pages_for_a_first_look_are_short(page):
     assert page.stat().st_size <= BYTES[page]
 
 
+@pytest.mark.heavy
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("furo", reason="needs the extra `docs`")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", str(ROOT / "docs"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scripts = re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https?://[^"]+)', (tmp_path / "api.html").read_text())
+    assert not scripts, "a page must open without network"
+
+
 def test_nothing_of_another_machine_is_in_the_documentation():
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert not re.search(r"/home/|/work/|/root/|--index-url|--extra-index-url", text), page
+        assert not re.search(r"(?m)(^|[\s\"'`(=])/[a-z]+/|--(extra-)?index-url", text), page

@@ -4,6 +4,7 @@ Each program's name is a small client that hands its arguments, folder, environm
 fairseq is imported already; that process forks, and its child is the program.
 """
 
+import contextlib
 import json
 import os
 import runpy
@@ -77,6 +78,8 @@ def serve(path: str) -> None:
     import fairseq_mh.corpus.driver
     import fairseq_mh.tasks.translation_mh  # noqa: F401
 
+    with contextlib.suppress(ImportError):  # an extra
+        from transformers import AutoModelForMaskedLM  # noqa: F401
     torch.set_num_threads(1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     with socket.socket(socket.AF_UNIX) as server:
@@ -123,11 +126,9 @@ def _status_of(run) -> int:
     except BaseException:
         traceback.print_exc()
         status = 1
-    try:
+    with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
         sys.stderr.flush()
-    except BrokenPipeError:
-        pass
     return status or 0
 
 
