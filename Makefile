@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	$(BIN)/python -m fairseq_mh.cli.demo
+	$(BIN)/python -m fairseq_mh demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest
