@@ -1,14 +1,18 @@
 # Everything happens in .venv; the stamp is renewed when the requirements change.
-PYTHON ?= python3.11
+PYTHON ?= $(firstword $(foreach version,3.11 3.12,$(shell command -v python$(version) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test heavy lint docs clean
 
 demo: .venv/installed
-	$(BIN)/python -m fairseq_mh demo
+	$(BIN)/fairseq-mh demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# What takes minutes: processes killed, long fuzz runs, every command of the documentation.
+heavy: .venv/installed
+	$(BIN)/python -m pytest -m heavy
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -16,6 +20,9 @@ lint: .venv/installed
 	$(BIN)/mypy
 
 .venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: there is no python3.11 or python3.12; install one, or say where: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' || \
+		{ echo "make: $(PYTHON) is not Python 3.11 or 3.12, which are the ones that serve" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	# torch by its pinned version first: what the index holds under a bare name may be the much larger CUDA build.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
@@ -23,4 +30,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache docs/_build

@@ -22,7 +22,7 @@ from tabulate import tabulate
 from benchmarks.algorithm_1 import Chain
 from benchmarks.decoding import AT_ONE, PAPER, generate, load_decoder, sample_of, trace_of
 from benchmarks.rates import Rows, seconds
-from fairseq_mh.masked_lms.cmlm import allowed_symbols
+from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 
 BATCH = 500  # sentences: about what fairseq-generate's 12,000 tokens hold of such
 MASK_PREDICT = ("--task", "translation_lev", "--iter-decode-max-iter", "9", "--iter-decode-force-max-iter")

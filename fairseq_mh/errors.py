@@ -1,10 +1,10 @@
-"""What a user's mistake raises, and what it must not leave behind."""
+"""The errors that a user's mistake raises, and the words of their messages."""
 
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-half_written: list[Path] = []  # what this process has begun to write, and a refused run must not leave behind
+half_written: list[Path] = []  # files that this process has begun to write; a run that is refused removes them
 
 
 class UserError(Exception):
@@ -12,16 +12,16 @@ class UserError(Exception):
 
 
 class SentenceError(UserError):
-    """Of a batch's sentences, one cannot be decoded."""
+    """One sentence of a batch cannot be decoded."""
 
 
 def one_line(error: BaseException) -> str:
-    """What another library says of it, for a message of one line."""
+    """Return another library's message on one line, at most 300 characters of it."""
     return " ".join(str(error).split())[:300]
 
 
 def unloadable(error: BaseException) -> str:
-    """The message for a checkpoint that fairseq's loader failed on."""
+    """Return the message for a checkpoint that fairseq's loader cannot read."""
     return f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {one_line(error)}"
 
 

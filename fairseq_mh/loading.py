@@ -23,6 +23,7 @@ FAIRSEQ_OPTIONS: dict[str, str] = {
     "source-lang": "source language, where the data folder's file names do not say it",
     "target-lang": "target language, likewise",
     "sentencepiece-model": "the model that cuts text into pieces; default: DATA/spm.model where there is one",
+    "nbest": "distinct translations of each sentence, at most; default: 1",
     "seed": "of every chain's randomness; default: 1",
     "iter-decode-with-beam": "how many predicted lengths to decode at; default: 1",
     "iter-decode-max-iter": "refinements of mask-predict after its first pass; default: 10",

@@ -1,4 +1,4 @@
-"""What a sampler may be told, whatever it samples: fields of a dataclass, for fairseq's command lines and for ours.
+"""The options of any sampler: fields of a dataclass, for fairseq's command lines and for ours.
 
 Every name begins with `mh_`, because fairseq silently swallows a field that repeats an option of its own.
 """
@@ -27,11 +27,14 @@ SCAN_CHOICES = ChoiceEnum([*SCANS, INFORMED])
 
 
 def option(default: Any, text: str) -> Any:
+    """Return a dataclass field with a default and a help text."""
     return field(default=default, metadata={"help": text})
 
 
 @dataclass
 class SamplerConfig(FairseqDataclass):
+    """The options that translation and open-ended generation share."""
+
     mh_decoding: SAMPLERS = option("mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted")
     mh_energy: ENERGY_CHOICES = option(
         "norm",
@@ -66,7 +69,7 @@ class SamplerConfig(FairseqDataclass):
 
 
 def scan_of(cfg: SamplerConfig) -> str:
-    """What `--mh-scan` says, or its default."""
+    """Return what `--mh-scan` says, or its default."""
     return str(cfg.mh_scan or ("random" if cfg.mh_decoding == "gibbs" else "informed"))
 
 
@@ -107,7 +110,11 @@ def kernel_of(
 
 
 def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule:
-    """Raises UserError for numbers that no run can have."""
+    """Return the schedule that the options ask for.
+
+    Raises:
+        UserError: for numbers that no run can have.
+    """
     block = cfg.mh_proposal == "block"
     try:
         return Schedule(
@@ -124,7 +131,11 @@ def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule
 
 
 def check_sampler(cfg: SamplerConfig) -> None:
-    """Refuse combinations that mean nothing, before anything is loaded or written."""
+    """Refuse combinations that mean nothing, before anything is loaded or written.
+
+    Raises:
+        UserError: for one of them.
+    """
     schedule_of(cfg)
     refusals = {
         "--mh-proposal-temperature must be above 0, and finite": not 0 < cfg.mh_proposal_temperature < math.inf,
@@ -149,7 +160,14 @@ def check_sampler(cfg: SamplerConfig) -> None:
 
 
 def refuse(refusals: Mapping[str, bool]) -> None:
-    """Raises UserError with the first message that is true."""
+    """Refuse what means nothing.
+
+    Args:
+        refusals: from each message to whether it applies.
+
+    Raises:
+        UserError: with the first message that applies.
+    """
     for message, refused in refusals.items():
         if refused:
             raise UserError(message)

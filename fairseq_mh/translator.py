@@ -88,7 +88,6 @@ class Translator:
         self,
         texts: Sequence[str],
         *,
-        nbest: int | None = None,
         numbers: Sequence[int] | None = None,
         samples: bool = False,
         trace: bool = True,
@@ -101,27 +100,26 @@ class Translator:
         gets a result that says so, without translations.
 
         Args:
-            nbest: how many distinct translations of each text, at most.
             numbers: key the randomness of each text's chains, as line numbers do; 0, 1, ... unless given.
             samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
             trace: whether to return the records of `--mh-trace`.
             progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
-            options: for this call, as for `load`; those of the model itself (`path`, `cpu`, ...) are fixed by then.
+            options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
+                ...) are fixed by then.
 
         Raises:
             UserError: for options that mean nothing.
         """
-        if options or nbest is not None:
-            self._set_options(options, nbest)
+        if options:
+            self._set_options(options)
         try:
             return self._decoded(texts, numbers or range(len(texts)), samples, trace, progress)
         finally:
-            if options or nbest is not None:
-                self._set_options({}, None)
+            if options:
+                self._set_options({})
 
-    def _set_options(self, options: dict[str, Any], nbest: int | None) -> None:
-        more = arguments_of(options) + ([] if nbest is None else ["--nbest", str(nbest)])
-        cfg = parse_generate_options(self.data, [*self.arguments, *more])
+    def _set_options(self, options: dict[str, Any]) -> None:
+        cfg = parse_generate_options(self.data, [*self.arguments, *arguments_of(options)])
         self.task.cfg = cfg.task
         self.generator = self.task.build_generator(self.models, cfg.generation)
         self.cfg = cfg

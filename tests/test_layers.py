@@ -94,6 +94,7 @@ def test_the_model_is_known_by_few_files():
     assert files_with("output_projection|encoder_attn|extract_features") == {
         "masked_lms/cmlm.py",
         "masked_lms/roberta.py",
+        "masked_lms/stock_decoder.py",
         "engine/decoder.py",
         "engine/layer.py",
         "files/published_format.py",

@@ -35,13 +35,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this run alone")
     parser.add_argument("--limit", type=int, metavar="N", help="translate the first N lines alone")
-    parser.add_argument("--nbest", type=int, default=1, help="translations of each sentence; default: %(default)s")
     add_decoding_options(parser)
 
 
 def options_of(args: Namespace) -> CorpusOptions:
     """Return what a command line asks for."""
-    arguments = with_pieces(str(args.data), [*decoding_arguments(args), "--nbest", str(args.nbest)])
+    arguments = with_pieces(str(args.data), decoding_arguments(args))
     names = ("data", "corpus", "output", "format", "samples", "chunk_size", "workers", "address", "limit")
     return CorpusOptions(arguments=tuple(arguments), **{name: getattr(args, name) for name in names})
 

@@ -33,7 +33,6 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", help="fairseq's data folder, with checkpoint.pt unless --path, and spm.model")
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="default: the lines of standard input")
     parser.add_argument("--input", type=Path, help="a text to translate, a sentence a line, instead")
-    parser.add_argument("--nbest", type=int, default=1, help="translations of each sentence; default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print a JSON record a line: translations with energies")
     parser.add_argument("--limit", type=int, metavar="N", help="translate the first N sentences alone")
     parser.add_argument(
@@ -44,8 +43,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     refuse_counts(args)
-    arguments = with_pieces(args.data, decoding_arguments(args))
-    translator = Translator(args.data, [*arguments, "--nbest", str(args.nbest)])
+    translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
     number = 0
     for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
         numbers = range(number, number + len(lines))
@@ -57,14 +55,14 @@ def run(args: Namespace) -> None:
 
             results = translator.decode(lines, numbers=numbers, trace=False, progress=advance)
         for number, result in zip(numbers, results, strict=True):
-            print_result(args, number, result)
+            print_result(args.json, translator.cfg.generation.nbest, number, result)
         sys.stdout.flush()
         number = numbers[-1] + 1
 
 
 def refuse_counts(args: Namespace) -> None:
     """Raise UserError for numbers that mean nothing, and for two kinds of input at once."""
-    for name, least in (("nbest", 1), ("limit", 0), ("buffer_size", 1)):
+    for name, least in (("limit", 0), ("buffer_size", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be {least} or more")
@@ -96,13 +94,13 @@ def buffered(lines: Iterable[str], size: int) -> Iterator[list[str]]:
         yield some
 
 
-def print_result(args: Namespace, number: int, result: SentenceResult) -> None:
+def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult) -> None:
     """Print a sentence's translations, and to standard error why there are none."""
     if result.untranslated and result.untranslated != "empty":
         print(f"fairseq-mh: line {number + 1} is not translated: {result.untranslated}", file=sys.stderr)
-    if args.json:
+    if as_json:
         print(json.dumps(record_of(Source(number, str(number), result.source), result), ensure_ascii=False))
-    elif args.nbest == 1:
+    elif nbest == 1:
         print(result.translations[0].text if result.translations else "")
     else:
         for found in result.translations:

@@ -1,4 +1,4 @@
-"""Records as Parquet."""
+"""Write records as Parquet."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,19 +22,20 @@ SCHEMA |= {"rows": pl.Int64, "untranslated": pl.String}
 
 
 def write_parquet(records: str, file: BinaryIO) -> None:
-    """records: JSON lines."""
+    """Write records, given as JSON lines, as a Parquet file."""
     with _as_os_error():
         pl.read_ndjson(StringIO(records), schema=SCHEMA).write_parquet(file)
 
 
 def join(parts: Sequence[Path], file: BinaryIO) -> None:
+    """Write the records of several Parquet files as one."""
     with _as_os_error():
         pl.scan_parquet(list(parts), glob=False).sink_parquet(file)
 
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """What polars says of a full disk."""
+    """Raise what polars says of a full disk as OSError."""
     try:
         yield
     except pl.exceptions.PolarsError as error:

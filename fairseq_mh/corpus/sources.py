@@ -1,4 +1,4 @@
-"""What is to be translated: a text, a sentence a line, or JSON lines; read once, to check it, and then in spans."""
+"""The input of a corpus: text, a sentence a line, or JSON lines. It is read once to check it, and then in spans."""
 
 import hashlib
 import json
@@ -13,13 +13,15 @@ JSON_LINES = (".jsonl", ".ndjson")
 
 
 class Source(NamedTuple):
-    sentence: int  # its line, counted from 0: what keys the randomness of its chains
-    id: str  # its own, or the number
+    """A sentence to translate."""
+
+    sentence: int  # its line, counted from 0: it keys the randomness of the chains
+    id: str  # the record's own, or the line number
     text: str
 
 
 class Span(NamedTuple):
-    """A chunk of lines, and where and what it was when it was checked."""
+    """The lines of a chunk, and where and what they were when they were checked."""
 
     number: int  # of the chunk
     first: int  # line
@@ -30,12 +32,14 @@ class Span(NamedTuple):
 
 
 class Corpus(NamedTuple):
+    """An input that was checked."""
+
     path: Path
     spans: list[Span]
 
     @property
     def digest(self) -> str:
-        """Of its content, and of how that is read."""
+        """A hash of the content, and of how that is read."""
         digests = [self.path.suffix if self.path.suffix in JSON_LINES else "", *(span.digest for span in self.spans)]
         return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
@@ -67,7 +71,7 @@ def scan(path: Path, lines: int, limit: int | None = None) -> Corpus:
 
 
 def read(path: Path, span: Span) -> list[Source]:
-    """The sources of a span.
+    """Read the sources of a span.
 
     Raises:
         UserError: where the file is not the one that was checked.
@@ -85,7 +89,11 @@ def _digest(content: bytes) -> str:
 
 
 def source(path: Path, sentence: int, line: bytes) -> Source:
-    """Raises UserError for a line that holds none, and says which it is, counted from 1 as editors do."""
+    """Read the source of a line.
+
+    Raises:
+        UserError: for a line that holds none; the message counts lines from 1, as editors do.
+    """
     where = f"{path}, line {sentence + 1}"
     try:
         text = line.decode("utf-8" if sentence else "utf-8-sig")  # a file may begin with a mark of its encoding

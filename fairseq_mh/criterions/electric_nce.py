@@ -1,15 +1,16 @@
 """Noise-contrastive estimation of Electric's energies (Clark et al., 2020, section 2.2).
 
-Some positions M of a target are masked, and each of them keeps its own token or, with probability pi, gets one drawn
-from a noise model q. What results, X', is told apart at the positions of M by
+Some positions M of a target X are masked. Each of them keeps its own token or, with probability pi, gets a token drawn
+from a noise model q. The result is X'. At each position of M, Electric tells noise from data by
 
     P(noise at t) = sigmoid(E(X')_t + log q_t(X'_t) + log(pi / (1 - pi)))
 
-A token drawn is noise also where it is the one that stood there. q is a CMLM's conditional given X without M, or the
-two-tower cloze model's given X without t, which learns beside it. No gradient of this loss flows through q.
+A drawn token counts as noise even where it equals the token that it replaces. q is the conditional of a CMLM given X
+without M, or that of the two-tower cloze model given X without t; the cloze model is trained at the same time. No
+gradient of this loss flows through q.
 
-The labels are noisy: where q is nearly p, a token is noise or not by the toss of a coin. `--distil` adds what is known
-without them, the distance of E(X')_t from - log q_t(X'_t), which has Electric learn the noise model's own energy.
+The labels are noisy: where q is nearly p, chance alone decides whether a token is noise. `--distil` adds a loss without
+labels, the distance of E(X')_t from -log q_t(X'_t), so that Electric learns the noise model's own energy.
 """
 
 import math
@@ -27,29 +28,45 @@ from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
 from fairseq_mh.criterions.correlation import MOMENTS, correlation, moments
-from fairseq_mh.criterions.noise import conditionals, noised
+from fairseq_mh.criterions.noise import add_noise, noise_log_probs
 from fairseq_mh.errors import UserError
-from fairseq_mh.masked_lms.cmlm import CMLM, Bound, cmlm_of
-from fairseq_mh.masked_lms.electric import same_encoder, stock
+from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of
+from fairseq_mh.masked_lms.electric import require_cmlm_transformer, same_encoder
 from fairseq_mh.models.electric_transformer import ElectricTransformer
-from fairseq_mh.models.mask_predict_transformer import uniformly_masked
+from fairseq_mh.models.mask_predict_transformer import random_mask
 
-MASKED = 0.5  # of a target's positions, at most
+MAX_MASKED = 0.5  # the largest share of a target's positions that is masked
 
 
 @dataclass
 class ElectricNCEConfig(FairseqDataclass):
+    """The options of `--criterion electric_nce`."""
+
     noise_model: str = field(
         default="", metadata={"help": "checkpoint of the CMLM that draws the noise; empty: the model's --noise-layers"}
     )
-    noise_share: float = field(default=0.5, metadata={"help": "pi: of the masked positions, the share drawn anew"})
+    noise_share: float = field(
+        default=0.5, metadata={"help": "pi: the share of the masked positions whose tokens the noise model draws"}
+    )
     distil: float = field(
-        default=0.0, metadata={"help": "weight of the distance (Huber's) of an energy from minus the noise's log q"}
+        default=0.0,
+        metadata={"help": "weight of the Huber distance of an energy from minus log q, q being the noise model"},
     )
 
 
 def targets_of(sample: dict, reader: CMLM) -> Tensor:
-    """The targets' tokens (B, T), padded. Raises UserError for an empty one."""
+    """Return the targets' tokens.
+
+    Args:
+        sample: a batch of fairseq's.
+        reader: the model whose targets they are.
+
+    Returns:
+        (B, T) long, padded.
+
+    Raises:
+        UserError: for an empty target.
+    """
     lines = [reader.target(line) for line in sample["target"]]
     for number, line in zip(sample["id"].tolist(), lines, strict=True):
         if not len(line):
@@ -60,16 +77,32 @@ def targets_of(sample: dict, reader: CMLM) -> Tensor:
 
 
 def noise_logits(energies: Tensor, log_q: Tensor, share: float) -> Tensor:
-    """The logits of P(noise): E(X')_t and log q_t (P,) -> (P,)."""
+    """Return the logits of P(noise).
+
+    Args:
+        energies: (P,) nats, E(X')_t.
+        log_q: (P,) nats, log q_t(X'_t).
+        share: pi.
+
+    Returns:
+        (P,).
+    """
     return energies + log_q.to(energies) + math.log(share / (1 - share))
 
 
 @register_criterion("electric_nce", dataclass=ElectricNCEConfig)
 class ElectricNCE(FairseqCriterion):
-    """For an `electric_transformer`; loss and gradients are sums over the masked positions.
+    """The loss of an `electric_transformer`; loss and gradients are sums over the masked positions.
+
+    Args:
+        task: of the training.
+        noise_model: checkpoint of the CMLM that draws the noise, or an empty string.
+        noise_share: pi.
+        distil: weight of the distance from the noise model's energy.
 
     Raises:
-        UserError: for another model, without a noise model or with one that is no CMLM, and for a share outside (0, 1).
+        UserError: for another model; without a source of noise, with two of them, or with a noise model that is no
+            `cmlm_transformer`; and for a share outside (0, 1).
     """
 
     def __init__(self, task, noise_model: str, noise_share: float, distil: float):
@@ -77,68 +110,70 @@ class ElectricNCE(FairseqCriterion):
         if not 0 < noise_share < 1:
             raise UserError("--noise-share must be above 0 and below 1")
         self.share, self.distil = noise_share, distil
-        self.noise_model = [self._frozen(noise_model)] if noise_model else []  # no part of what is trained and stored
-        self.readers: list[CMLM] = []  # of the noise model, or of a model that draws its own
-        self.shared = False  # one encoding for both
+        # In a list, so that the noise model is no submodule, and is neither trained nor stored.
+        self.noise_model = [self._load_frozen(noise_model)] if noise_model else []
+        self.reader: CMLM | None = None  # reads the targets: the noise model, or Electric where it draws its own noise
+        self.shared = False  # whether the noise model reads Electric's encoding
 
-    def _frozen(self, path: str) -> CMLMNATransformerModel:
+    def _load_frozen(self, path: str) -> CMLMNATransformerModel:
         (model,), _ = checkpoint_utils.load_model_ensemble([path], task=self.task)
         return model.eval().requires_grad_(False)
 
     def forward(self, model, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
         electric = getattr(model, "module", model)
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
-        reader = self._reader(electric)
+        reader = self.reader or self._prepare_reader(electric)
         encoded = electric.forward_encoder(source)
         tokens = targets_of(sample, reader)
         valid = tokens.ne(reader.pad)
-        strange = valid & ~reader.allowed[tokens]
-        masked = uniformly_masked(valid, MASKED) | strange
-        lm = self._bound(reader, source, encoded)
-        log_q, own_loss = conditionals(lm, electric, encoded, tokens, masked, reader.allowed)
-        found = noised(log_q, tokens, masked, torch.rand(len(log_q), device=tokens.device) < self.share, strange)
+        outside = valid & ~reader.allowed[tokens]  # of the state space, as <unk> is
+        masked = random_mask(valid, MAX_MASKED) | outside
+        lm = self._bind_noise_model(reader, source, encoded)
+        log_q, cloze_loss = noise_log_probs(lm, electric, encoded, tokens, masked, reader.allowed)
+        noised = add_noise(log_q, tokens, masked, torch.rand(len(log_q), device=tokens.device) < self.share, outside)
 
-        at_inputs = model(encoded, reader.add_special_tokens(found.tokens)).float()
-        energies = torch.zeros_like(tokens, dtype=at_inputs.dtype).masked_scatter(
-            valid, at_inputs[reader.shift_positions(valid)]
+        input_energies = model(encoded, reader.add_special_tokens(noised.tokens)).float()  # special tokens included
+        energies = torch.zeros_like(tokens, dtype=input_energies.dtype).masked_scatter(
+            valid, input_energies[reader.shift_positions(valid)]
         )
-        logits = noise_logits(energies[found.sites], found.log_q, self.share)
-        loss = F.binary_cross_entropy_with_logits(logits, found.drawn.to(logits), reduction="sum")
-        distance = F.smooth_l1_loss(energies[found.sites], -found.log_q.to(energies), reduction="sum")
-        right = (logits > 0) == found.drawn
+        logits = noise_logits(energies[noised.sites], noised.log_q, self.share)
+        loss = F.binary_cross_entropy_with_logits(logits, noised.is_noise.to(logits), reduction="sum")
+        distance = F.smooth_l1_loss(energies[noised.sites], -noised.log_q.to(energies), reduction="sum")
+        right = (logits > 0) == noised.is_noise
         logging = {
             "loss": loss.data,
             "distance": distance.data,
-            "cloze_loss": own_loss.data,
+            "cloze_loss": cloze_loss.data,
             "sample_size": len(logits),
             "ntokens": sample["ntokens"],
             "nsentences": len(tokens),
-            "noise": found.drawn.sum(),
-            "noise_right": right[found.drawn].sum(),
-            "data_right": right[~found.drawn].sum(),
+            "noise": noised.is_noise.sum(),
+            "noise_right": right[noised.is_noise].sum(),
+            "data_right": right[~noised.is_noise].sum(),
         }
         if lm is not None and not model.training:
-            logging |= moments(lm, found.tokens, energies)
-        return loss + self.distil * distance + own_loss, len(logits), logging
+            logging |= moments(lm, noised.tokens, energies)
+        return loss + self.distil * distance + cloze_loss, len(logits), logging
 
-    def _reader(self, electric: ElectricTransformer) -> CMLM:
-        if not self.readers:
-            if not isinstance(electric, ElectricTransformer):
-                raise UserError(
-                    f"--criterion electric_nce trains an electric_transformer, and no {type(electric).__name__}"
-                )
-            if bool(self.noise_model) == (electric.cloze is not None):
-                raise UserError("the noise is drawn by a CMLM (--noise-model) or by --noise-layers: give one of them")
-            dictionary = self.task.target_dictionary
-            if not self.noise_model:
-                self.readers = [CMLM(electric, dictionary)]
-            else:  # in the precision of what is trained
-                self.readers = [stock(cmlm_of(self.noise_model[0].to(next(electric.parameters())), dictionary))]
-                self.shared = electric.encoder_frozen and same_encoder(electric.encoder, self.noise_model[0].encoder)
-        return self.readers[0]
+    def _prepare_reader(self, electric: ElectricTransformer) -> CMLM:
+        """Set and return the reader, and set `shared`, once the model that is trained is known."""
+        if not isinstance(electric, ElectricTransformer):
+            raise UserError(
+                f"--criterion electric_nce trains an electric_transformer, and no {type(electric).__name__}"
+            )
+        if bool(self.noise_model) == (electric.cloze is not None):
+            raise UserError("the noise is drawn by a CMLM (--noise-model) or by --noise-layers: give one of them")
+        dictionary = self.task.target_dictionary
+        if self.noise_model:
+            noise_model = self.noise_model[0].to(next(electric.parameters()))  # in the precision of what is trained
+            self.reader = require_cmlm_transformer(cmlm_of(noise_model, dictionary))
+            self.shared = electric.encoder_frozen and same_encoder(electric.encoder, noise_model.encoder)
+        else:
+            self.reader = CMLM(electric, dictionary)
+        return self.reader
 
-    def _bound(self, reader: CMLM, source, encoded: dict) -> Bound | None:
-        """The CMLM that draws the noise, if one does."""
+    def _bind_noise_model(self, reader: CMLM, source: tuple[Tensor, Tensor], encoded: dict) -> BoundCMLM | None:
+        """Return the CMLM that draws the noise, bound to the batch's sources, or None where there is no such CMLM."""
         if not self.noise_model:
             return None
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Where the noise of noise-contrastive estimation comes from."""
+"""The noise of noise-contrastive estimation: its distribution, and targets with noise in them."""
 
 from typing import NamedTuple
 
@@ -6,48 +6,59 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 
 class Noised(NamedTuple):
-    """Of B targets, as X'."""
+    """B targets with noise in them, X'."""
 
     tokens: Tensor  # (B, T) long, padded
-    sites: Tensor  # (B, T) bool: the positions of M, but for those that held no symbol of the state space
-    drawn: Tensor  # (P,) bool: of these positions, those that are noise
-    log_q: Tensor  # (P,) nats, of what stands there now
+    sites: Tensor  # (B, T) bool: the masked positions M, without those that held a symbol outside the state space
+    is_noise: Tensor  # (P,) bool: the sites whose symbols were drawn from q
+    log_q: Tensor  # (P,) nats: of the symbols that are there now
 
 
-def noised(log_q: Tensor, tokens: Tensor, masked: Tensor, drawn: Tensor, strange: Tensor) -> Noised:
-    """Draw anew where it says so.
+def add_noise(log_q: Tensor, tokens: Tensor, masked: Tensor, is_noise: Tensor, outside: Tensor) -> Noised:
+    """Replace the symbols at some of the masked positions by draws from q.
 
     Args:
-        log_q: (P, V) at the masked positions (B, T) bool of targets (B, T) long.
-        drawn: (P,) bool.
-        strange: (B, T) bool, masked positions whose symbols are outside the state space: drawn anew without counting.
+        log_q: (P, V) nats, at the masked positions.
+        tokens: (B, T) long, the targets, padded.
+        masked: (B, T) bool, P positions in all.
+        is_noise: (P,) bool, the masked positions to draw.
+        outside: (B, T) bool, masked positions whose symbols are outside the state space; they are always drawn, and
+            the result's sites leave them out.
     """
-    counts = ~strange[masked]
-    symbols = log_q.exp().multinomial(1)[:, 0].where(drawn | ~counts, tokens[masked])
+    inside = ~outside[masked]
+    symbols = log_q.exp().multinomial(1)[:, 0].where(is_noise | ~inside, tokens[masked])
     log_q = log_q.gather(-1, symbols[:, None])[:, 0]
-    return Noised(tokens.masked_scatter(masked, symbols), masked & ~strange, drawn[counts], log_q[counts])
+    return Noised(tokens.masked_scatter(masked, symbols), masked & ~outside, is_noise[inside], log_q[inside])
 
 
-def conditionals(
-    lm: Bound | None, electric: ElectricTransformer, encoded: dict, tokens: Tensor, masked: Tensor, allowed: Tensor
+def noise_log_probs(
+    lm: BoundCMLM | None, electric: ElectricTransformer, encoded: dict, tokens: Tensor, masked: Tensor, allowed: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """log q (P, V) at the masked positions, over the state space, and the loss by which a cloze model learns them.
+    """Return log q at the masked positions, and the loss of the cloze model that learns q.
 
     Args:
-        lm: the CMLM that draws the noise; None: the model's own cloze model does.
+        lm: the CMLM that draws the noise; None: Electric's own cloze model draws it.
+        electric: the model that is trained.
+        encoded: its encoder's output.
+        tokens: (B, T) long, the targets, padded.
+        masked: (B, T) bool, P positions in all.
         allowed: (V,) bool, the state space.
+
+    Returns:
+        (P, V) nats, minus infinity outside the state space; and the sum of the loss over the positions, a scalar in
+        nats, which is 0 where a CMLM draws the noise.
     """
     if lm is not None:
         with torch.no_grad():
-            rows = torch.arange(len(tokens), device=tokens.device)
-            return state_logits(lm, features_of(lm, tokens, masked, rows)).log_softmax(-1), tokens.new_zeros(())
-    assert electric.cloze is not None  # the criterion saw to it
+            context = torch.arange(len(tokens), device=tokens.device)
+            return state_logits(lm, features_of(lm, tokens, masked, context)).log_softmax(-1), tokens.new_zeros(())
+    assert electric.cloze is not None  # the criterion refuses an Electric without any source of noise
     logits = electric.cloze(encoded, tokens)[masked].float()
     log_q = logits.detach().masked_fill(~allowed, -torch.inf).log_softmax(-1)
     return log_q, F.cross_entropy(logits, tokens[masked], reduction="sum")

@@ -1,7 +1,11 @@
-"""A layer of the decoder in its parts: attention among the targets, to the source, and feed-forward."""
+"""The parts of a decoder layer: self-attention, attention to the source, and feed-forward.
+
+Shapes: M rows, L inputs of a row, Q of them as queries, D features, H heads.
+"""
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -11,68 +15,103 @@ from torch import Tensor, nn
 from fairseq_mh.engine.linear import apply_linear, linear
 from fairseq_mh.engine.source_attention import SourceAttention, join_heads, source_attention, split_heads
 
-# One occurrence of each (symbol, position) pair, (U,) into M * L, and the number of each one's pair, (M, L).
-Pairs = tuple[Tensor, Tensor]
+
+class UniqueInputs(NamedTuple):
+    """The U different pairs of symbol and position among M rows of L inputs."""
+
+    occurrence: Tensor  # (U,) long: where each pair occurs, as an index into the M * L inputs
+    inverse: Tensor  # (M, L) long: the number of each input's pair
 
 
 class Layer:
-    """With the weights of queries, keys and values side by side: one product for three."""
+    """A stock decoder layer whose queries, keys and values are one product.
+
+    Args:
+        layer: the stock layer; its weights are used as they are.
+    """
 
     def __init__(self, layer: TransformerDecoderLayerBase):
         self.layer, self.attention = layer, layer.self_attn
         projections = (self.attention.q_proj, self.attention.k_proj, self.attention.v_proj)
-        self.weight = torch.cat([projection.weight for projection in projections])
-        self.bias = torch.cat([projection.bias for projection in projections])
+        self.weight = torch.cat([projection.weight for projection in projections])  # (3 D, D)
+        self.bias = torch.cat([projection.bias for projection in projections])  # (3 D,)
 
-    def source(self, memory: Tensor, valid: Tensor) -> SourceAttention:
+    def prepare_source(self, memory: Tensor, valid: Tensor) -> SourceAttention:
+        """Return the attention to these sources: (B, S, D), and (B, S) bool, where they are no padding."""
         return source_attention(self.layer.encoder_attn, memory, valid)
 
-    def self_attention(self, x: Tensor, valid: Tensor | None, pairs: Pairs | None) -> Tensor:
-        """x and its attention to itself: (M, L, D) -> (M, L, D)."""
-        three = _projected(lambda y: linear(y, self.weight, self.bias), self._before(x), pairs)
-        queries, keys, values = (split_heads(part, self.attention.num_heads) for part in three.chunk(3, -1))
-        found = F.scaled_dot_product_attention(queries, keys, values, valid)
-        return x + apply_linear(self.attention.out_proj, join_heads(found))
+    def self_attention(self, x: Tensor, valid: Tensor | None, unique: UniqueInputs | None) -> Tensor:
+        """Return x plus its self-attention.
 
-    def self_attention_at(self, x: Tensor, valid: Tensor | None, chosen: Tensor) -> Tensor:
-        """The same at few positions: (M, L, D), (M, Q) long -> (M, Q, D).
+        Args:
+            x: (M, L, D).
+            valid: (M, 1, L or 1, L) bool, the keys that each query sees; None: all.
+            unique: the different inputs, where x depends on symbol and position alone; None: where it does not.
+
+        Returns:
+            (M, L, D).
+        """
+        projected = _project(lambda y: linear(y, self.weight, self.bias), self._pre_norm(x), unique)  # (M, L, 3 D)
+        queries, keys, values = (split_heads(part, self.attention.num_heads) for part in projected.chunk(3, -1))
+        attended = F.scaled_dot_product_attention(queries, keys, values, valid)
+        return x + apply_linear(self.attention.out_proj, join_heads(attended))
+
+    def self_attention_at(self, x: Tensor, valid: Tensor | None, positions: Tensor) -> Tensor:
+        """Return x plus its self-attention at a few positions.
 
         Keys and values are projected on the queries' side: q . (W_k y + b_k) = (W_k^T q) . y, up to a constant
         that softmax does not see, and sum_j a_j (W_v y_j + b_v) = W_v (sum_j a_j y_j) + b_v.
+
+        Args:
+            x: (M, L, D).
+            valid: as in `self_attention`.
+            positions: (M, Q) long.
+
+        Returns:
+            (M, Q, D).
         """
-        own, heads = self.attention, self.attention.num_heads
-        y, at = self._before(x), chosen[..., None].expand(-1, -1, x.size(-1))
-        queries = apply_linear(own.q_proj, y.gather(1, at)).unflatten(-1, (heads, -1))  # (M, Q, H, D / H)
-        queries = torch.einsum("mqhe,hed->mqhd", queries, own.k_proj.weight.unflatten(0, (heads, -1)))
-        scale = 1 / math.sqrt(own.head_dim)
-        queries, y = queries.flatten(1, 2)[:, None], y[:, None]
-        if valid is not None and valid.size(2) > 1:  # each query's own, and each of its heads'
-            valid = valid.gather(2, chosen[:, None, :, None].expand(-1, -1, -1, x.size(1))).repeat_interleave(heads, 2)
-        found = F.scaled_dot_product_attention(queries, y, y, valid, scale=scale)
-        found = found[:, 0].unflatten(1, (-1, heads))  # (M, Q, H, D)
-        values = torch.einsum("mqhd,hed->mqhe", found, own.v_proj.weight.unflatten(0, (heads, -1))).flatten(2)
-        return x.gather(1, at) + apply_linear(own.out_proj, values + own.v_proj.bias)
+        attention, heads = self.attention, self.attention.num_heads
+        y, index = self._pre_norm(x), positions[..., None].expand(-1, -1, x.size(-1))
+        queries = apply_linear(attention.q_proj, y.gather(1, index)).unflatten(-1, (heads, -1))  # (M, Q, H, D / H)
+        queries = torch.einsum("mqhe,hed->mqhd", queries, attention.k_proj.weight.unflatten(0, (heads, -1)))
+        scale = 1 / math.sqrt(attention.head_dim)
+        queries, y = queries.flatten(1, 2)[:, None], y[:, None]  # (M, 1, Q H, D), (M, 1, L, D)
+        if valid is not None and valid.size(2) > 1:  # each query sees other keys, and its heads see the same ones
+            valid = valid.gather(2, positions[:, None, :, None].expand(-1, -1, -1, x.size(1)))
+            valid = valid.repeat_interleave(heads, 2)  # (M, 1, Q H, L)
+        attended = F.scaled_dot_product_attention(queries, y, y, valid, scale=scale)
+        attended = attended[:, 0].unflatten(1, (-1, heads))  # (M, Q, H, D)
+        values = torch.einsum("mqhd,hed->mqhe", attended, attention.v_proj.weight.unflatten(0, (heads, -1))).flatten(2)
+        return x.gather(1, index) + apply_linear(attention.out_proj, values + attention.v_proj.bias)
 
     def forward(self, x: Tensor, source: SourceAttention, context: Tensor) -> Tensor:
-        """From the sum behind attention among the targets to the layer's output: (M, Q, D) -> (M, Q, D)."""
-        layer = self.layer
-        x = self._after(x, layer.self_attn_layer_norm)
-        x = x + source(layer.encoder_attn_layer_norm(x) if layer.normalize_before else x, context)
-        x = self._after(x, layer.encoder_attn_layer_norm)
-        y = layer.final_layer_norm(x) if layer.normalize_before else x
-        return self._after(
-            x + apply_linear(layer.fc2, layer.activation_fn(apply_linear(layer.fc1, y))), layer.final_layer_norm
-        )
+        """Return the layer's output, given x plus its self-attention.
 
-    def _before(self, x: Tensor) -> Tensor:
+        Args:
+            x: (M, Q, D).
+            source: what `prepare_source` returned.
+            context: (M,) long, the sentence of each row.
+
+        Returns:
+            (M, Q, D).
+        """
+        layer = self.layer
+        x = self._post_norm(x, layer.self_attn_layer_norm)
+        x = x + source(layer.encoder_attn_layer_norm(x) if layer.normalize_before else x, context)
+        x = self._post_norm(x, layer.encoder_attn_layer_norm)
+        y = layer.final_layer_norm(x) if layer.normalize_before else x
+        x = x + apply_linear(layer.fc2, layer.activation_fn(apply_linear(layer.fc1, y)))
+        return self._post_norm(x, layer.final_layer_norm)
+
+    def _pre_norm(self, x: Tensor) -> Tensor:
         return self.layer.self_attn_layer_norm(x) if self.layer.normalize_before else x
 
-    def _after(self, x: Tensor, norm: nn.Module) -> Tensor:
+    def _post_norm(self, x: Tensor, norm: nn.Module) -> Tensor:
         return x if self.layer.normalize_before else norm(x)
 
 
-def _projected(project: Callable[[Tensor], Tensor], x: Tensor, pairs: Pairs | None) -> Tensor:
-    if pairs is None:
+def _project(project: Callable[[Tensor], Tensor], x: Tensor, unique: UniqueInputs | None) -> Tensor:
+    """Project (M, L, D), each of the different inputs once where these are known."""
+    if unique is None:
         return project(x)
-    distinct, place = pairs
-    return F.embedding(place, project(x.flatten(0, 1)[distinct]))
+    return F.embedding(unique.inverse, project(x.flatten(0, 1)[unique.occurrence]))

@@ -1,34 +1,42 @@
-"""x W^T + b, by the fastest library at hand."""
+"""Compute x W^T + b with the faster of two libraries."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-ROW_MULTIPLE = 64  # oneDNN compiles a kernel for each number of rows (2 ms): only for multiples of this one
+ROW_MULTIPLE = 64  # oneDNN compiles a kernel for each number of rows (2 ms), so rows are padded to a multiple of this
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., K), (L, K), (L,) -> (..., L).
+    """Return x W^T + b.
 
-    For float32 on CPUs by oneDNN, which torch keeps for compiled models: `F.linear` goes to MKL, which leaves AVX-512
-    unused on AMD's processors and is half as fast there. Both compute in float32. No gradients.
+    For float32 on a CPU the product is oneDNN's, which torch itself uses in compiled models alone: `F.linear` calls
+    MKL, which does not use AVX-512 on AMD's processors and is half as fast there. Both compute in float32.
+
+    Args:
+        x: (..., K).
+        weight: (L, K).
+        bias: (L,).
+
+    Returns:
+        (..., L). The oneDNN product has no gradients.
     """
     if not (ONEDNN and x.is_cpu and x.dtype == torch.float32) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     rows = x.flatten(0, -2)
-    full = F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE))
-    found = torch.ops.mkldnn._linear_pointwise(full, weight, bias, "none", [], "")
-    return found[: len(rows)].unflatten(0, x.shape[:-1])
+    padded = F.pad(rows, (0, 0, 0, -len(rows) % ROW_MULTIPLE))
+    product = torch.ops.mkldnn._linear_pointwise(padded, weight, bias, "none", [], "")
+    return product[: len(rows)].unflatten(0, x.shape[:-1])
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` by that library; a module becomes one by its `__class__`."""
+    """An `nn.Linear` that calls `linear`. An existing module becomes one when its `__class__` is set to this."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
 def apply_linear(module: nn.Linear, x: Tensor) -> Tensor:
-    """What `module(x)` is."""
+    """Return `module(x)`, computed by `linear`: (..., K) -> (..., L)."""
     return linear(x, module.weight, module.bias)

@@ -15,7 +15,7 @@ from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench
-from fairseq_mh.masked_lms.cmlm import subwords
+from fairseq_mh.masked_lms.dictionaries import subwords
 
 MODEL = Path("models", "libreoffice-de-en")
 SUBSET = "test"

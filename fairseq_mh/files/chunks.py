@@ -1,4 +1,7 @@
-"""Output in numbered chunks, each there whole or not at all, so that what was stopped goes on where it was."""
+"""Output in numbered chunks, so that a run that was stopped goes on where it was.
+
+A chunk is either in its folder as a whole, or not at all.
+"""
 
 import fcntl
 import hashlib
@@ -13,21 +16,23 @@ from typing import Any, BinaryIO, TextIO
 
 from fairseq_mh.errors import UserError
 
-Write = Callable[[BinaryIO], Any]
-Join = Callable[[Sequence[Path], BinaryIO], Any]  # files of chunks, in order -> one file
+Write = Callable[[BinaryIO], Any]  # writes the contents of a file
+Join = Callable[[Sequence[Path], BinaryIO], Any]  # joins the files of all chunks, in order, to one file
 
-
-LOCK = ".lock"  # held while a process writes
+LOCK = ".lock"  # the file that a process locks while it writes into a folder
 
 
 class Chunks:
-    """A folder for one piece of work, of so many chunks; finished, it holds the chunks' files joined.
+    """The output folder of one run, whose work is cut into chunks.
 
-    A context, within which no other process may write there.
+    Each chunk has the same files. When all chunks are done, the folder holds each of these files in one piece. The
+    object is a context manager: until it is left, no other process may write into the folder.
 
     Args:
-        settings: everything that decides the output, as JSON; a folder begun with others is refused.
-        files: those that each chunk has, by their names, and how they are joined to the one of that name.
+        folder: of the output; it is made if it does not exist.
+        settings: everything that decides the output, as JSON; a folder that was begun with other settings is refused.
+        files: the names of a chunk's files, each with the function that joins the files of all chunks.
+        count: the number of chunks.
 
     Raises:
         UserError: where the folder cannot be written, holds something else, was begun with other settings, or is
@@ -36,17 +41,17 @@ class Chunks:
 
     def __init__(self, folder: Path, settings: dict[str, Any], files: Mapping[str, Join], count: int):
         self.folder, self.files, self.count = folder, files, count
-        declared = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
+        expected = json.dumps(settings, indent=1, sort_keys=True, default=str) + "\n"
         record = folder / "settings.json"
         try:
-            if folder.exists() and not record.exists() and self._others("settings.json.part"):
+            if folder.exists() and not record.exists() and self._other_names("settings.json.part"):
                 raise UserError(f"{folder} holds something else: take another folder")
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / LOCK).open("a")  # to write, as network file systems want it
+            self._lock = (folder / LOCK).open("a")  # network file systems lock only files that are open for writing
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not record.exists():
-                write_whole(record, lambda file: file.write(declared.encode()))
-            if record.read_text(encoding="utf-8") != declared:
+                write_whole(record, lambda file: file.write(expected.encode()))
+            if record.read_text(encoding="utf-8") != expected:
                 self._release()
                 raise UserError(f"{folder} was begun with other settings ({record}): take another, or remove it")
         except BlockingIOError:
@@ -58,27 +63,34 @@ class Chunks:
         return self
 
     def __exit__(self, *error) -> None:
-        """Of what was refused before it began, nothing is left."""
-        if not self._others("settings.json"):
+        """Remove the folder if the run was refused before it wrote anything, and release the lock."""
+        if not self._other_names("settings.json"):
             shutil.rmtree(self.folder, ignore_errors=True)
         self._release()
 
     def _release(self) -> None:
-        """Without a trace where the work is done."""
+        """Release the lock, and remove its file where the work is done."""
         if not self.missing():
             (self.folder / LOCK).unlink(missing_ok=True)
         self._lock.close()
 
-    def _others(self, *own: str) -> set[str]:
+    def _other_names(self, *own: str) -> set[str]:
+        """Return the names of what the folder holds besides the lock and these files."""
         return {path.name for path in self.folder.iterdir()} - {LOCK, *own}
 
     def missing(self) -> list[int]:
-        """The numbers of the chunks that are not there."""
+        """Return the numbers of the chunks that are still to be written."""
         if all((self.folder / name).exists() for name in self.files):
             return []
         return [number for number in range(self.count) if not self._chunk(number).exists()]
 
     def write(self, number: int, contents: Mapping[str, Write]) -> None:
+        """Write a chunk.
+
+        Args:
+            number: of the chunk, from 0.
+            contents: for the name of each of its files, the function that writes it.
+        """
         begun = self._chunk(number).with_suffix(".part")
         shutil.rmtree(begun, ignore_errors=True)
         begun.mkdir(parents=True)
@@ -91,7 +103,7 @@ class Chunks:
             raise
 
     def join(self) -> None:
-        """Once no chunk is missing: each file in one piece, and no chunks."""
+        """Join the files of all chunks and remove the chunks, once no chunk is missing."""
         for name, join in self.files.items():
             if not (self.folder / name).exists():
                 parts = [self._chunk(number) / name for number in range(self.count)]
@@ -103,7 +115,7 @@ class Chunks:
 
 
 def write_whole(path: Path, write: Write) -> None:
-    """A file, or what was there before."""
+    """Write a file so that its path holds either the whole new file or what it held before."""
     begun = path.with_name(f"{path.name}.part")
     try:
         with begun.open("wb") as file:
@@ -117,7 +129,7 @@ def write_whole(path: Path, write: Write) -> None:
 
 
 def as_text(write: Callable[[TextIO], Any]) -> Write:
-    """From what writes text to what writes bytes."""
+    """Turn a function that writes text into one that writes bytes, in UTF-8."""
 
     def written(file: BinaryIO) -> None:
         text = TextIOWrapper(file, encoding="utf-8")
@@ -128,13 +140,14 @@ def as_text(write: Callable[[TextIO], Any]) -> Write:
 
 
 def concatenate(parts: Sequence[Path], file: BinaryIO) -> None:
+    """Write the contents of these files, one after the other: a `Join`."""
     for part in parts:
-        with part.open("rb") as chunk:
-            shutil.copyfileobj(chunk, file)
+        with part.open("rb") as contents:
+            shutil.copyfileobj(contents, file)
 
 
 def fingerprint(path: Path) -> str:
-    """Of a file, or of the files in a folder, their contents included."""
+    """Return 16 hexadecimal digits that identify a file, or the files of a folder, by names and contents."""
     digest = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_file():
@@ -146,6 +159,6 @@ def fingerprint(path: Path) -> str:
 def _sha256(path: Path) -> bytes:
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while some := file.read(2**20):  # models are large, and may not fit into memory twice
-            digest.update(some)
+        while part := file.read(2**20):  # a model may be too large to be read as a whole
+            digest.update(part)
     return digest.digest()

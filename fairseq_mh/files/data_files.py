@@ -1,4 +1,7 @@
-"""Are a split's binarised files whole? fairseq reads them through a memory map, and finds out in mid-run."""
+"""A check that the binarised files of a split are whole.
+
+fairseq reads them through a memory map, and would fail in the middle of a run.
+"""
 
 import struct
 from pathlib import Path
@@ -7,13 +10,21 @@ from fairseq.data.indexed_dataset import _code_to_dtype
 
 from fairseq_mh.errors import UserError
 
-MAGIC = b"MMIDIDX\x00\x00"
+MAGIC = b"MMIDIDX\x00\x00"  # the first bytes of an index
 HEADER = struct.Struct("<QBQ")  # version, code of the tokens' type, number of sentences
-SIZE, POINTER = struct.Struct("<i"), struct.Struct("<q")
+SIZE, POINTER = struct.Struct("<i"), struct.Struct("<q")  # of each sentence: its tokens, and its first byte
 
 
 def check_split(folder: Path, split: str) -> None:
-    """Raises UserError where an index or its data is missing, or shorter than it says of itself."""
+    """Check each index of a split and its data.
+
+    Args:
+        folder: with the binarised files.
+        split: `train`, `valid`, `test`, or another name of a subset.
+
+    Raises:
+        UserError: where an index or its data is missing, or has another size than the index says.
+    """
     files = [path for ending in ("idx", "bin") for path in folder.glob(f"{split}.*-*.*.{ending}")]
     for prefix in sorted({path.with_suffix("") for path in files}):
         index, data = (prefix.with_name(f"{prefix.name}.{ending}") for ending in ("idx", "bin"))
@@ -26,7 +37,7 @@ def check_split(folder: Path, split: str) -> None:
 
 
 def _data_size(index: Path, content: bytes) -> int:
-    """The bytes that the data file of this index must have."""
+    """Return the number of bytes that the data file of this index must have."""
     start = len(MAGIC) + HEADER.size
     if len(content) < start:
         raise UserError(f"{index} is truncated")

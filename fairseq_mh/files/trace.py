@@ -1,5 +1,7 @@
-"""What chains did: `--mh-trace`, JSON lines, one for every sentence, length, chain and sweep, the start included; and
-a warning in the log."""
+"""The trace of chains (`--mh-trace`): a line of JSON for every sweep of every chain, the start included.
+
+A warning about broken numbers goes to the log.
+"""
 
 import json
 import logging
@@ -15,7 +17,11 @@ logger = logging.getLogger(__name__)
 
 
 def open_trace(path: str) -> TextIO:
-    """Raises UserError where the file cannot be written."""
+    """Open a trace for writing.
+
+    Raises:
+        UserError: where the file cannot be written.
+    """
     try:
         return open(path, "w", encoding="utf-8")
     except OSError as error:
@@ -28,6 +34,7 @@ def trace_records(
     """Yield a record for each sweep of N finished chains, one chain after the other.
 
     Args:
+        sweeps: the record of the run, the start first.
         energy: the column of the scores that is the target's energy.
         ids: the sentence of each chain.
         lengths: the tokens of each chain's states.
@@ -61,12 +68,12 @@ def write_trace(
 
 
 def warn_of_broken(sweeps: list[Sweep]) -> None:
-    """In the log, where proposals were rejected because the model's numbers were none."""
+    """Log a warning where proposals were rejected because the model's numbers were NaN."""
     broken = sum(int(sweep.broken.sum()) for sweep in sweeps)
     if broken:
         logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
 
 
 def json_number(value: float) -> float | None:
-    """None for what JSON cannot hold (an infinite or broken energy)."""
+    """Return the number, or None where JSON cannot hold it (an infinite or broken energy)."""
     return value if math.isfinite(value) else None

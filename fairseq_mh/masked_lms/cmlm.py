@@ -1,10 +1,10 @@
 """fairseq's CMLMs behind the `MaskedLM` protocol: the only file that knows what a model wants around a target.
 
-Everything outside this file sees a target's tokens X alone. fairseq's `cmlm_transformer` is given BOS X EOS, masks with
-<unk>, and predicts the length of BOS X EOS. To Mask-Predict's own model EOS is a token of X as any other.
-"""
+Everything outside this file sees a target's tokens X alone. fairseq's `cmlm_transformer` reads BOS X EOS, masks with
+<unk>, and predicts the length of BOS X EOS. To Mask-Predict's own model EOS is a token of X like any other.
 
-import logging
+Shapes: B sources, M targets of a query, T positions, P sites, D features, V symbols.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -12,17 +12,22 @@ from fairseq.data import Dictionary
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.engine.decoder import Decode, DecoderEngine
+from fairseq_mh.engine.decoder import Decode
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.dictionaries import allowed_symbols
+from fairseq_mh.masked_lms.stock_decoder import decoder_of
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 from fairseq_mh.models.mask_predict_transformer import MaskPredictTransformer
 
-logger = logging.getLogger(__name__)
 
+class BoundCMLM:
+    """A `MaskedLM`: a `CMLM` bound to a batch of encoded sources, each of them a context.
 
-class Bound:
-    """A `CMLM` with a batch of encoded sources, one a context: a `MaskedLM`."""
+    Args:
+        cmlm: the model.
+        encoder_out: its encoder's output for the B sources.
+    """
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
         self.cmlm, self.encoder_out, self.decode = cmlm, encoder_out, cmlm.decoder.bind(encoder_out)
@@ -32,7 +37,17 @@ class Bound:
         return self.read(tokens.masked_fill(masked, self.mask), masked, context, self.decode)
 
     def read(self, tokens: Tensor, sites: Tensor, context: Tensor, decode: Decode) -> Tensor:
-        """A decoder's features (P, D) at these sites (M, T) of targets (M, T) as they are."""
+        """Return a decoder's features at some sites of targets that it reads as they are.
+
+        Args:
+            tokens: (M, T) long, padded.
+            sites: (M, T) bool, P of them in all.
+            context: (M,) long, the source of each target.
+            decode: the decoder.
+
+        Returns:
+            (P, D), in row-major order of the sites.
+        """
         longest = int(tokens.ne(self.pad).sum(1).max())
         inputs = self.cmlm.add_special_tokens(tokens[:, :longest])
         return decode(inputs, self.cmlm.shift_positions(sites[:, :longest]), context)
@@ -48,7 +63,11 @@ class Bound:
 class CMLM:
     """fairseq's `cmlm_transformer` with its dictionary.
 
-    The state space is fixed here, once: fairseq adds words to the dictionary while it scores.
+    The state space is fixed here, once, because fairseq adds words to the dictionary while it scores translations.
+
+    Args:
+        model: in eval mode.
+        dictionary: of the targets.
     """
 
     def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary):
@@ -57,8 +76,9 @@ class CMLM:
         self.mask = dictionary.unk()
         self.allowed = allowed_symbols(dictionary).to(next(model.parameters()).device)
 
-    def bind(self, encoder_out: dict) -> Bound:
-        return Bound(self, encoder_out)
+    def bind(self, encoder_out: dict) -> BoundCMLM:
+        """Return the masked LM of the targets of these encoded sources."""
+        return BoundCMLM(self, encoder_out)
 
     @property
     def longest(self) -> int:
@@ -66,40 +86,43 @@ class CMLM:
         return self.model.max_decoder_positions() - 2  # BOS and EOS
 
     def add_special_tokens(self, tokens: Tensor) -> Tensor:
-        """What the decoder reads: (M, T) -> (M, T + 2)."""
+        """Return what the decoder reads of targets: (M, T) long -> (M, T + 2) long."""
         inputs = tokens.new_full((len(tokens), tokens.size(1) + 2), self.pad)
         inputs[:, 0] = self.bos
         inputs[:, 1:-1] = tokens
         return inputs.scatter_(1, tokens.ne(self.pad).sum(1, keepdim=True) + 1, self.eos)
 
     def shift_positions(self, sites: Tensor) -> Tensor:
-        """These positions of X among those that the decoder reads: (M, T) bool -> (M, T + 2)."""
+        """Return where sites of targets are in what the decoder reads: (M, T) bool -> (M, T + 2) bool."""
         return F.pad(sites, (1, 1))
 
     def target(self, line: Tensor) -> Tensor:
-        """The tokens of a reference (L,) as fairseq hands it out: without BOS, EOS and padding."""
+        """Return a reference's tokens without BOS, EOS and padding: (L,) long as in fairseq's batches -> (T,) long."""
         return line[~torch.isin(line, line.new_tensor([self.bos, self.eos, self.pad]))]
 
     def hypothesis(self, tokens: Tensor) -> Tensor:
-        """A target's tokens (T,) with BOS and EOS around them, as in the stock generator's hypotheses: (T + 2,)."""
+        """Put BOS and EOS around a target's tokens, as the stock generator does: (T,) long -> (T + 2,) long."""
         return torch.cat([tokens.new_tensor([self.bos]), tokens, tokens.new_tensor([self.eos])])
 
     def length_log_probs(self, encoder_out: dict) -> Tensor:
-        """log p(T | source): (B, longest + 1) float32, minus infinity where impossible."""
+        """Return log p(T | source): (B, longest + 1) float32, in nats, minus infinity at impossible lengths."""
         decoder = self.model.decoder
         log_p = decoder.forward_length(normalize=False, encoder_out=encoder_out).float().log_softmax(-1)
         classes = torch.arange(self.longest + 1, device=log_p.device) + 2  # BOS and EOS
         classes = classes.expand(len(log_p), -1)
-        if decoder.pred_length_offset:  # the class is then the difference to the source's length, plus 128
-            source = (~encoder_out["encoder_padding_mask"][0]).sum(1, keepdim=True)
-            classes = classes - source + log_p.size(1) // 2
+        if decoder.pred_length_offset:  # then the class is the difference to the source's length, plus 128
+            source_lengths = (~encoder_out["encoder_padding_mask"][0]).sum(1, keepdim=True)
+            classes = classes - source_lengths + log_p.size(1) // 2
         possible = (classes >= 0) & (classes < log_p.size(1))
         possible[:, 0] = False
         return log_p.gather(1, classes.clamp(0, log_p.size(1) - 1)).masked_fill(~possible, -torch.inf)
 
 
 class MaskPredictCMLM(CMLM):
-    """Mask-Predict's own model: a target X ends with EOS, wherever the model puts it, and is masked with <mask>."""
+    """Mask-Predict's own model: a target X ends with EOS, wherever the model puts it, and is masked with <mask>.
+
+    Args are those of `CMLM`.
+    """
 
     def __init__(self, model: MaskPredictTransformer, dictionary: Dictionary):
         super().__init__(model, dictionary)
@@ -129,50 +152,14 @@ class MaskPredictCMLM(CMLM):
 
 
 def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
-    """Raises UserError for a model that is none."""
+    """Return the CMLM of a loaded model.
+
+    Raises:
+        UserError: for a model that is no CMLM.
+    """
     if not isinstance(model, CMLMNATransformerModel) or isinstance(model, ElectricTransformer):
         kinds = "cmlm_transformer, mask_predict_transformer"
         raise UserError(f"the checkpoint holds a {type(model).__name__}, and not a CMLM ({kinds})")
     if model.decoder.src_embedding_copy:
         raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
     return (MaskPredictCMLM if isinstance(model, MaskPredictTransformer) else CMLM)(model, dictionary)
-
-
-class StockDecoder:
-    """fairseq's own, the encoder's output repeated for every row."""
-
-    def __init__(self, model: CMLMNATransformerModel, reason: ValueError):
-        self.model, self.reason = model, reason
-        logger.info("the stock decoder is used, several times slower: this model has %s", reason)
-
-    def bind(self, encoder_out: dict) -> Decode:
-        def decode(inputs: Tensor, asked: Tensor, context: Tensor) -> Tensor:
-            repeated = self.model.encoder.reorder_encoder_out(encoder_out, context)
-            return self.model.decoder.extract_features(inputs, encoder_out=repeated)[0][asked]
-
-        return decode
-
-    def bind_two_streams(self, encoder_out: dict, mask: int) -> Decode:
-        raise UserError(f"two streams need a plain decoder; this model has {self.reason}")
-
-
-def decoder_of(model: CMLMNATransformerModel) -> DecoderEngine | StockDecoder:
-    """The engine, or the stock decoder where the engine lacks a part."""
-    try:
-        return DecoderEngine(model.decoder)
-    except ValueError as reason:
-        return StockDecoder(model, reason)
-
-
-def allowed_symbols(dictionary: Dictionary) -> Tensor:
-    """(V,) bool: no special symbols, and none of the words that only pad the dictionary to a multiple of 8."""
-    return torch.tensor(
-        [i >= dictionary.nspecial and not dictionary[i].startswith("madeupword") for i in range(len(dictionary))]
-    )
-
-
-def subwords(dictionary: Dictionary) -> str | None:
-    """The name under which fairseq joins this dictionary's pieces to words, by what the pieces look like."""
-    if any(symbol.startswith("\u2581") for symbol in dictionary.symbols):
-        return "sentencepiece"
-    return "subword_nmt" if any(symbol.endswith("@@") for symbol in dictionary.symbols) else None

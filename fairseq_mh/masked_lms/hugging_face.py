@@ -1,4 +1,4 @@
-"""Hugging Face's masked language models (`AutoModelForMaskedLM`) behind `TextModel`."""
+"""Hugging Face's masked language models (`AutoModelForMaskedLM`) behind the `TextModel` protocol."""
 
 import re
 from pathlib import Path
@@ -11,18 +11,23 @@ from fairseq_mh.engine.linear import Linear, apply_linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
 
-UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")  # that no text holds
+# Symbols of vocabularies that occur in no text.
+UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")
 
 
 class HuggingFaceMLM:
-    """A model in eval mode with its tokenizer.
+    """A `TextModel`: a masked LM of transformers with its tokenizer.
 
-    The product of features and vocabulary, the model's last, is taken out of it, so that the sampler can do it where it
-    needs it.
+    The model's last step, the product of features and vocabulary, is taken out of the model, so that the sampler can
+    compute it for the positions that need it.
+
+    Args:
+        model: of `AutoModelForMaskedLM`, in eval mode; it is changed in place.
+        tokenizer: of the model; it is changed in place.
 
     Raises:
-        UserError: for a tokenizer without a mask, a model whose last step is no such product, or one that looks at
-            padding, so that a text would depend on what it is batched with.
+        UserError: for a tokenizer without a mask; for a model whose last step is no such product; and for a model that
+            looks at padding, so that a text would depend on the other texts of its batch.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
@@ -30,9 +35,9 @@ class HuggingFaceMLM:
         self.pad, self.mask, self.blank = tokenizer.pad_token_id, tokenizer.mask_token_id, tokenizer.mask_token
         if self.pad is None or self.mask is None:
             raise UserError(f"the tokenizer of {self.name} has no padding or no mask: no masked language model")
-        # A space before a blank is the blank's own, as RoBERTa has it; one behind it is the next word's.
+        # As in RoBERTa, a space before a blank belongs to the blank, and a space after it to the next word.
         tokenizer.add_tokens([transformers.AddedToken(self.blank, lstrip=True, special=True)], special_tokens=True)
-        self.longest = min(_positions(model), tokenizer.model_max_length)
+        self.longest = min(_max_positions(model), tokenizer.model_max_length)
         self.projection = self._take_projection()
         for module in self.model.modules():
             if type(module) is nn.Linear:
@@ -40,6 +45,7 @@ class HuggingFaceMLM:
         self.allowed = self._allowed_symbols()
 
     def _take_projection(self) -> nn.Linear:
+        """Take the product of features and vocabulary out of the model, and return it."""
         projection = self.model.get_output_embeddings()
         if not isinstance(projection, nn.Linear):
             raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
@@ -51,24 +57,27 @@ class HuggingFaceMLM:
             with torch.no_grad():
                 logits = self._run(probe)
                 padded = self._run(nn.functional.pad(probe, (0, 5), value=self.pad))
-                for place in [name for name, module in self.model.named_modules() if module is projection]:
-                    self.model.set_submodule(place, nn.Identity())
-                found = projection(self._run(probe))
-        except Exception as error:  # whatever such a model makes of a missing part
+                for name in [name for name, module in self.model.named_modules() if module is projection]:
+                    self.model.set_submodule(name, nn.Identity())
+                projected = projection(self._run(probe))
+        except Exception as error:  # models fail in many ways without one of their parts
             raise UserError(f"{self.name} cannot be taken apart ({one_line(error)})") from None
         if not torch.allclose(padded[:, : len(text)], logits, atol=1e-3, rtol=1e-3):
             raise UserError(f"{self.name} looks at padding: its texts would depend on what they are batched with")
-        if not torch.allclose(found, logits, atol=1e-3, rtol=1e-3):
+        if not torch.allclose(projected, logits, atol=1e-3, rtol=1e-3):
             raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
         return projection
 
     def _allowed_symbols(self) -> Tensor:
-        """(V,) bool: no special or unused symbols, and none that only pads the embedding."""
+        """Return the symbols that a blank may hold: (V,) bool.
+
+        Special and unused symbols are left out, and so are those that only pad the embedding.
+        """
         allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device=self.model.device)
-        known = self.tokenizer.get_vocab()
-        if max(known.values()) >= len(allowed):
+        vocabulary = self.tokenizer.get_vocab()
+        if max(vocabulary.values()) >= len(allowed):
             raise UserError(f"the tokenizer has symbols that {self.name}, of {len(allowed)}, has not")
-        allowed[[number for symbol, number in known.items() if not UNUSED.fullmatch(symbol)]] = True
+        allowed[[number for symbol, number in vocabulary.items() if not UNUSED.fullmatch(symbol)]] = True
         added = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         allowed[[*self.tokenizer.all_special_ids, *added]] = False
         return allowed
@@ -89,21 +98,29 @@ class HuggingFaceMLM:
         return apply_linear(self.projection, features)
 
     def _run(self, tokens: Tensor) -> Tensor:
+        """Return what the model computes at each position: (M, S, V), or (M, S, D) without its last step."""
         return self.model(input_ids=tokens, attention_mask=tokens.ne(self.pad).long()).logits
 
 
-def _positions(model: Any) -> float:
-    """How many symbols its position embeddings are for; some, as RoBERTa's, are counted from the padding index on."""
+def _max_positions(model: Any) -> float:
+    """Return for how many symbols a model has position embeddings.
+
+    Some models, such as RoBERTa, count positions from the padding index + 1.
+    """
     embeddings = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
     before = max((getattr(module, "padding_idx", None) or 0 for module in embeddings), default=0)
     return getattr(model.config, "max_position_embeddings", float("inf")) - (before + 1 if before else 0)
 
 
 def load_hugging_face(folder: Path, device: str) -> HuggingFaceMLM:
-    """The model in a local folder, in float32; nothing is downloaded, and no code of the folder's is run.
+    """Load the model of a local folder in float32; nothing is downloaded, and no code of the folder is run.
+
+    Args:
+        folder: with config.json, the weights and the tokenizer.
+        device: of the model.
 
     Raises:
-        UserError: where there is none, or not all of its weights.
+        UserError: where the folder holds no model, or not all of its weights.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is no folder with a Hugging Face model (config.json, weights, tokenizer)")

@@ -1,4 +1,4 @@
-"""fairseq's models of the task `masked_lm` (RoBERTa and its kin) behind `TextModel`."""
+"""fairseq's RoBERTa, and the other models of its task `masked_lm`, behind the `TextModel` protocol."""
 
 from pathlib import Path
 
@@ -12,15 +12,17 @@ from torch import Tensor
 from fairseq_mh.engine.linear import linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.files.checkpoints import allow_fairseq_types
-from fairseq_mh.masked_lms.cmlm import allowed_symbols, subwords
+from fairseq_mh.masked_lms.dictionaries import allowed_symbols, subwords
 from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
 
 
 class FairseqMLM:
-    """A model in eval mode with its dictionary, to which its task added <mask>.
+    """A `TextModel`: a RoBERTa with its dictionary.
 
     Args:
-        pieces: what cuts a text into the dictionary's symbols; None: it is cut at blanks.
+        model: in eval mode.
+        dictionary: of the model, with the <mask> that its task added.
+        pieces: the sentencepiece model that cuts a text into the dictionary's symbols; None: texts are cut at spaces.
     """
 
     blank = "<mask>"
@@ -37,11 +39,11 @@ class FairseqMLM:
 
     def encode(self, text: str) -> list[int]:
         tokens = [self.dictionary.bos()]
-        for place, given in enumerate(text.split(self.blank)):
+        for number, given in enumerate(text.split(self.blank)):
             words = self.pieces.encode(given, out_type=str) if self.pieces else given.split()
-            if self.pieces and place and words and not given[0].isspace():  # its first piece continues a word
+            if self.pieces and number and words and not given[0].isspace():  # the first piece continues a word
                 words = [word for word in (words[0].removeprefix("\u2581"), *words[1:]) if word]
-            tokens += [self.mask] * (place > 0) + [self.dictionary.index(word) for word in words]
+            tokens += [self.mask] * (number > 0) + [self.dictionary.index(word) for word in words]
         return [*tokens, self.dictionary.eos()]
 
     def decode(self, tokens: Tensor) -> str:
@@ -49,8 +51,8 @@ class FairseqMLM:
         return self.dictionary.string(tokens[~torch.isin(tokens, special)], subwords(self.dictionary))
 
     def read(self, tokens: Tensor, sites: Tensor) -> Tensor:
-        found = self.model.encoder.extract_features(tokens)[0][sites]
-        return self.head.layer_norm(self.head.activation_fn(self.head.dense(found)))
+        features = self.model.encoder.extract_features(tokens)[0][sites]
+        return self.head.layer_norm(self.head.activation_fn(self.head.dense(features)))
 
     def no_features(self, *sizes: int) -> Tensor:
         return self.head.weight.new_zeros(*sizes, self.head.weight.size(1))
@@ -60,7 +62,12 @@ class FairseqMLM:
 
 
 def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqMLM:
-    """A checkpoint that lies beside its dict.txt, in float32; `pieces` is a sentencepiece model.
+    """Load a RoBERTa in float32.
+
+    Args:
+        checkpoint: the file; its folder also holds dict.txt.
+        device: of the model.
+        pieces: the file of a sentencepiece model, or None for a dictionary of whole words.
 
     Raises:
         UserError: where one of the files is missing or of another kind.
@@ -73,7 +80,7 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqM
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
             [str(checkpoint)], arg_overrides={"data": str(checkpoint.parent)}
         )
-    except Exception as error:  # whatever a file that is no checkpoint makes of fairseq's loader
+    except Exception as error:  # fairseq's loader fails in many ways on a file that is no checkpoint
         raise UserError(
             f"{checkpoint} cannot be loaded (damaged, or not made for its dict.txt?): {one_line(error)}"
         ) from None

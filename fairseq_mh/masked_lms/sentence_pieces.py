@@ -1,4 +1,4 @@
-"""A sentencepiece model that a user names."""
+"""The sentencepiece model that a user names."""
 
 from pathlib import Path
 
@@ -8,7 +8,11 @@ from fairseq_mh.errors import UserError
 
 
 def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor | None:
-    """What `--sentencepiece` names, if it names one. Raises UserError for a file that is no such model."""
+    """Load the model that `--sentencepiece` names, or return None where the option is not given.
+
+    Raises:
+        UserError: for a file that is no sentencepiece model.
+    """
     try:
         return sentencepiece.SentencePieceProcessor(str(path)) if path else None
     except (OSError, RuntimeError) as error:

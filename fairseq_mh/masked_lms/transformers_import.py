@@ -1,4 +1,4 @@
-"""Hugging Face's `transformers`, which is heavy and an extra: imported by the files that use it alone."""
+"""The import of Hugging Face's `transformers`, a large optional package: only files that use it import this one."""
 
 import importlib
 import importlib.util
@@ -14,10 +14,13 @@ from fairseq_mh.errors import UserError, one_line
 
 
 def _import() -> ModuleType:
-    """Raises UserError where it is not installed.
+    """Import transformers, and replace a torchaudio that cannot be loaded.
 
-    transformers imports torchaudio where it is installed, for models of sound. fairseq brings it, and its usual build
-    cannot be loaded beside a torch without CUDA: an empty module stands in for that one.
+    transformers imports torchaudio where it is installed, for its speech models. fairseq depends on torchaudio, whose
+    usual build cannot be loaded together with a torch without CUDA: an empty module takes its place.
+
+    Raises:
+        UserError: where transformers is not installed.
     """
     try:
         importlib.import_module("torchaudio")
@@ -35,17 +38,25 @@ transformers = _import()
 
 
 def load_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, Any]:
-    """A model of that kind in eval mode and float32, and its tokenizer, of a local folder alone.
+    """Load a model and its tokenizer from a local folder; nothing is downloaded, and no code of the folder is run.
+
+    Args:
+        kind: the class of transformers that loads the model, such as `AutoModelForMaskedLM`.
+        folder: with the weights, the configuration and the tokenizer.
+        options: of `from_pretrained`.
+
+    Returns:
+        The model in eval mode and float32, and the tokenizer.
 
     Raises:
         UserError: where the folder holds no such model, or not all of its weights.
     """
     local = {"local_files_only": True, "trust_remote_code": False}
-    tokens = {name: value for name, value in options.items() if name == "gguf_file"}
+    tokenizer_options = {name: value for name, value in options.items() if name == "gguf_file"}
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local, **tokens)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local, **tokenizer_options)
         model, loading = kind.from_pretrained(folder, **local, **options, dtype=torch.float32, output_loading_info=True)
-    except Exception as error:  # a damaged file, one of another kind, or a library that it needs
+    except Exception as error:  # a damaged file, a file of another kind, or a missing library
         raise UserError(f"{folder} cannot be loaded by transformers as {kind.__name__}: {one_line(error)}") from None
     missing = sorted({*loading["missing_keys"], *map(str, loading["mismatched_keys"])})
     if missing:

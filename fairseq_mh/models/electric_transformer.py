@@ -2,7 +2,7 @@
 
     E(X)_t = w . h(X)_t + b,    E(X) = sum_t E(X)_t
 
-h is the decoder's output on the target as it is, nothing being masked. Trained by noise-contrastive estimation
+h is the decoder's output on a target in which nothing is masked. The model is trained by noise-contrastive estimation
 (`electric_nce`), so that p(X_t | X_\\t) is proportional to exp(-E(X)_t).
 """
 
@@ -18,7 +18,10 @@ from fairseq_mh.models.two_tower_cloze import TwoTowerCloze
 
 @register_model("electric_transformer")
 class ElectricTransformer(CMLMNATransformerModel):
-    """A `cmlm_transformer` with another head; `--finetune-from-model` starts it from the weights of one."""
+    """A `cmlm_transformer` with another head.
+
+    `--finetune-from-model` starts its training from the weights of a `cmlm_transformer`.
+    """
 
     def __init__(self, args, encoder, decoder):
         super().__init__(args, encoder, decoder)
@@ -50,12 +53,20 @@ class ElectricTransformer(CMLMNATransformerModel):
         return self
 
     def forward(self, encoder_out: dict, inputs: Tensor) -> Tensor:
-        """Return E(X)_t in nats at every position of its input (`CMLM.add_special_tokens`): (B, L) -> (B, L)."""
+        """Return E(X)_t at every position of the decoder's input.
+
+        Args:
+            encoder_out: of the B sources.
+            inputs: (B, L) long, as `CMLM.add_special_tokens` makes them.
+
+        Returns:
+            (B, L) nats; at special tokens the numbers mean nothing.
+        """
         features, _ = self.decoder.extract_features(inputs, encoder_out=encoder_out)
         return self.energy(features)[..., 0]
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
-        """A CMLM's weights have no such parts: they stay as they began."""
+        """Add the weights that a CMLM's checkpoint lacks, with the values that they were initialised with."""
         super().upgrade_state_dict_named(state_dict, name)
         for part, weight in self.state_dict().items():
             if part.startswith(("energy.", "cloze.")):
@@ -64,6 +75,7 @@ class ElectricTransformer(CMLMNATransformerModel):
 
 @register_model_architecture("electric_transformer", "electric_transformer")
 def electric_architecture(args) -> None:
+    """Set the defaults: those of `cmlm_transformer`, a trained encoder, and noise from a CMLM."""
     args.freeze_encoder = getattr(args, "freeze_encoder", False)
     args.noise_layers = getattr(args, "noise_layers", 0)
     cmlm_base_architecture(args)

@@ -1,10 +1,11 @@
 """The model of Mask-Predict's published checkpoints (Ghazvininejad et al., 2019), on fairseq's own layers.
 
-Against fairseq's `cmlm_transformer`:
-- a length token stands before the source in the encoder, and predicts how many tokens the target has;
-- a target has no BOS, and its EOS is a token as any other: masked, predicted, counted;
-- targets are masked with `<mask>`, a symbol of the dictionary;
-- embeddings are not scaled, positions are learned, LayerNorm has another epsilon.
+It differs from fairseq's `cmlm_transformer`:
+
+- The encoder reads a length token before the source, and predicts from it how many tokens the target has.
+- A target has no BOS, and its EOS is a token like any other: it is masked, predicted and counted.
+- Targets are masked with `<mask>`, a symbol of the dictionary.
+- Embeddings are not scaled, positions are learned, and LayerNorm has another epsilon.
 
 BOS, which `translation_lev` puts before every line, is padding to this model.
 """
@@ -18,11 +19,11 @@ from torch import Tensor, nn
 
 MASK = "<mask>"
 EPSILON = 1e-12  # of LayerNorm
-LENGTH_TOKEN = 0  # its row of the length embeddings, whose row n stands for n tokens otherwise
+LENGTH_TOKEN = 0  # index of the length token among the length embeddings; index n > 0 stands for n tokens
 
 
 class LengthTokenEncoder(FairseqNATEncoder):
-    """An encoder that attends to a length token, which its output holds apart from the source."""
+    """An encoder that reads a length token before the source; its output holds that token apart from the source."""
 
     def __init__(self, args, dictionary, embed_tokens):
         super().__init__(args, dictionary, embed_tokens)
@@ -30,7 +31,7 @@ class LengthTokenEncoder(FairseqNATEncoder):
         self.embed_lengths = nn.Embedding(args.max_target_positions, embed_tokens.embedding_dim)
 
     def forward(self, src_tokens: Tensor, *args, **kwargs) -> dict:
-        """As fairseq's encoder, with `length_token`: [(B, D)]."""
+        """Return what fairseq's encoder returns, and `length_token`: [(B, D)]."""
         first = torch.full_like(src_tokens[:, :1], self.eos)  # any symbol: its embedding is not looked at
         sources = src_tokens.masked_fill(src_tokens == self.bos, self.padding_idx)
         encoded = super().forward(torch.cat([first, sources], 1), *args, **kwargs)
@@ -45,7 +46,11 @@ class LengthTokenEncoder(FairseqNATEncoder):
 
 @register_model("mask_predict_transformer")
 class MaskPredictTransformer(CMLMNATransformerModel):
-    """Trained by fairseq's `nat_loss`; decoded by this plugin."""
+    """Mask-Predict's model, which fairseq's `nat_loss` trains and this plugin decodes.
+
+    Raises:
+        ValueError: for a target dictionary without `<mask>`.
+    """
 
     def __init__(self, args, encoder: LengthTokenEncoder, decoder):
         super().__init__(args, encoder, decoder)
@@ -54,7 +59,7 @@ class MaskPredictTransformer(CMLMNATransformerModel):
             raise ValueError(
                 f"the target dictionary has no {MASK}: put the line '{MASK} 0' in front of it, and binarise"
             )
-        del decoder.embed_length  # the lengths are the encoder's
+        del decoder.embed_length  # here the encoder predicts the length
         for norm in self.modules():
             if hasattr(norm, "eps"):
                 norm.eps = EPSILON
@@ -65,19 +70,24 @@ class MaskPredictTransformer(CMLMNATransformerModel):
         return encoder.apply(init_bert_params) if args.apply_bert_init else encoder
 
     def length_logits(self, encoder_out: dict) -> Tensor:
-        """(B, max_target_positions): class n is a target of n tokens, EOS counted; 0 is none."""
+        """Return the logits of the number of tokens, EOS included: (B, max_target_positions).
+
+        The logit of 0 tokens is minus infinity.
+        """
         logits = nn.functional.linear(encoder_out["length_token"][0], self.encoder.embed_lengths.weight)
         return logits.index_fill(1, torch.zeros(1, dtype=torch.long, device=logits.device), -torch.inf)
 
     def forward(
         self, src_tokens: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor, tgt_tokens: Tensor, **kwargs
     ):
-        """The parts of `nat_loss`. The noise is the model's own, since the task's leaves EOS alone: as many tokens as
-        a uniform draw from 1 to all says, anywhere."""
+        """Return what `nat_loss` reads: the logits of words and lengths, with their targets.
+
+        The model masks the targets itself, because the noise of fairseq's task never masks EOS.
+        """
         encoder_out = self.encoder(src_tokens, src_lengths=src_lengths, **kwargs)
         targets = tgt_tokens.masked_fill(tgt_tokens == self.bos, self.pad)
         lengths = targets.ne(self.pad).sum(1)
-        masked = uniformly_masked(targets.ne(self.pad))
+        masked = random_mask(targets.ne(self.pad))
         words = self.decoder(
             normalize=False, prev_output_tokens=targets.masked_fill(masked, self.mask), encoder_out=encoder_out
         )
@@ -89,17 +99,27 @@ class MaskPredictTransformer(CMLMNATransformerModel):
         }
 
 
-def uniformly_masked(valid: Tensor, most: float = 1.0) -> Tensor:
-    """Of each row of `valid` (B, T) bool, n positions without replacement, n uniform on 1 .. this share: as bool."""
+def random_mask(valid: Tensor, max_share: float = 1.0) -> Tensor:
+    """Mask a random number of each sequence's positions.
+
+    The number is uniform between 1 and the largest share of the positions; the positions are drawn uniformly, too.
+
+    Args:
+        valid: (B, T) bool, the positions to choose from.
+        max_share: the largest share of a sequence's positions.
+
+    Returns:
+        (B, T) bool.
+    """
     lengths = valid.sum(1, keepdim=True)
-    count = (torch.rand(len(valid), 1, device=valid.device) * lengths * most).long() + 1
+    count = (torch.rand(len(valid), 1, device=valid.device) * lengths * max_share).long() + 1
     order = torch.rand(valid.shape, device=valid.device).masked_fill(~valid, 2).argsort(1)
     return torch.zeros_like(valid).scatter(1, order, torch.arange(valid.size(1), device=valid.device) < count)
 
 
 @register_model_architecture("mask_predict_transformer", "mask_predict_transformer")
 def mask_predict_architecture(args) -> None:
-    """The published models' defaults: transformer_base with learned positions, gelu, and one table of embeddings."""
+    """Set the published models' defaults: transformer_base with learned positions, gelu, and shared embeddings."""
     defaults = {
         "encoder_learned_pos": True,
         "decoder_learned_pos": True,

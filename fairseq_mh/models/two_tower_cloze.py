@@ -1,9 +1,9 @@
-"""A two-tower cloze model (Clark et al., 2020, section 2.3): every position's conditional from one pass.
+"""A two-tower cloze model (Clark et al., 2020, section 2.3): the conditionals of all positions from one pass.
 
     q(. | X_\\t) = softmax(W g(l_t, r_t))
 
-One decoder reads X from the left up to t - 1, another from the right down to t + 1; both see the source. Electric's
-own source of noise, for those who have no CMLM.
+l_t comes from a decoder that reads X from the left up to t - 1, and r_t from one that reads X from the right down to
+t + 1. Both see the source. This is Electric's own source of noise, for users who have no CMLM.
 """
 
 from argparse import Namespace
@@ -17,7 +17,13 @@ from torch import Tensor, nn
 
 
 class TwoTowerCloze(nn.Module):
-    """args: a transformer's, of which `noise_layers` is the depth of each tower."""
+    """The two towers, and the layer g that joins them.
+
+    Args:
+        args: of the Electric; `noise_layers` is the number of layers of each tower.
+        dictionary: of the targets.
+        embeddings: of the targets, for inputs and outputs; they are the Electric's.
+    """
 
     def __init__(self, args: Namespace, dictionary: Dictionary, embeddings: nn.Embedding):
         super().__init__()
@@ -28,23 +34,35 @@ class TwoTowerCloze(nn.Module):
         self.towers = nn.ModuleList(TransformerDecoderBase(cfg, dictionary, embeddings) for _ in range(2))
         width = embeddings.embedding_dim
         self.join = nn.Sequential(nn.Linear(2 * width, width), nn.GELU(), nn.LayerNorm(width))
-        self.embeddings = [embeddings]  # the model's own, and no part of this module
+        self.embeddings = [embeddings]  # in a list, so that they are the Electric's parameters, not this module's
 
     def forward(self, encoder_out: dict, tokens: Tensor) -> Tensor:
-        """Logits of every symbol at every position: (B, T) long, padded -> (B, T, V)."""
-        left, right = self.towers
-        turned = self._turned(tokens)
-        before = self._read(left, tokens, encoder_out)
-        behind = self._read(right, tokens.gather(1, turned), encoder_out)
-        behind = behind.gather(1, turned[..., None].expand_as(behind))
-        return F.linear(self.join(torch.cat([before, behind], -1)), self.embeddings[0].weight)
+        """Return the logits of every symbol at every position.
+
+        Args:
+            encoder_out: of the B sources.
+            tokens: (B, T) long, padded.
+
+        Returns:
+            (B, T, V).
+        """
+        left_to_right, right_to_left = self.towers
+        index = self._reversing_index(tokens)
+        left = self._read(left_to_right, tokens, encoder_out)  # (B, T, D)
+        right = self._read(right_to_left, tokens.gather(1, index), encoder_out)
+        right = right.gather(1, index[..., None].expand_as(right))
+        return F.linear(self.join(torch.cat([left, right], -1)), self.embeddings[0].weight)
 
     def _read(self, tower: TransformerDecoderBase, tokens: Tensor, encoder_out: dict) -> Tensor:
-        """Features (B, T, D) of each position from those before it."""
+        """Return features (B, T, D) of each position from the tokens before it."""
         shifted = F.pad(tokens[:, :-1], (1, 0), value=self.bos)
         return tower.extract_features(shifted, encoder_out=encoder_out)[0]
 
-    def _turned(self, tokens: Tensor) -> Tensor:
-        """Where each position of a row read from its end is: its own inverse, padding staying where it is."""
-        lengths, places = tokens.ne(self.pad).sum(1, keepdim=True), torch.arange(tokens.size(1), device=tokens.device)
-        return torch.where(places < lengths, lengths - 1 - places, places)
+    def _reversing_index(self, tokens: Tensor) -> Tensor:
+        """Return the index (B, T) long that reverses each target and leaves padding where it is.
+
+        It is its own inverse.
+        """
+        lengths = tokens.ne(self.pad).sum(1, keepdim=True)
+        positions = torch.arange(tokens.size(1), device=tokens.device)
+        return torch.where(positions < lengths, lengths - 1 - positions, positions)

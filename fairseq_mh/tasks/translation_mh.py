@@ -1,5 +1,6 @@
 """The fairseq task `translation_mh`: `translation_lev`, decoded by Metropolis-Hastings."""
 
+import logging
 import sys
 from argparse import ArgumentParser
 from collections import defaultdict, deque
@@ -22,13 +23,15 @@ from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.options import TranslationMHConfig, check
 from fairseq_mh.translation.presets import accept_presets
 
+logger = logging.getLogger(__name__)
 allow_fairseq_types()
 ONLY_BOS_EOS = 2
+FULL_MASK = "full_mask"  # of fairseq's kinds of noise
 
 
 @register_task("translation_mh", dataclass=TranslationMHConfig)
 class TranslationMHTask(TranslationLevenshteinTask):
-    """Decoding by Metropolis-Hastings, degenerate Gibbs or mask-predict; everything else as `translation_lev`."""
+    """Decodes by Metropolis-Hastings, degenerate Gibbs or mask-predict; everything else is as in `translation_lev`."""
 
     cfg: TranslationMHConfig
 
@@ -39,9 +42,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
-        """fairseq calls this for a command line of this task: from here on, mistakes end in one line and status 1."""
+        """Add the options; from here on, the mistakes of this command line end in one line and status 1."""
         super().add_args(parser)
-        accept_presets(parser)
+        if isinstance(parser, ArgumentParser):  # fairseq also calls this for a group of a parser that is never used
+            accept_presets(parser)
 
         def refuse(message: str) -> NoReturn:
             raise UserError(unknown_option(message, parser._option_string_actions))
@@ -63,7 +67,11 @@ class TranslationMHTask(TranslationLevenshteinTask):
             raise
 
     def build_generator(self, models, args, **unused) -> MHGenerator:
-        """Raises UserError for options or models that cannot be decoded with."""
+        """Build the generator of the options.
+
+        Raises:
+            UserError: for options or models that cannot be decoded with.
+        """
         check(self.cfg, args)
         if len(models) != 1:
             raise UserError(f"--path names {len(models)} models; an energy needs one")
@@ -72,16 +80,29 @@ class TranslationMHTask(TranslationLevenshteinTask):
         if self.cfg.bf16:  # fairseq-generate itself does so for --fp16 alone
             model.bfloat16()
         cmlm = cmlm_of(model, self.target_dictionary)
+        if getattr(getattr(model, "args", None), "noise", None) == FULL_MASK:
+            logger.warning(
+                "the checkpoint was trained with --noise full_mask: it has never seen a partly masked target, and its "
+                "masked conditionals mean little (train with --noise random_mask)"
+            )
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
         return MHGenerator(cmlm, self.target_dictionary, self.cfg, args, electric)
 
     def load_dataset(self, split, *args, **kwargs):
-        """Raises UserError where the binarised files are not whole."""
+        """Load a split.
+
+        Raises:
+            UserError: where its binarised files are not whole.
+        """
         check_split(Path(utils.split_paths(self.cfg.data)[0]), split)
         super().load_dataset(split, *args, **kwargs)
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
-        """Raises UserError for an empty source, and for one beyond the model's positions."""
+        """Leave out what the model cannot read, where the options say so.
+
+        Raises:
+            UserError: for an empty source, and for one beyond the model's positions.
+        """
         shortest = min(range(len(dataset)), key=lambda i: dataset.src_sizes[i], default=None)
         if shortest is not None and len(dataset[shortest]["source"]) <= ONLY_BOS_EOS:
             raise UserError(f"source line {shortest} is empty; there is nothing to translate")
@@ -94,7 +115,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         return super().filter_indices_by_size(indices, dataset, max_positions, ignore_invalid_inputs)
 
     def get_batch_iterator(self, *args, **kwargs):
-        """With batches of any size: for another multiple, fairseq leaves out the last batch, and its sentences.
+        """Return batches of any size: with another multiple, fairseq leaves out the last batch, and its sentences.
 
         Raises:
             UserError: for a shard that there is not, and for batches too small for a sentence.
@@ -107,7 +128,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
             raise UserError(f"no batches can be made: {one_line(error)}") from None
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
-        """Remembers which line of the input holds which tokens: `fairseq-interactive` does not pass it on."""
+        """Remember which line of the input holds which tokens: `fairseq-interactive` does not pass it on."""
         if constraints is not None:
             raise UserError("--constraints is not supported")
         for tokens in src_tokens:
@@ -124,6 +145,6 @@ class TranslationMHTask(TranslationLevenshteinTask):
         return torch.tensor([self.lines_of[self._text(row)].popleft() for row in src_tokens])
 
     def _text(self, tokens: torch.Tensor) -> tuple[int, ...]:
-        """What tells a line from others, in a batch or alone."""
+        """Return what tells a line from others, in a batch or alone."""
         outside = tokens.new_tensor([self.source_dictionary.bos(), self.source_dictionary.pad()])
         return tuple(tokens[~torch.isin(tokens, outside)].tolist())

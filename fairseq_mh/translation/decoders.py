@@ -1,6 +1,6 @@
-"""What `--mh-decoding` chooses from: from a start to candidates.
+"""The decoders that `--mh-decoding` chooses from: each turns a start into hypotheses.
 
-A new decoding that is a sampler is another kernel for `sample`, not another loop.
+A new decoder that is a sampler is another kernel for `sample`, not another loop.
 """
 
 import math
@@ -22,15 +22,17 @@ from fairseq_mh.translation.start import STARTS, Plan, Start, at_likeliest_lengt
 
 
 class Decoded(NamedTuple):
+    """The hypotheses of a batch, and what the chains did."""
+
     found: list[Hypothesis]
-    sweeps: list[Sweep]  # rows of the start included; of mask-predict one, and only where a trace is wanted
+    sweeps: list[Sweep]  # sweep 0 counts the rows of the start, too; mask-predict has one sweep, or none
     rows: Tensor  # (N,) long: decoder rows spent on decoding
-    history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T), of what the chain went through
-    plan: Plan  # of these N chains
+    history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T): the states of the chains, in order
+    plan: Plan  # of the N chains
 
 
 def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
-    """Run the chains."""
+    """Run the chains: Metropolis-Hastings, or degenerate Gibbs where `metropolis` is False."""
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
@@ -40,15 +42,15 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
     found = hypotheses(snapshots, start.plan, energy_of(cfg), str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
-    nowhere = torch.zeros(start.blank.shape, dtype=torch.bool)
-    return Decoded(found, sweeps, rows, [(sweep.end.tokens, nowhere) for sweep in sweeps], start.plan)
+    nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
+    return Decoded(found, sweeps, rows, [(sweep.end.tokens, nothing_masked) for sweep in sweeps], start.plan)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
-    """Mask-predict; its score is the mean log-probability that it gave its own tokens."""
+    """Fill the targets by mask-predict, whose score is the mean log-probability of its tokens when it chose them."""
     filled = mask_predict_start(start)
     sweeps = []
-    if cfg.mh_trace:  # the energies are for the trace alone, and no cost of mask-predict
+    if cfg.mh_trace:  # the energies are for the trace alone; their rows are no cost of mask-predict
         first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
         sweeps = [first._replace(rows=filled.rows.cpu())]
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()

@@ -1,6 +1,6 @@
 """The generator that `fairseq-generate` and `fairseq-interactive` call: sources in, hypotheses out.
 
-Encode once; top-K lengths x C chains; decode; select; hypotheses back.
+It encodes the sources once, runs C chains at each of the K likeliest lengths, and selects hypotheses from them.
 """
 
 import logging
@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from fairseq_mh.errors import UserError, half_written
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
-from fairseq_mh.masked_lms.cmlm import CMLM, subwords
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.sampler_config import energy_of
@@ -61,7 +62,7 @@ class MHGenerator:
         self.rows_spent = 0
 
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
-        """Hypotheses of each sentence, best first, at most `--nbest` of them.
+        """Return hypotheses of each sentence, best first, at most `--nbest` of them.
 
         Raises:
             UserError: as `decode`.
@@ -97,7 +98,7 @@ class MHGenerator:
         return decoded
 
     def best(self, decoded: Decoded, sentences: int) -> list[list[Hypothesis]]:
-        """Each sentence's distinct candidates, best first, at most `--nbest` of them."""
+        """Return each sentence's distinct hypotheses, best first, at most `--nbest` of them."""
         ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
         return [best[: self.generation.nbest] for best in ranked]
 
@@ -113,7 +114,7 @@ class MHGenerator:
         return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference)
 
     def _scored(self, found: list[Hypothesis], plan: Plan) -> list[Hypothesis]:
-        """With the score that hypotheses are ranked by: minus their energy as it is, or their expected utility."""
+        """Return hypotheses with the score that ranks them: minus their energy as it is, or their expected utility."""
         if self.cfg.mh_select != "mbr":
             return found
 
@@ -130,7 +131,7 @@ class MHGenerator:
         return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"
 
     def _references(self, sample: dict) -> Tensor:
-        """The references' tokens: (B, T) long, padded."""
+        """Return the references' tokens: (B, T) long, padded."""
         if sample.get("target") is None:
             raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
         references, limit = [self.cmlm.target(line) for line in sample["target"]], self.cmlm.longest
@@ -160,7 +161,7 @@ class MHGenerator:
         return hypothesis
 
     def _report(self, decoded: Decoded, ids: list[int]) -> None:
-        """Trace and log what the batch cost."""
+        """Write the batch to the trace, and log what it cost."""
         plan = decoded.plan
         if self.trace:
             sentences = [ids[sentence] for sentence in plan.context.tolist()]

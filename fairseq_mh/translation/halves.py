@@ -1,4 +1,4 @@
-"""A batch that cannot be worked on, because of its size or of a sentence in it, is worked on in halves."""
+"""Work on a batch in halves, where all of it cannot be worked on because of its size or of a sentence in it."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -10,16 +10,17 @@ from fairseq_mh.errors import SentenceError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# What torch says where no exception of its own tells: the CPU's allocator, and libraries beside it.
+# Words of the errors of torch's CPU allocator, and of libraries that have no exception of their own for it.
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 def in_halves(
     batch: Sequence[Item], work: Callable[[Sequence[Item]], Result]
 ) -> Iterator[tuple[Sequence[Item], Result | str]]:
-    """The parts of a batch that were worked on at once, each with its result: all of it, if it can be.
+    """Yield the parts of a batch that were worked on at once, each with its result: the whole batch, if it can be.
 
-    Of an item that alone takes more memory than there is, or that is refused (`SentenceError`), the result is why.
+    The result of an item that alone takes more memory than there is, or that is refused (`SentenceError`), is the
+    reason, a string.
     """
     try:
         yield batch, work(batch)
@@ -41,5 +42,6 @@ def in_halves(
 
 
 def out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that memory is used up."""
     said = str(error).lower()
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in said for sign in SIGNS)

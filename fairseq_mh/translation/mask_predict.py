@@ -1,8 +1,8 @@
 """Mask-predict (Ghazvininejad et al., 2019), the heuristic that the sampler is compared with.
 
-Every position starts masked; each pass fills the masked positions with their most likely symbols,
-then masks again the n least likely ones, n falling linearly to 0. Written on `MaskedLM`, so it runs
-on any model and device; no state ever holds a symbol outside the state space.
+Every position starts masked. Each pass fills the masked positions with their most likely symbols, and then masks the n
+least likely positions again; n falls linearly to 0. It runs on any `MaskedLM`, and no sequence ever holds a symbol
+outside the state space.
 """
 
 from typing import NamedTuple
@@ -14,20 +14,23 @@ from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, full_logits, query_
 
 
 class Filled(NamedTuple):
+    """Sequences that were filled in, and what it took."""
+
     tokens: Tensor  # (N, T) long, padded
-    scores: Tensor  # (N, T) nats: each symbol's log-probability in the pass that chose it; 0 at padding
+    scores: Tensor  # (N, T) nats: the log-probability of each symbol in the pass that chose it; 0 at padding
     rows: Tensor  # (N,) long: decoder rows spent
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked) after every fill and after every masking
 
 
 def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, masked: Tensor | None = None) -> Filled:
-    """Fill sequences from nothing.
+    """Fill sequences of which only the lengths are known.
 
     Args:
-        blank: (N, T) long: `pad` behind each sequence's end, anything else before it.
+        lm: the model.
+        blank: (N, T) long, `pad` after each sequence's end, anything else before it.
         context: (N,) long, which context each sequence belongs to.
-        passes: 1 is the greedy fill of an all-masked sequence ("warm start"), 10 the literature's mask-predict.
-        masked: (N, T) bool, what the first pass fills; everything unless given.
+        passes: 1 fills an all-masked sequence greedily ("warm start"); the literature's mask-predict has 10.
+        masked: (N, T) bool, the positions that the first pass fills; all of them unless given.
     """
     valid = blank.ne(lm.pad)
     tokens, masked = blank, valid if masked is None else masked
@@ -35,9 +38,8 @@ def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, mask
     spent = torch.zeros_like(context)
     history = [(tokens, masked)]
     for step in range(1, passes + 1):
-        asked = masked.any(1)
-        tokens, scores = _fill(lm, tokens, scores, masked, asked, context)
-        spent += asked
+        tokens, scores = _fill(lm, tokens, scores, masked, context)
+        spent += masked.any(1)
         history.append((tokens, torch.zeros_like(masked)))
         if step < passes:
             masked = _least_likely(scores, valid, 1 - step / passes)
@@ -45,26 +47,32 @@ def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, mask
     return Filled(tokens, scores, spent, history)
 
 
-def _fill(
-    lm: MaskedLM, tokens: Tensor, scores: Tensor, masked: Tensor, asked: Tensor, context: Tensor
-) -> tuple[Tensor, Tensor]:
-    if not asked.any():
+def _fill(lm: MaskedLM, tokens: Tensor, scores: Tensor, masked: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    """Return tokens and scores (N, T) with the likeliest symbols at the masked positions, from one pass."""
+    unfinished = masked.any(1)  # a sequence without masks takes no row
+    if not unfinished.any():
         return tokens, scores
-    features = features_of(lm, tokens[asked], masked[asked], context[asked])
-    found = [_likeliest(lm, part) for part in features.split(query_size(features))]
-    best, symbol = map(torch.cat, zip(*found, strict=True))
+    features = features_of(lm, tokens[unfinished], masked[unfinished], context[unfinished])
+    likeliest = [_likeliest(lm, part) for part in features.split(query_size(features))]
+    best, symbol = map(torch.cat, zip(*likeliest, strict=True))
     return tokens.masked_scatter(masked, symbol), scores.masked_scatter(masked, best.to(scores.dtype))
 
 
 def _likeliest(lm: MaskedLM, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Ranked by the whole vocabulary's softmax, as the published decoder does; chosen from the state space."""
+    """Return the log-probabilities (P,) of the likeliest symbols (P,) of the state space.
+
+    The softmax is that of the whole vocabulary, as in the published decoder.
+    """
     log_p = full_logits(lm, features).log_softmax(-1)
     best, symbol = log_p.masked_fill(~lm.allowed, -torch.inf).max(-1)
     return best, symbol
 
 
 def _least_likely(scores: Tensor, valid: Tensor, share: float) -> Tensor:
-    """The given share (rounded down, in float32 as fairseq's) of each sequence's positions."""
+    """Return the given share of each sequence's positions, the least likely ones: (N, T) bool.
+
+    Their number is rounded down in float32, as fairseq does it.
+    """
     count = (valid.sum(1, keepdim=True).float() * share).long()
     order = scores.masked_fill(~valid, torch.inf).argsort(1)
     ranks = torch.arange(scores.size(1), device=scores.device).expand_as(order)

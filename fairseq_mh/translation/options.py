@@ -8,7 +8,7 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
-from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.masked_lms.two_stream import TwoStream
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
@@ -32,6 +32,8 @@ LENGTH_CHOICES = ChoiceEnum(list(LENGTH_SELECTIONS))
 
 @dataclass
 class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
+    """The options of the task `translation_mh`."""
+
     noise: NOISE_CHOICES = option("random_mask", "type of noise (training)")
     mh_preset: PRESET_CHOICES = option(
         "default",
@@ -88,17 +90,21 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
 
 
 def translation_schedule(cfg: TranslationMHConfig) -> Schedule:
-    """Raises UserError for numbers that no run can have."""
+    """Return the schedule that the options ask for.
+
+    Raises:
+        UserError: for numbers that no run can have.
+    """
     return schedule_of(cfg, cfg.mh_burn_in, cfg.mh_thin)
 
 
 def chains_of(cfg: TranslationMHConfig) -> int:
-    """What `--mh-chains` says, or its default."""
+    """Return what `--mh-chains` says, or its default."""
     default = 1 if cfg.mh_decoding == "mask-predict" else 3
     return default if cfg.mh_chains is None else cfg.mh_chains
 
 
-def one_pass_of(lm: Bound, electric: OnePassEnergy | None) -> dict[str, Callable[[], OnePassEnergy]]:
+def one_pass_of(lm: BoundCMLM, electric: OnePassEnergy | None) -> dict[str, Callable[[], OnePassEnergy]]:
     """Return the energies of `ONE_PASS_ENERGIES`, by name, each made when it is called for.
 
     Args:
@@ -114,11 +120,19 @@ def one_pass_of(lm: Bound, electric: OnePassEnergy | None) -> dict[str, Callable
 
 
 def needs_electric(cfg: TranslationMHConfig) -> bool:
+    """Return whether the options name an Electric's energy."""
     return "electric" in (cfg.mh_energy, cfg.mh_surrogate)
 
 
 def check(cfg: TranslationMHConfig, generation: Any) -> None:
-    """Refuse combinations that mean nothing, before anything is loaded or written."""
+    """Refuse combinations that mean nothing, before anything is loaded or written.
+
+    Args:
+        generation: fairseq's generation options.
+
+    Raises:
+        UserError: for one of them.
+    """
     check_sampler(cfg)
     translation_schedule(cfg)
     given_length = cfg.mh_gold_length or cfg.mh_init == "reference"

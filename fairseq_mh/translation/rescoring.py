@@ -1,4 +1,7 @@
-"""Pseudo-log-likelihoods of translations that any system made (Salazar et al., 2020; Electric, section 4.4)."""
+"""Energies of translations that any system made: pseudo-log-likelihoods (Salazar et al., 2020), or Electric's.
+
+Section 4.4 of Electric (Clark et al., 2020) ranks the translations of a source by them.
+"""
 
 import math
 from collections.abc import Sequence
@@ -23,13 +26,18 @@ def energies(
     context: Tensor,
     name: str,
 ) -> tuple[Tensor, int]:
-    """Nats (N,) float64 of targets (T,), infinite where one is no state, and the decoder rows that they took.
+    """Return the energies of N targets, and the decoder rows that they took.
 
     Args:
-        electric: for the energy of that name alone.
-        name: of `ENERGIES` or `ONE_PASS_ENERGIES`.
-        source: tokens (B, S) and lengths (B,).
-        context: (N,) long, each target's source in the batch.
+        cmlm: the model.
+        electric: needed for the energy `electric` alone.
+        source: tokens (B, S) long and lengths (B,) long.
+        targets: N tensors (T,) long, without padding.
+        context: (N,) long, the index of each target's source in the batch.
+        name: of the energy, in `ENERGIES` or `ONE_PASS_ENERGIES`.
+
+    Returns:
+        (N,) float64, nats, infinite for a target that is no state; and the number of rows.
     """
     found = torch.full((len(targets),), math.inf, dtype=torch.float64)
     states = [n for n, target in enumerate(targets) if 1 <= len(target) <= cmlm.longest and cmlm.allowed[target].all()]
@@ -37,13 +45,13 @@ def energies(
         return found, 0
     encoder_out = cmlm.model.forward_encoder(source)
     tokens = data_utils.collate_tokens([targets[n] for n in states], cmlm.pad).to(source[0].device)
-    valid, sentences = tokens.ne(cmlm.pad), context[states].to(tokens.device)
+    valid, context = tokens.ne(cmlm.pad), context[states].to(tokens.device)
     lm = cmlm.bind(encoder_out)
     if name in ONE_PASS_ENERGIES:
         energy = electric.bind(encoder_out, source) if name == "electric" and electric else TwoStream(lm)
-        shares, spent = energy(lm, tokens, sentences)
+        shares, spent = energy(lm, tokens, context)
     else:
-        scores = site_scores(evaluate(lm, tokens, sentences, valid).scores, name).double()
+        scores = site_scores(evaluate(lm, tokens, context, valid).scores, name).double()
         shares, spent = torch.zeros_like(tokens, dtype=torch.float64).masked_scatter(valid, scores), valid.sum(1)
     found[states] = -shares.sum(1).cpu()
     return found, int(spent.sum())

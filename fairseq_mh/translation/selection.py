@@ -1,4 +1,4 @@
-"""From finished chains to each sentence's hypotheses, best first."""
+"""The selection of each sentence's hypotheses from finished chains, best first."""
 
 import math
 from collections.abc import Iterable
@@ -13,51 +13,60 @@ from fairseq_mh.translation.start import Plan
 
 
 class Hypothesis(NamedTuple):
+    """A state of a chain, with what it is ranked by."""
+
     chain: int  # index among the N chains of the batch
-    sweep: int  # at which the chain was there
-    tokens: Tensor  # (T,) long: of a state
+    sweep: int  # the sweep in which the chain was in this state
+    tokens: Tensor  # (T,) long
     positional: Tensor  # (T,) nats: log-probability of each token, or minus its share of an energy from one pass
     score: float  # higher is better
-    energies: dict[str, float]  # nats, by the name of `COLUMNS`; NaN where not evaluated
+    energies: dict[str, float]  # nats, for each name of `COLUMNS`; NaN where not evaluated
 
 
 def samples(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
-    """The state at the end of every sweep that counts."""
+    """Return the states at the end of every sweep that the schedule counts as a sample."""
     return [sweep.end for number, sweep in enumerate(sweeps) if schedule.is_sample(number)]
 
 
 def draws(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
-    """Every sample but the start, which is no draw from the target; the start where there is nothing else."""
+    """Return every sample but the start, which is no draw from the target; in a run of no sweeps, the start."""
     return [end for end in samples(sweeps, schedule) if end.sweep.all() or not schedule.sweeps]
 
 
 def visited(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """A draw as often as a chain was there."""
+    """Return one snapshot for each counted sweep, so that a state weighs as often as a chain visited it."""
     return draws(run.sweeps, schedule)
 
 
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """Every sample, and the state of lowest energy: the score then puts the lowest first."""
+    """Return every sample and the states of lowest energy; their scores put the lowest first."""
     return [run.lowest, *samples(run.sweeps, schedule)]
 
 
 def last(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """Where each chain ended: a draw from the target, if the chain is long enough."""
+    """Return the states in which the chains ended: draws from the target, if the chains are long enough."""
     return [run.sweeps[-1].end]
 
 
 def token_mean(energy: Tensor, plan: Plan) -> Tensor:
-    """Minus the energy per token, so that lengths compare as mask-predict compares them."""
+    """Return minus the energy per token (N,), by which mask-predict, too, compares lengths."""
     return -energy / plan.lengths.cpu()
 
 
 def length_model(energy: Tensor, plan: Plan) -> Tensor:
-    """Minus the energy plus log p(length | source): the joint score of length and tokens."""
+    """Return minus the energy plus log p(length | source) (N,), the joint score of length and tokens."""
     return -energy + plan.log_p_length.cpu()
 
 
 def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_select: str) -> list[Hypothesis]:
-    """The states of all chains in these snapshots, scored by an energy of that name."""
+    """Return the states of all chains in these snapshots as hypotheses.
+
+    Args:
+        snapshots: of the N chains.
+        plan: of the same chains.
+        energy: the column of the scores that is the target's energy.
+        length_select: a name of `LENGTH_SELECTIONS`, which makes scores of energies.
+    """
     found = []
     for snapshot in snapshots:
         nats = {name: total(snapshot.scores, name) for name in COLUMNS}
@@ -70,18 +79,19 @@ def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_se
 
 
 def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list[Hypothesis]]:
-    """Each sentence's distinct candidates, best first; of equal ones the earliest found."""
+    """Return each sentence's distinct hypotheses, best first; the first one found stands for equal ones."""
     by_sentence: list[dict[tuple[int, ...], Hypothesis]] = [{} for _ in range(sentences)]
     context = plan.context.tolist()
-    for one in found:
-        by_sentence[context[one.chain]].setdefault(tuple(one.tokens.tolist()), one)
-    return [sorted(distinct.values(), key=_worse) for distinct in by_sentence]
+    for hypothesis in found:
+        by_sentence[context[hypothesis.chain]].setdefault(tuple(hypothesis.tokens.tolist()), hypothesis)
+    return [sorted(distinct.values(), key=_sort_key) for distinct in by_sentence]
 
 
-def _worse(hypothesis: Hypothesis) -> tuple[bool, float]:
+def _sort_key(hypothesis: Hypothesis) -> tuple[bool, float]:
+    """Sort by falling score, and broken scores (NaN) last."""
     return math.isnan(hypothesis.score), -hypothesis.score
 
 
 SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": visited}
-# With "mask-predict" a sentence's chains have one length, which mask-predict chose before they began.
+# With "mask-predict" all chains of a sentence have one length, which mask-predict chose before they started.
 LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model, "mask-predict": token_mean}

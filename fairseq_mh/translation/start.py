@@ -1,6 +1,6 @@
-"""Where the chains begin: which lengths, and which first state.
+"""Where chains begin: their lengths, and their first states.
 
-A plan lists N = sum over sentences of K lengths x C chains, chains of one length side by side.
+A plan has N chains: for each of the B sentences, C chains of each of its K lengths, those of one length side by side.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError
-from fairseq_mh.masked_lms.cmlm import Bound
+from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.proposal import draw_masked
@@ -22,18 +22,22 @@ Progress = Callable[[int, int], object]  # called with the sweeps that ended sin
 
 
 class Plan(NamedTuple):
-    context: Tensor  # (N,) long: the sentence of each chain, counted within the batch
-    lengths: Tensor  # (N,) long: tokens of the state
-    chains: Tensor  # (N,) long: number of the chain among those of its length
+    """The N chains of a batch of sentences."""
+
+    context: Tensor  # (N,) long: the index of each chain's sentence in the batch
+    lengths: Tensor  # (N,) long: the number of tokens of each chain's states
+    chains: Tensor  # (N,) long: the number of each chain among those of its sentence and length
     log_p_length: Tensor  # (N,) nats: log p(length | source)
 
 
 def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None) -> Plan:
-    """The `beam` likeliest lengths of each sentence, or the given ones, with `chains` chains each.
+    """Plan the chains of a batch: some of each of a sentence's likeliest lengths, or of its given length.
 
     Args:
-        log_p: (B, L) log-probability of each length; minus infinity at impossible ones.
-        gold: (B,) long, the lengths to use instead; they are certain.
+        log_p: (B, L) nats, the log-probability of each length; minus infinity at impossible ones.
+        chains: C, the number of chains of each length.
+        beam: K, the number of lengths of each sentence; a sentence with fewer possible lengths has fewer.
+        gold: (B,) long, the lengths to use instead; their log-probability counts as 0.
 
     Raises:
         SentenceError: where a sentence has no possible length.
@@ -52,67 +56,74 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
 
 
 class Start(NamedTuple):
-    """What a start may look at."""
+    """What is known before the chains of a batch start; the functions of STARTS read it."""
 
-    lm: Bound
+    lm: BoundCMLM
     plan: Plan
-    blank: Tensor  # (N, T) long: pad behind each chain's end
-    passes: int  # of mask-predict
-    streams: list[np.random.Generator]
-    reference: Tensor | None  # (B, T') long, padded, no BOS or EOS
-    electric: OnePassEnergy | None = None  # of the same sentences
-    filled: Filled | None = None  # by mask-predict, where that was done to choose the lengths
-    spent: Tensor | int = 0  # (N,) long: decoder rows that it took
+    blank: Tensor  # (N, T) long: `pad` after each chain's end, anything else before it
+    passes: int  # the number of mask-predict's passes
+    streams: list[np.random.Generator]  # each chain's own randomness
+    reference: Tensor | None  # (B, T') long, padded, without special tokens
+    electric: OnePassEnergy | None = None  # Electric, bound to the same sentences
+    filled: Filled | None = None  # mask-predict's result, where it was run to choose the lengths
+    spent: Tensor | int = 0  # (N,) long: the decoder rows that this took
     progress: Progress | None = None
 
 
 def at_likeliest_lengths(start: Start) -> Start:
-    """Of each sentence's lengths only the one whose mask-predict translation has the highest mean log-probability."""
+    """Keep the length of each sentence whose mask-predict translation has the highest mean log-probability."""
     plan = start.plan
-    first = plan.chains.eq(0).nonzero()[:, 0]  # a chain of each length
+    first = plan.chains.eq(0).nonzero()[:, 0]  # the first chain of each length
     context = plan.context[first]
     filled = mask_predict(start.lm, start.blank[first], context, start.passes)
     mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
-    best: dict[int, int] = {}  # sentence -> its best length's place in `first`
-    for place, sentence in enumerate(context.tolist()):
-        best[sentence] = max(best.get(sentence, place), place, key=lambda n: float(mean[n]))
-    places = torch.tensor([best[sentence] for sentence in plan.context.tolist()], device=first.device)
-    kept = (plan.lengths == plan.lengths[first][places]).nonzero()[:, 0]
-    plan, places = Plan(*(part[kept] for part in plan)), places[kept]
+    best: dict[int, int] = {}  # sentence -> the index in `first` of its best length
+    for index, sentence in enumerate(context.tolist()):
+        best[sentence] = max(best.get(sentence, index), index, key=lambda n: float(mean[n]))
+    indices = torch.tensor([best[sentence] for sentence in plan.context.tolist()], device=first.device)  # (N,)
+    kept = (plan.lengths == plan.lengths[first][indices]).nonzero()[:, 0]
+    plan, indices = Plan(*(part[kept] for part in plan)), indices[kept]
     longest = int(plan.lengths.max())
-    spent = context.new_zeros(len(best)).index_add(0, context, filled.rows)  # (B,); the first chain's, not each one's
+    spent = context.new_zeros(len(best)).index_add(0, context, filled.rows)  # (B,), counted in the first chain
     return start._replace(
         plan=plan,
         blank=start.blank[kept, :longest],
         streams=[start.streams[n] for n in kept.tolist()],
-        filled=Filled(filled.tokens[places, :longest], filled.scores[places, :longest], torch.zeros_like(places), []),
+        filled=Filled(
+            tokens=filled.tokens[indices, :longest],
+            scores=filled.scores[indices, :longest],
+            rows=torch.zeros_like(indices),
+            history=[],
+        ),
         spent=spent[plan.context].where(plan.chains == 0, 0),
     )
 
 
 def warm_start(start: Start) -> Filled:
-    """One greedy fill of the all-masked target (the paper's)."""
+    """Fill the all-masked target greedily in one pass, as the paper does."""
     return mask_predict(start.lm, start.blank, start.plan.context, 1)
 
 
 def masked_start(start: Start) -> Filled:
-    """A draw of all positions at once, from the conditionals of the all-masked target (at temperature 1)."""
+    """Draw all positions at once from the conditionals of the all-masked target, at temperature 1."""
     valid = start.blank.ne(start.lm.pad)
     uniforms = torch.ones(start.blank.shape, dtype=torch.float64)
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         uniforms[n, :length] = torch.from_numpy(stream.random(length))
-    anything = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))  # stays where the model is broken
-    nothing = unevaluated(start.lm, anything, start.plan.context)
-    drawn = draw_masked(start.lm, nothing, valid, uniforms.to(start.blank.device), conditional)
+    # The symbols that are masked here are kept where the model's numbers are broken, so they must be states.
+    tokens = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))
+    state = unevaluated(start.lm, tokens, start.plan.context)
+    drawn = draw_masked(start.lm, state, valid, uniforms.to(start.blank.device), conditional)
     return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
 
 
 def mask_predict_start(start: Start) -> Filled:
+    """Fill the target by mask-predict, unless that was done to choose the lengths."""
     return start.filled or mask_predict(start.lm, start.blank, start.plan.context, start.passes)
 
 
 def random_start(start: Start) -> Filled:
-    """Symbols drawn uniformly from the state space."""
+    """Draw each symbol uniformly from the state space."""
     symbols = start.lm.allowed.nonzero()[:, 0].cpu().numpy()
     tokens = start.blank.clone()
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
@@ -121,11 +132,11 @@ def random_start(start: Start) -> Filled:
 
 
 def reference_start(start: Start) -> Filled:
-    """The reference itself; a symbol outside the state space is replaced by the likeliest one there."""
-    assert start.reference is not None  # the generator saw to it
+    """Take the reference; the likeliest symbol replaces each symbol outside the state space."""
+    assert start.reference is not None  # the generator refuses this start without one
     tokens = start.reference[start.plan.context, : start.blank.size(1)]
-    strange = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
-    return mask_predict(start.lm, tokens, start.plan.context, 1, masked=strange)
+    outside = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
+    return mask_predict(start.lm, tokens, start.plan.context, 1, masked=outside)
 
 
 STARTS: dict[str, Callable[[Start], Filled]] = {

@@ -12,7 +12,7 @@ from benchmarks.correlation import compared
 from benchmarks.decoding import PAPER, load_decoder, sample_of
 from benchmarks.rates import Rows
 from benchmarks.run import rows_per_update
-from fairseq_mh.masked_lms.cmlm import allowed_symbols
+from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 
 MODEL = str(Path(__file__).parents[2] / "models/libreoffice-de-en")
 

@@ -5,9 +5,9 @@ import torch
 
 from fairseq_mh.engine import layer as engine_layer
 from fairseq_mh.engine.decoder import DecoderEngine
-from fairseq_mh.engine.source_attention import Folded, Plain, source_attention
+from fairseq_mh.engine.source_attention import FoldedAttention, PlainAttention, source_attention
 from fairseq_mh.errors import UserError
-from fairseq_mh.masked_lms.cmlm import StockDecoder, decoder_of
+from fairseq_mh.masked_lms.stock_decoder import StockDecoder, decoder_of
 from tests.tiny_cmlm import dictionary_of, model_of
 
 OPTIONS = {
@@ -23,7 +23,7 @@ OPTIONS = {
     "one layer": {"decoder_layers": 1},
     "no scale": {"no_scale_embedding": True},
 }
-UNKNOWN = {
+UNSUPPORTED = {
     "scaled heads": {"scale_heads": True},
     "scaled attention": {"scale_attn": True},
     "scaled feed-forward": {"scale_fc": True},
@@ -32,7 +32,11 @@ UNKNOWN = {
 
 
 def queries(model):
-    """Sources of several lengths; rows of several lengths that mask one, some, or all positions."""
+    """Return sources of several lengths, and rows of several lengths that mask one, some or all positions.
+
+    Returns:
+        The encoded sources; inputs (8, 9) long; their sites (8, 9) bool; the sentence (8,) long of each row.
+    """
     generator = torch.Generator().manual_seed(1)
     source = torch.randint(4, 7, (3, 6), generator=generator)
     source[1, :2], source[2, :4], source[:, -1] = 1, 1, 2  # padded on the left, as fairseq does
@@ -43,15 +47,15 @@ def queries(model):
     inputs[torch.arange(9) == lengths[:, None] - 1] = 2
     inputs[torch.arange(9) >= lengths[:, None]] = 1
     inside = (torch.arange(9) > 0) & (torch.arange(9) < lengths[:, None] - 1)
-    asked = inside & (torch.rand(8, 9, generator=generator) < 0.4)
-    asked[:, 1], asked[3] = True, inside[3]
-    return encoded, inputs.masked_fill(asked, 3), asked, torch.tensor([0, 0, 1, 2, 2, 1, 0, 2])
+    sites = inside & (torch.rand(8, 9, generator=generator) < 0.4)
+    sites[:, 1], sites[3] = True, inside[3]
+    return encoded, inputs.masked_fill(sites, 3), sites, torch.tensor([0, 0, 1, 2, 2, 1, 0, 2])
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("attention", [Plain, Folded])
+@pytest.mark.parametrize("attention", [PlainAttention, FoldedAttention])
 @torch.no_grad()
-def test_logits_are_the_stock_decoders(attention, options, monkeypatch):
+def test_logits_equal_the_stock_decoders(attention, options, monkeypatch):
     monkeypatch.setattr(engine_layer, "source_attention", attention)
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, *query = queries(model)
@@ -63,18 +67,18 @@ def test_logits_are_the_stock_decoders(attention, options, monkeypatch):
 
 
 @torch.no_grad()
-def test_short_sources_are_folded():
+def test_short_sources_get_folded_attention():
     model = model_of(dictionary_of())
     attention = model.decoder.layers[0].encoder_attn
-    just = attention.embed_dim // attention.num_heads
-    for length, kind in ((just - 1, Folded), (just, Plain)):
+    limit = attention.embed_dim // attention.num_heads
+    for length, kind in ((limit - 1, FoldedAttention), (limit, PlainAttention)):
         memory = torch.zeros(2, length, attention.embed_dim)
         assert type(source_attention(attention, memory, memory[..., 0] == 0)) is kind
 
 
-@pytest.mark.parametrize("options", UNKNOWN.values(), ids=UNKNOWN)
+@pytest.mark.parametrize("options", UNSUPPORTED.values(), ids=UNSUPPORTED)
 @torch.no_grad()
-def test_an_unknown_part_is_left_to_the_stock_decoder(options, caplog):
+def test_a_decoder_with_an_unsupported_part_is_run_by_the_stock_decoder(options, caplog):
     caplog.set_level("INFO")
     model = model_of(dictionary_of(), **options)
     encoded, *query = queries(model)
@@ -86,35 +90,36 @@ def test_an_unknown_part_is_left_to_the_stock_decoder(options, caplog):
         decoder.bind_two_streams(encoded, 3)
 
 
-def two_streams_by_stock_layers(model, encoded, inputs, asked, rows):
-    """Both streams through the stock layers, with the attention mask that two-stream attention is."""
+def two_streams_by_stock_layers(model, encoded, inputs, sites, context):
+    """Run both streams through the stock layers, with the attention mask that defines two-stream attention."""
     decoder, length = model.decoder, inputs.size(1)
-    streams = [decoder.forward_embedding(part) for part in (inputs, inputs.masked_fill(asked, 3))]
+    streams = [decoder.forward_embedding(part) for part in (inputs, inputs.masked_fill(sites, 3))]
     x, padding = torch.cat([x for x, _ in streams], 1).transpose(0, 1), torch.cat([pad for _, pad in streams], 1)
-    unseen = torch.zeros(2 * length, 2 * length)
+    unseen = torch.zeros(2 * length, 2 * length)  # added to the attention's logits
     for query in range(2 * length):
         for key in range(2 * length):
-            itself, behind = query % length == key % length, key >= length
-            if behind != (query >= length and itself):
-                unseen[query, key] = -torch.inf if behind or (itself and query >= length) else 0
-    repeated = model.encoder.reorder_encoder_out(encoded, rows)
+            same_position = query % length == key % length
+            seen_input = query < length or not same_position  # by all but the mask at its position
+            seen_mask = query == key  # by itself alone
+            unseen[query, key] = 0 if (seen_mask if key >= length else seen_input) else -torch.inf
+    repeated = model.encoder.reorder_encoder_out(encoded, context)
     memory, outside = repeated["encoder_out"][0], repeated["encoder_padding_mask"][0]
     for layer in decoder.layers:
         x = layer(x, memory, outside, None, self_attn_mask=unseen, self_attn_padding_mask=padding)[0]
     x = x.transpose(0, 1)[:, length:]
     x = x if decoder.layer_norm is None else decoder.layer_norm(x)
-    return (x if decoder.project_out_dim is None else decoder.project_out_dim(x))[asked]
+    return (x if decoder.project_out_dim is None else decoder.project_out_dim(x))[sites]
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @torch.no_grad()
-def test_two_streams_are_the_stock_layers_under_their_mask(options):
+def test_two_streams_equal_the_stock_layers_with_that_attention_mask(options):
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
-    encoded, inputs, asked, rows = queries(model)
-    inputs = inputs.masked_fill(asked, 5)
-    found = decoder_of(model).bind_two_streams(encoded, 3)(inputs, asked, rows)
+    encoded, inputs, sites, context = queries(model)
+    inputs = inputs.masked_fill(sites, 5)
+    found = decoder_of(model).bind_two_streams(encoded, 3)(inputs, sites, context)
     torch.testing.assert_close(
-        found, two_streams_by_stock_layers(model, encoded, inputs, asked, rows), atol=1e-5, rtol=0
+        found, two_streams_by_stock_layers(model, encoded, inputs, sites, context), atol=1e-5, rtol=0
     )
 
 
@@ -123,10 +128,10 @@ def test_two_streams_are_the_stock_layers_under_their_mask(options):
 def test_two_streams_of_one_layer_are_each_position_masked_alone(layers, same):
     """And of more layers no longer: the others' features know the symbol by then."""
     model = model_of(dictionary_of(), decoder_layers=layers)
-    encoded, inputs, asked, rows = queries(model)
-    inputs, decoder = inputs.masked_fill(asked, 5), decoder_of(model)
-    sequence, site = asked.nonzero(as_tuple=True)
+    encoded, inputs, sites, context = queries(model)
+    inputs, decoder = inputs.masked_fill(sites, 5), decoder_of(model)
+    sequence, site = sites.nonzero(as_tuple=True)
     alone = torch.arange(9) == site[:, None]
-    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(alone, 3), alone, rows[sequence])
-    found = decoder.bind_two_streams(encoded, 3)(inputs, asked, rows)
+    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(alone, 3), alone, context[sequence])
+    found = decoder.bind_two_streams(encoded, 3)(inputs, sites, context)
     assert torch.allclose(found, expected, atol=1e-5) == same

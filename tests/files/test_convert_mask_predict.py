@@ -20,7 +20,7 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_mh.files.published_format import load_published
-from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, uniformly_masked
+from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, random_mask
 from tests.files import published_model
 from tests.tiny_cmlm import Tiny, cli, lines_of, write_data
 
@@ -314,7 +314,7 @@ def test_masks_are_uniform_in_number_and_place():
     torch.manual_seed(0)
     valid = torch.ones(20_000, 6, dtype=torch.bool)
     valid[:, :2] = False
-    masked = uniformly_masked(valid)
+    masked = random_mask(valid)
     assert not masked[:, :2].any()
     share = torch.bincount(masked.sum(1), minlength=5) / len(masked)
     assert share[0] == 0

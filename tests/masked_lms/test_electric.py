@@ -1,4 +1,4 @@
-"""Electric: its energies, its chains, its training."""
+"""Electric: its energies, the chains that use them, and its training."""
 
 import math
 import subprocess
@@ -12,7 +12,7 @@ from fairseq import checkpoint_utils
 
 import fairseq_mh
 from fairseq_mh.criterions.electric_nce import ElectricNCE, noise_logits
-from fairseq_mh.criterions.noise import noised
+from fairseq_mh.criterions.noise import add_noise
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, MaskPredictCMLM
 from fairseq_mh.masked_lms.electric import Electric, same_encoder
@@ -25,7 +25,7 @@ SENTENCES = range(6)
 
 @pytest.fixture(scope="module")
 def electric(tiny, tmp_path_factory) -> Path:
-    """A checkpoint with random weights, an encoder of its own among them."""
+    """Write a checkpoint with random weights, and return its path; its encoder is not the CMLM's."""
     path = tmp_path_factory.mktemp("electric") / "electric.pt"
     write_checkpoint(path, tiny.dictionary, arch="electric_transformer", share_all_embeddings=True)
     return path
@@ -37,7 +37,7 @@ def load(path: Path, tiny: Tiny):
 
 
 def energy_by_definition(model, tiny, source: list[int], tokens: list[int]) -> float:
-    """Sum over t of w . h(X)_t + b, h being the stock decoder's output on BOS X EOS."""
+    """Return the sum over t of w . h(X)_t + b, where h is the stock decoder's output on BOS X EOS."""
     dictionary = tiny.dictionary
     line = torch.tensor([[dictionary.bos(), *source, dictionary.eos()]])
     encoded = model.encoder(line, src_lengths=torch.tensor([line.size(1)]))
@@ -52,8 +52,8 @@ def sources_of(tiny) -> list[list[int]]:
 
 
 @torch.no_grad()
-def test_chains_are_at_the_energy_of_the_definition(tiny, electric, tmp_path, capsys):
-    """One row a state and one a position of the state that was looked at: never more than two an update."""
+def test_energies_of_chains_equal_the_definition(tiny, electric, tmp_path, capsys):
+    """An update takes one row for the candidate, and one for its conditional where the state does not know it yet."""
     options = ("--mh-energy", "electric", "--mh-electric", electric, "--mh-sweeps", "3", "--mh-chains", "2")
     records = trace_of(tiny, tmp_path / "trace", "--gen-subset", "test", *options)
     model, sources = load(electric, tiny), sources_of(tiny)
@@ -61,7 +61,7 @@ def test_chains_are_at_the_energy_of_the_definition(tiny, electric, tmp_path, ca
         expected = energy_by_definition(model, tiny, sources[record["id"]], record["tokens"])
         assert record["energy"] == pytest.approx(expected, abs=1e-6)
         assert record["energy_norm"] is None
-        assert record["rows"] <= max(2 * record["proposals"], 2)  # at the start: the masked target and its draw
+        assert record["rows"] <= max(2 * record["proposals"], 2)  # at the start: the all-masked target, and its draw
     assert any(record["novel"] for record in records)
     scores = {
         number: float(lines[0].split("\t")[0]) for number, lines in lines_of(capsys.readouterr().out, "H").items()
@@ -70,8 +70,8 @@ def test_chains_are_at_the_energy_of_the_definition(tiny, electric, tmp_path, ca
     assert all(scores[n] * math.log(2) >= -lowest[n] - 1e-3 for n in SENTENCES)  # H- is in bits
 
 
-def test_delayed_acceptance_by_electric_is_at_the_energies_of_the_cmlm(tiny, electric, tmp_path):
-    """Different rows, and the energies that the CMLM gives the same states."""
+def test_energies_under_delayed_acceptance_are_the_cmlms(tiny, electric, tmp_path):
+    """The first stage changes the number of rows, and no energy of a state."""
     options = ("--gen-subset", "test", "--mh-sweeps", "4", "--mh-proposal", "single")
     screened = trace_of(tiny, tmp_path / "a", *options, "--mh-surrogate", "electric", "--mh-electric", electric)
     plain = trace_of(tiny, tmp_path / "b", *options)
@@ -101,28 +101,28 @@ def test_checkpoints_of_another_kind_are_refused(tiny, electric):
     assert "ElectricTransformer, and not a CMLM" in line
 
 
-def test_noise_is_drawn_from_q_where_it_is_drawn():
-    """Chi-square, 1e-6; what is not drawn stays; log q is of what stands there."""
+def test_noise_has_the_distribution_q():
+    """A chi-square test at 1e-6. Other symbols stay, and log q is that of the symbols that are there now."""
     torch.manual_seed(1)
     q = torch.tensor([0.6, 0.3, 0.1]).log().expand(30_000, 3)
-    tokens, drawn = torch.zeros(30_000, 1, dtype=torch.long), torch.arange(30_000) % 2 == 0
-    strange = torch.zeros_like(tokens, dtype=torch.bool)
-    strange[::10] = True
-    found = noised(q, tokens, torch.ones_like(strange), drawn, strange)
-    assert torch.equal(found.sites, ~strange)
-    told = ~strange[:, 0]
-    assert torch.equal(found.drawn, drawn[told])
-    assert not found.tokens[~drawn & told].any()
-    assert found.tokens[strange].any(), "a symbol that is no state is always drawn anew"
-    counts = found.tokens[drawn].flatten().bincount().double()
+    tokens, is_noise = torch.zeros(30_000, 1, dtype=torch.long), torch.arange(30_000) % 2 == 0
+    outside = torch.zeros_like(tokens, dtype=torch.bool)
+    outside[::10] = True
+    noised = add_noise(q, tokens, torch.ones_like(outside), is_noise, outside)
+    assert torch.equal(noised.sites, ~outside)
+    inside = ~outside[:, 0]
+    assert torch.equal(noised.is_noise, is_noise[inside])
+    assert not noised.tokens[~is_noise & inside].any()
+    assert noised.tokens[outside].any(), "a symbol outside the state space is always replaced"
+    counts = noised.tokens[is_noise].flatten().bincount().double()
     expected = 15_000 * q[0].exp().double()
     assert ((counts - expected).square() / expected).sum() < 27.6  # 2 degrees of freedom
-    assert torch.equal(found.log_q, q.gather(1, found.tokens)[told, 0])
+    assert torch.equal(noised.log_q, q.gather(1, noised.tokens)[inside, 0])
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
-def test_the_loss_is_least_at_the_energies_of_the_data(share):
-    """Over all of q and data: E = - log p, whatever q is; and not with another share in the logit."""
+def test_the_loss_is_least_where_the_energy_is_minus_log_p(share):
+    """The expected loss has its minimum at E = -log p, whatever q is, and not where the logit assumes another share."""
     p, q = torch.tensor([0.7, 0.2, 0.1]).double(), torch.tensor([0.2, 0.3, 0.5]).double()
 
     def minimiser(assumed: float) -> torch.Tensor:
@@ -159,7 +159,7 @@ def train(data: Tiny, folder: Path, *options) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module")
 def pairs(tiny, tmp_path_factory) -> Tiny:
-    """Targets that repeat their source."""
+    """Write a data set whose targets equal their sources."""
     folder, random = tmp_path_factory.mktemp("pairs"), np.random.default_rng(1)
     lines = ["".join(random.choice(list("abc"), random.integers(2, 8))) for _ in range(300)]
     for split, some in (("train", lines[:250]), ("valid", lines[250:]), ("test", lines[250:256])):
@@ -168,7 +168,7 @@ def pairs(tiny, tmp_path_factory) -> Tiny:
 
 
 def test_training_from_a_cmlm(tiny, pairs, tmp_path):
-    """With its encoder as it was; the correlation is logged; what comes of it serves a chain."""
+    """The frozen encoder stays as it was, the correlation is logged, and the trained model can be a chain's energy."""
     cmlm = tiny.folder / "checkpoint.pt"
     start = ("--noise-model", cmlm, "--finetune-from-model", cmlm, "--freeze-encoder")
     done = train(pairs, tmp_path, *start, "--max-update", "60")
@@ -182,8 +182,8 @@ def test_training_from_a_cmlm(tiny, pairs, tmp_path):
     generate(pairs, "--gen-subset", "test", *options)
 
 
-def test_training_from_nothing_with_noise_of_its_own(pairs, tmp_path):
-    """The two-tower cloze model learns (its loss falls below guessing), and Electric with it."""
+def test_training_without_a_cmlm(pairs, tmp_path):
+    """The two-tower cloze model learns (its loss falls below that of guessing), and Electric learns with it."""
     done = train(pairs, tmp_path, "--noise-layers", "1", "--max-update", "400")
     assert done.returncode == 0, done.stderr[-2000:]
     (valid,) = [line for line in done.stdout.splitlines() if "valid on" in line][-1:]
@@ -193,8 +193,8 @@ def test_training_from_nothing_with_noise_of_its_own(pairs, tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_step_in_any_precision(tiny, dtype):
-    """The noise model is in that of the model, with one encoding for both; an empty target is refused."""
+def test_one_training_step_in_each_precision(tiny, dtype):
+    """The noise model takes the precision of the model and shares its encoding; an empty target is refused."""
     task = TranslationMHTask.setup_task(TranslationMHConfig(data=str(tiny.folder)))
     (model,), _ = checkpoint_utils.load_model_ensemble([str(tiny.folder / "checkpoint.pt")], task=task)
     electric = model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True, freeze_encoder=True)
@@ -212,13 +212,13 @@ def test_a_step_in_any_precision(tiny, dtype):
         criterion(electric, sample)
 
 
-def test_mask_predicts_own_model_has_no_electric(tiny, electric):
+def test_an_electric_for_mask_predicts_own_model_is_refused(tiny, electric):
     cmlm = MaskPredictCMLM.__new__(MaskPredictCMLM)
     with pytest.raises(UserError, match="EOS"):
         Electric(load(electric, tiny), tiny.dictionary, cmlm)
 
 
-def test_training_asks_for_one_source_of_noise(tiny, pairs, tmp_path):
+def test_training_needs_exactly_one_source_of_noise(tiny, pairs, tmp_path):
     both = ("--noise-layers", "1", "--noise-model", tiny.folder / "checkpoint.pt")
     for options in ((), both):
         failed = train(pairs, tmp_path, *options, "--max-update", "1")
@@ -228,8 +228,8 @@ def test_training_asks_for_one_source_of_noise(tiny, pairs, tmp_path):
 
 
 @torch.no_grad()
-def test_a_tower_sees_one_side_alone(tiny, tmp_path):
-    """The conditional at a position does not change with the symbol there, and does with each other one."""
+def test_each_tower_sees_one_side_alone(tiny, tmp_path):
+    """The conditional at a position depends on every symbol but the one at that position."""
     write_checkpoint(
         tmp_path / "e.pt", tiny.dictionary, "electric_transformer", share_all_embeddings=True, noise_layers=1
     )

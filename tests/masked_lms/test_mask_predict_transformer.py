@@ -1,4 +1,4 @@
-"""Mask-Predict's own model: against the original program's outputs, where they are at hand, and by itself."""
+"""Mask-Predict's own model against the original program's outputs, where these are installed."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -19,7 +19,7 @@ PASSES_AND_LENGTHS = [(1, 1), (4, 1), (10, 1), (10, 5)]
 
 
 class Original(Namespace):
-    """The converted checkpoint with the source batch as its data, and what the original program made of it."""
+    """The converted checkpoint with the source batch as its data, and the original program's outputs for them."""
 
     tiny: Tiny
     model: torch.nn.Module
@@ -40,8 +40,8 @@ def original(tmp_path_factory) -> Original:
     return Original(tiny=Tiny(folder, dictionary), model=models[0].eval(), outputs=outputs)
 
 
-def test_encoder_lengths_and_logits_are_the_originals(original):
-    """Within 1e-5 in float64: the outputs' own rounding is 9e-6 of that. BOS, which the data bring, changes nothing."""
+def test_encoder_lengths_and_logits_equal_the_originals(original):
+    """Within 1e-5, of which the rounding of the stored outputs is 9e-6. A BOS in the source changes nothing."""
     model, expected = original.model.double(), original.outputs
     outside = expected["encoder_padding_mask"]
     source = expected["src_tokens"].masked_fill(outside & ~outside.roll(-1, 1), model.bos)
@@ -60,14 +60,14 @@ def test_encoder_lengths_and_logits_are_the_originals(original):
 CLOSE = {"atol": 1e-5, "rtol": 0}
 
 
-def test_the_engine_has_the_originals_logits(original):
-    """Of the masked positions, as the sampler asks for them; and so the definition's energies."""
+def test_the_engines_logits_equal_the_originals(original):
+    """At the masked positions, where the sampler needs them."""
     model, expected = original.model.double(), original.outputs
     cmlm = cmlm_of(model, original.tiny.dictionary)
-    tokens, rows = expected["tgt_tokens"], torch.arange(len(expected["tgt_tokens"]))
+    tokens, context = expected["tgt_tokens"], torch.arange(len(expected["tgt_tokens"]))
     with torch.no_grad():
         lm = cmlm.bind(model.forward_encoder([expected["src_tokens"], expected["src_lengths"]]))
-        logits = lm.project(lm.features(tokens, tokens == cmlm.mask, rows))
+        logits = lm.project(lm.features(tokens, tokens == cmlm.mask, context))
     torch.testing.assert_close(logits.float(), expected["decoder_logits"][tokens == cmlm.mask], **CLOSE)
 
 
@@ -82,19 +82,21 @@ def test_mask_predict_is_the_originals(original, passes, lengths, capsys):
         assert [hypothesis.split("\t")[1] for hypothesis in found[number]] == [expected]
 
 
-def test_energies_are_the_definitions(original):
-    """Of the original's own translations: a plain loop over positions, through fairseq's decoder (whose softmax is
-    float32), in probabilities."""
+def test_energies_equal_the_definition(original):
+    """The definition is a plain loop over the positions of the original's translations, in probabilities.
+
+    It calls fairseq's decoder, whose softmax is float32.
+    """
     model, dictionary = original.model.double(), original.tiny.dictionary
     cmlm, expected = cmlm_of(model, dictionary), original.outputs
     tokens = expected["mask_predict_iter10_beam5"]
-    rows, states = torch.arange(len(tokens)), [i for i, ok in enumerate(cmlm.allowed.tolist()) if ok]
+    context, states = torch.arange(len(tokens)), [i for i, ok in enumerate(cmlm.allowed.tolist()) if ok]
     assert len(states) == len(dictionary) - 4  # words, and EOS: no BOS, padding, <unk> or <mask>
     with torch.no_grad():
         encoded = model.forward_encoder([expected["src_tokens"], expected["src_lengths"]])
-        scores, _ = evaluate(cmlm.bind(encoded), tokens, rows, tokens != cmlm.pad)
-        of_position = torch.zeros(*tokens.shape, len(ENERGIES), dtype=torch.float64)
-        of_position[tokens != cmlm.pad] = scores
+        scores, _ = evaluate(cmlm.bind(encoded), tokens, context, tokens != cmlm.pad)
+        scores_of_positions = torch.zeros(*tokens.shape, len(ENERGIES), dtype=torch.float64)
+        scores_of_positions[tokens != cmlm.pad] = scores
         for n, line in enumerate(tokens):
             own = model.encoder.reorder_encoder_out(encoded, torch.tensor([n]))
             raw = norm = 0.0
@@ -104,5 +106,5 @@ def test_energies_are_the_definitions(original):
                 logits = model.decoder(normalize=False, prev_output_tokens=masked, encoder_out=own)[0, t]
                 raw -= float(logits[line[t]])
                 norm -= float((logits[line[t]].exp() / logits[states].exp().sum()).log())
-            assert float(total(of_position, "raw")[n]) == pytest.approx(raw, abs=1e-5)
-            assert float(total(of_position, "norm")[n]) == pytest.approx(norm, abs=1e-5)
+            assert float(total(scores_of_positions, "raw")[n]) == pytest.approx(raw, abs=1e-5)
+            assert float(total(scores_of_positions, "norm")[n]) == pytest.approx(norm, abs=1e-5)

@@ -1,4 +1,4 @@
-"""fairseq's RoBERTa behind the same protocol, from its checkpoint."""
+"""fairseq's RoBERTa, loaded from its checkpoint, behind the `TextModel` protocol."""
 
 from argparse import Namespace
 
@@ -18,7 +18,7 @@ from fairseq_mh.sampler_config import SamplerConfig
 
 @pytest.fixture
 def checkpoint(tmp_path):
-    """A tiny random RoBERTa as `fairseq-train` writes it, and the model itself."""
+    """Write a tiny random RoBERTa as `fairseq-train` does; return the checkpoint's path and the model."""
     dictionary = Dictionary()
     for word in "abc":
         dictionary.add_symbol(word)
@@ -36,7 +36,7 @@ def checkpoint(tmp_path):
 
 
 @torch.no_grad()
-def test_features_and_projection_are_the_models_logits(checkpoint):
+def test_projected_features_equal_the_models_logits(checkpoint):
     path, own = checkpoint
     model = load_fairseq(path, "cpu", None)
     text = torch.tensor([model.encode("a <mask> <mask> c")])
@@ -49,7 +49,7 @@ def test_features_and_projection_are_the_models_logits(checkpoint):
     assert [model.dictionary[n] for n in model.allowed.nonzero()[:, 0]] == ["a", "b", "c"]
 
 
-def test_it_is_sampled_from(checkpoint):
+def test_roberta_can_be_sampled_from(checkpoint):
     cfg = SamplerConfig(mh_proposal="single", mh_sweeps=2)
     texts = sample(load_fairseq(checkpoint[0], "cpu", None), Template("a {} c"), range(2, 6), range(4), 1, cfg).texts
     assert all(text.startswith("a ") and text.endswith(" c") and set(text) <= set("abc ") for text in texts)

@@ -1,4 +1,4 @@
-"""Text models behind the sampler's protocol, and which symbols their blanks may hold."""
+"""Hugging Face's masked language models behind the `TextModel` protocol, and the symbols that blanks may hold."""
 
 import copy
 
@@ -28,7 +28,7 @@ def texts_of(model):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_features_and_projection_are_the_models_logits(kind):
+def test_projected_features_equal_the_models_logits(kind):
     own = random_model(KINDS[kind])
     model = HuggingFaceMLM(copy.deepcopy(own), tokenizer_of())
     texts = texts_of(model)
@@ -37,28 +37,28 @@ def test_features_and_projection_are_the_models_logits(kind):
     masked = torch.tensor([[True, False, True], [True, False, False]])
     with torch.no_grad():
         found = blanks.project(blanks.features(state[[1, 0]], masked[[1, 0]], torch.tensor([1, 0])))
-        shown = texts.clone()
-        shown[0, 3] = 7  # of the first text, the middle blank alone is shown
-        logits = own(input_ids=shown, attention_mask=texts.ne(model.pad).long()).logits
+        inputs = texts.clone()
+        inputs[0, 3] = 7  # the middle blank of the first text is not masked
+        logits = own(input_ids=inputs, attention_mask=texts.ne(model.pad).long()).logits
     expected = torch.stack([logits[1, 1], logits[0, 2], logits[0, 5]])
     assert torch.allclose(found, expected, atol=1e-10)
 
 
-def test_special_and_unused_symbols_are_no_states():
-    """Nor those that only pad the embedding."""
+def test_no_blank_holds_special_or_unused_symbols():
+    """Nor may a blank hold a symbol that only pads the embedding."""
     model = HuggingFaceMLM(bert(vocabulary=16), tokenizer_of())
     assert model.allowed.nonzero()[:, 0].tolist() == [6, 7, 8]
     assert model.tokenizer.convert_ids_to_tokens([6, 7, 8]) == WORDS
 
 
-def test_what_is_given_stays(mlm):
+def test_given_words_stay(mlm):
     blanks = Blanks(mlm, texts_of(mlm))
     assert blanks.lengths.tolist() == [3, 1]
     filled = blanks.filled(torch.tensor([[6, 7, 8], [8, mlm.pad, mlm.pad]]), torch.tensor([0, 1]))
     assert [mlm.decode(line) for line in filled] == ["a a b b c", "c c"]
 
 
-def test_models_are_loaded_from_their_folder_alone(tmp_path):
+def test_models_are_loaded_from_a_local_folder(tmp_path):
     bert().save_pretrained(tmp_path / "whole")
     tokenizer_of().save_pretrained(tmp_path / "whole")
     assert load_hugging_face(tmp_path / "whole", "cpu").project(torch.zeros(1, 16)).shape == (1, 9)
@@ -84,13 +84,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_models_that_cannot_be_sampled_from_are_refused(kind):
-    """They look at padding, or cannot be taken apart."""
+    """They look at padding, or their last step cannot be taken out."""
     config, message = REFUSED[kind]
     with pytest.raises(UserError, match=message):
         HuggingFaceMLM(random_model(config), tokenizer_of())
 
 
-def test_positions_counted_from_the_padding_index():
+def test_length_limit_where_positions_count_from_the_padding_index():
     config = transformers.RobertaConfig(vocab_size=12, pad_token_id=1, **SIZES)
     tokenizer = tokenizer_of(("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *WORDS))
     tokenizer.model_max_length = 1000
@@ -100,7 +100,7 @@ def test_positions_counted_from_the_padding_index():
     assert model.read(text, text.eq(model.mask)).shape == (28, 16)
 
 
-def test_a_model_whose_last_step_is_no_product_is_refused():
+def test_a_model_whose_last_step_is_no_matrix_product_is_refused():
     class Shifted(transformers.BertForMaskedLM):
         def forward(self, *args, **kwargs):
             found = super().forward(*args, **kwargs)

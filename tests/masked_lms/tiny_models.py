@@ -1,4 +1,4 @@
-"""Tiny masked language models with random weights, of words alone."""
+"""Tiny masked language models with random weights, and a tokenizer of whole words."""
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -14,14 +14,14 @@ SIZES |= {"max_position_embeddings": 32}
 def tokenizer_of(words=(*SPECIAL, "[unused0]", *WORDS)):
     pieces = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
     pieces.pre_tokenizer = pre_tokenizers.Whitespace()
-    frame = [("[CLS]", words.index("[CLS]")), ("[SEP]", words.index("[SEP]"))]
-    pieces.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=frame)
+    special = [("[CLS]", words.index("[CLS]")), ("[SEP]", words.index("[SEP]"))]
+    pieces.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=special)
     named = {f"{word[1:-1].lower()}_token": word for word in SPECIAL}
     return transformers.PreTrainedTokenizerFast(tokenizer_object=pieces, model_max_length=30, **named)
 
 
 def random_model(config):
-    """With logits that are far apart, in float64."""
+    """Return a model in float64 whose logits are far apart."""
     torch.manual_seed(1)
     model = transformers.AutoModelForMaskedLM.from_config(config).eval().double()
     with torch.no_grad():

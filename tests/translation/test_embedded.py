@@ -8,7 +8,8 @@ from fairseq import checkpoint_utils
 from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
 from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 
-from fairseq_mh.masked_lms.cmlm import allowed_symbols, cmlm_of
+from fairseq_mh.masked_lms.cmlm import cmlm_of
+from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 from fairseq_mh.masked_lms.electric import load_electric
 from tests.tiny_cmlm import generate, lines_of
 

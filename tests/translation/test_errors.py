@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from tests.tiny_cmlm import cli, command, refused, write_checkpoint, write_data
+from tests.tiny_cmlm import cli, command, generated_here, refused, write_checkpoint, write_data
 
 GENERATE = ("--gen-subset", "test")
 
@@ -66,6 +66,12 @@ OPTIONS = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options(tiny, name):
     options, expected = OPTIONS[name]
+    assert expected in refused(generated_here(tiny, *GENERATE, *options))
+
+
+@pytest.mark.parametrize("name", ["unknown energy", "unknown option", "trace in no folder"])
+def test_options_in_a_process_of_their_own(tiny, name):
+    options, expected = OPTIONS[name]
     assert expected in refused(cli("generate", tiny, *GENERATE, *options))
 
 
@@ -82,13 +88,13 @@ def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
 
 def test_checkpoints(tiny, tmp_path):
     write_checkpoint(tmp_path / "ar.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
-    assert "CMLM" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "ar.pt"))
+    assert "CMLM" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "ar.pt"))
     whole = tiny.folder / "checkpoint.pt"
-    assert "2 models" in refused(cli("generate", tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
-    assert "no-such.pt" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
+    assert "2 models" in refused(generated_here(tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
+    assert "no-such.pt" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
     for size in (0, 100, 5000):
         (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:size])
-        assert "checkpoint" in refused(cli("generate", tiny, *GENERATE, checkpoint=tmp_path / "cut.pt"))
+        assert "checkpoint" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "cut.pt"))
 
 
 @pytest.mark.parametrize("name", ["dict.de.txt", "test.de-en.de.bin", "test.de-en.de.idx", "test.de-en.en.bin"])
@@ -101,7 +107,7 @@ def test_data_files(tiny, tmp_path, name, how):
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    refused(cli("generate", broken, *GENERATE))
+    refused(generated_here(broken, *GENERATE))
 
 
 def test_sources_and_references(tiny, tmp_path):
@@ -109,9 +115,9 @@ def test_sources_and_references(tiny, tmp_path):
     cases["wide"] = [("abc", "abc" * 4)]  # 12 tokens and BOS, EOS do not fit into 12 positions
     for split, pairs in cases.items():
         write_data(tiny.folder, tiny.dictionary, split, pairs)
-    assert "line 1 is empty" in refused(cli("generate", tiny, "--gen-subset", "empty"))
-    assert "sentence 1" in refused(cli("generate", tiny, "--gen-subset", "long"))
-    assert "12" in refused(cli("generate", tiny, "--gen-subset", "wide", "--mh-gold-length"))
+    assert "line 1 is empty" in refused(generated_here(tiny, "--gen-subset", "empty"))
+    assert "sentence 1" in refused(generated_here(tiny, "--gen-subset", "long"))
+    assert "12" in refused(generated_here(tiny, "--gen-subset", "wide", "--mh-gold-length"))
     skipped = cli("generate", tiny, "--gen-subset", "long", "--skip-invalid-size-inputs-valid-test", "--mh-sweeps", 1)
     assert skipped.returncode == 0
     assert "H-0" in skipped.stdout
@@ -134,3 +140,12 @@ def test_interactive(tiny):
     assert "empty" in refused(cli("interactive", tiny, *options, stdin="\n"))
     no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
     assert "references" in refused(no_reference)
+
+
+def test_a_checkpoint_that_never_saw_a_partly_masked_target_is_warned_of(tiny, tmp_path, caplog):
+    for noise, warned in (("full_mask", True), ("random_mask", False)):
+        write_checkpoint(tmp_path / "c.pt", tiny.dictionary, share_all_embeddings=True, noise=noise)
+        result = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, checkpoint=tmp_path / "c.pt")
+        assert result.returncode == 0, result.stderr
+        assert ("never seen a partly masked target" in caplog.text) == warned
+        caplog.clear()

@@ -17,7 +17,7 @@ from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.excepthook import report
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.mcmc.schedule import SCANS
+from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
@@ -49,7 +49,7 @@ OPTIONS = {
     "mh_nucleus": one_of(0.1, 0.9, 1.0),
     "mh_top_k": st.integers(0, 9),
     "mh_proposal_mix": one_of(0.01, 0.5, 1.0),
-    "mh_scan": one_of(None, *SCANS),
+    "mh_scan": one_of(None, *SCANS, "informed"),
     "mh_surrogate": one_of(None, *(name for name in SURROGATES if name != "electric")),
     "mh_surrogate_passes": one_of(None, 1, 3),
     "mh_chains": one_of(None, 1, 2),

@@ -11,7 +11,7 @@ from fairseq.iterative_refinement_generator import IterativeRefinementGenerator
 from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 from sacrebleu import sentence_chrf
 
-from fairseq_mh.masked_lms.cmlm import allowed_symbols
+from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 from tests.tiny_cmlm import lines_of, trace_of
 
 SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")

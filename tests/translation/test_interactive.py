@@ -1,13 +1,6 @@
 """`fairseq-interactive` translates as `fairseq-generate` does, and an installed wheel serves as the clone does."""
 
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
-
-import fairseq_mh
-from tests.tiny_cmlm import cli, command, lines_of
+from tests.tiny_cmlm import cli, lines_of
 
 OPTIONS = ("--mh-sweeps", 3, "--mh-chains", 2, "--nbest", 2)
 
@@ -30,30 +23,6 @@ def test_special_symbols_in_a_line_are_words_that_nobody_knows(tiny):
     size = ("--buffer-size", 4, "--batch-size", 4, "--source-lang", "de", "--target-lang", "en")
     result = cli("interactive", tiny, *OPTIONS, *size, stdin="a <s> b\na b\na <pad> b c\n")
     assert sorted(lines_of(result.stdout, "H")) == [0, 1, 2]
-
-
-def test_the_module_prints_the_user_dir():
-    command = [sys.executable, "-m", "fairseq_mh", "user-dir"]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    assert Path(printed) == Path(fairseq_mh.__file__).parent
-    assert (Path(printed) / "tasks" / "translation_mh.py").exists()
-
-
-def test_an_installed_wheel_serves_as_the_clone_does(tiny, tmp_path):
-    clone, source, site = Path(fairseq_mh.__file__).parents[1], tmp_path / "source", tmp_path / "site"
-    shutil.copytree(clone / "fairseq_mh", source / "fairseq_mh", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(clone / name, source)
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--target", str(site)]
-    subprocess.run([*pip, str(source)], check=True, capture_output=True)
-    environment = os.environ | {"PYTHONPATH": str(site)}
-    ask = [sys.executable, "-m", "fairseq_mh", "user-dir"]
-    user_dir = subprocess.run(ask, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
-    assert Path(user_dir.strip()) == site / "fairseq_mh"
-    generate = [part if part != str(clone / "fairseq_mh") else user_dir.strip() for part in command("generate", tiny)]
-    generate += ["--gen-subset", "test", "--mh-sweeps", "1"]
-    result = subprocess.run(generate, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path)
-    assert sorted(lines_of(result.stdout, "H")) == list(range(6))
 
 
 def test_no_sentence_is_lost(tiny):
