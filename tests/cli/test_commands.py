@@ -8,6 +8,7 @@ import sys
 import time
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -91,6 +92,16 @@ def test_an_unknown_command_is_answered_with_the_nearest(capsys):
     assert "did you mean experiments?" in capsys.readouterr().err
 
 
+class Missing(NamedTuple):
+    """A finder of modules that says of a package that it is not installed."""
+
+    package: str
+
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == self.package:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @pytest.mark.parametrize("command", NEEDS)
 def test_an_extra_that_is_not_installed_is_named(command, capsys, monkeypatch):
     package, extra = NEEDS[command]
@@ -99,7 +110,7 @@ def test_an_extra_that_is_not_installed_is_named(command, capsys, monkeypatch):
             monkeypatch.delitem(sys.modules, name)
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, package, None)  # as import says where there is none
+    monkeypatch.setattr(sys, "meta_path", [Missing(package), *sys.meta_path])
     assert main([command, *FILLED.get(command, ["x"])]) == 1
     assert capsys.readouterr().err == f"fairseq-mh: error: this needs {package}: pip install 'fairseq-mh[{extra}]'\n"
 

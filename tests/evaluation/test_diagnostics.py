@@ -82,7 +82,7 @@ def test_frozen_chains_are_counted_and_never_converged(still):
 
 
 def test_the_first_sentences():
-    other = trace_of(independent()).with_columns(id=pl.lit(5))
+    other = trace_of(independent()).with_columns(id=pl.lit(5, dtype=pl.Int64))
     trace = pl.concat([other, trace_of(independent(), temperature=lambda sweep: 2.0)])
     assert first_ids(trace, 1)["id"].unique().to_list() == [0]
     assert first_ids(trace, 2).height == trace.height
