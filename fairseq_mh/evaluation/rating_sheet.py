@@ -41,7 +41,7 @@ def mix_texts(samplers: dict[str, list[Sample]], texts: int, seed: int) -> pl.Da
     Args:
         samplers: name -> samples.
         texts: how many to draw of each.
-        seed: of what is drawn, and of the order.
+        seed: of the choice and of the order.
 
     Returns:
         A row for each text: `item` (numbered from 1), `sampler`, `id` and `text`.

@@ -39,9 +39,9 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     """
     rows = [_of_paper(run, paper.get("rows", ())) for run in runs.iter_rows(named=True)]
     known = [key for keys in PAPER.values() for key in keys if any(row.get(key) is not None for row in rows)]
-    beside = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
+    theirs = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
     colours = [lines[run["experiment"], run["sampler"]].colour for run in runs.iter_rows(named=True)]
-    found = over_seeds(runs.with_columns(**beside), (*NUMBERS, *beside))
+    found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *theirs))
     first = runs.with_columns(colour=pl.Series(colours)).unique("sampler", keep="first", maintain_order=True)
     settings = settings_that_differ(runs)
     headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in COLUMNS}
