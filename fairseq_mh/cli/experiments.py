@@ -1,65 +1,70 @@
-#!/usr/bin/env python3
-"""Run declared grids of decoders over a data set, and write one tidy table of results.
+"""Run a grid of decoders over a data set, and write a table of the results.
 
-    python scripts/experiments.py experiments/table1.yaml models/libreoffice-de-en --output results/table1 \
+    fairseq-mh experiments table5 models/libreoffice-de-en --output out/table5 --limit 50 \\
         -- --post-process sentencepiece --batch-size 20
-    python scripts/experiments.py experiments/table2.yaml models/libreoffice-en --output results/table2 \
-        --causal-lm FOLDER -- --chains 50
+    fairseq-mh experiments table2 models/libreoffice-en --output out/table2 --causal-lm FOLDER -- --chains 50
 
-Stopped at any time, the same command goes on where it was. OUTPUT/results.csv has a row a run, with all its
-settings; OUTPUT/curves.csv a row a run and sweep; OUTPUT/runs/ what each run printed and traced.
+OUTPUT/results.csv has a row for each run, with all its settings; OUTPUT/curves.csv has a row for each run and sweep;
+OUTPUT/runs/ has what each run printed and traced. If it is interrupted, the same command goes on where it was.
 """
 
-import argparse
-import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.grid import read_grid
+from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
-from fairseq_mh.evaluation.tables import summary
+from fairseq_mh.evaluation.tables import results_table
+from fairseq_mh.sampler_config import refuse
+
+TAKES_MORE = True
 
 
-def bench_of(args: argparse.Namespace) -> Bench:
-    """Only what is needed is imported."""
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("grid", help=f"a YAML file, or the name of a grid: {', '.join(grid_names())}")
+    parser.add_argument("data", type=Path, help="fairseq's data folder; or, to draw texts, a masked language model's")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--path", type=Path, help="the checkpoint; default: DATA/checkpoint.pt")
+    parser.add_argument("--gen-subset", default="test", help="the subset to translate; default: %(default)s")
+    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N sentences of the subset alone")
+    parser.add_argument("--reference", type=Path, help="plain text, a sentence a line; default: the data's targets")
+    parser.add_argument(
+        "--causal-lm", type=Path, help="a model that judges texts: a Hugging Face folder, or a .gguf file"
+    )
+
+
+def run(args: Namespace) -> None:
+    refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
+    grid = read_grid(find_grid(args.grid), args.data)
+    refuse_missing_files(grid)
+    bench, folders = bench_of(args), []
+    try:
+        for one in tqdm(grid, desc=grid[0].experiment, unit=" runs"):
+            folders.append(run_once(one, bench, args.output))
+            results = collect(folders, args.output)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where it was") from None
+    print(results_table(results))
+    print(f"{args.output / 'results.csv'} is written: {len(results)} runs; by sweep in curves.csv, outputs in runs/")
+
+
+def bench_of(args: Namespace) -> Bench:
+    """Return what the runs work on, importing only what that needs.
+
+    Raises:
+        UserError: for an option of the other kind of runs.
+    """
     if args.data.suffix == ".pt" or (args.data / "config.json").exists():
-        from fairseq_mh.evaluation.text_bench import Texts
+        from fairseq_mh.evaluation.text_bench import TextBench
 
-        if args.checkpoint or args.reference:
-            raise UserError("--checkpoint and --reference are for translations; these runs draw texts")
-        return Texts(args.data, args.causal_lm, tuple(args.arguments))
-    from fairseq_mh.evaluation.translation_bench import Translation
+        if args.path or args.reference or args.limit:
+            raise UserError("--path, --reference and --limit are for translations; these runs draw texts (-- --chains)")
+        return TextBench(args.data, args.causal_lm, tuple(args.more))
+    from fairseq_mh.evaluation.translation_bench import TranslationBench
 
     if args.causal_lm:
         raise UserError("--causal-lm judges texts; these runs translate")
-    checkpoint = args.checkpoint or args.data / "checkpoint.pt"
-    return Translation(args.data, checkpoint, args.subset, args.reference, tuple(args.arguments))
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("grid", type=Path, help="YAML; fairseq_mh/evaluation/grid.py says how")
-    parser.add_argument("data", type=Path, help="fairseq's data folder; or, to draw texts, a masked language model's")
-    parser.add_argument("--checkpoint", type=Path, help="default: DATA/checkpoint.pt")
-    parser.add_argument(
-        "--causal-lm", type=Path, help="that judges texts: a Hugging Face model's folder, or a .gguf file"
-    )
-    parser.add_argument("--subset", default="test", help="default: %(default)s")
-    parser.add_argument("--reference", type=Path, help="plain text, a sentence a line; default: the data's targets")
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("arguments", nargs="*", help="more of fairseq-generate's or sample_mlm.py's, after --")
-    args = parser.parse_intermixed_args()  # so that options may stand between the folder and --
-    try:
-        bench, folders = bench_of(args), []
-        for run in tqdm(read_grid(args.grid), desc=args.grid.stem, unit=" runs"):
-            folders.append(run_once(run, bench, args.output))
-            results = collect(folders, args.output)
-    except UserError as error:
-        sys.exit(f"fairseq-mh: error: {error}")
-    print(summary(results))
-
-
-if __name__ == "__main__":
-    main()
+    path = args.path or args.data / "checkpoint.pt"
+    return TranslationBench(args.data, path, args.gen_subset, args.reference, tuple(args.more), args.limit)

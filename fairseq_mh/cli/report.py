@@ -1,38 +1,28 @@
-#!/usr/bin/env python3
-"""Make one HTML page of experiments: figures by sweep, tables beside the paper's, quality against cost, the chains.
+"""Make one HTML page of experiments: figures by sweep, tables, quality against cost, and a viewer of the chains.
 
-    python scripts/report.py results/figures results/table1 --data models/libreoffice-de-en --output report.html
+    fairseq-mh report out/figures out/table1 --data models/libreoffice-de-en --output out/report.html
 
-Each folder is an --output of scripts/experiments.py; all must be of the same sentences. The page opens offline.
+Each folder is an --output of fairseq-mh experiments; all of them must be of the same sentences. Where the paper reports
+an experiment, its figures stand next to the page's own. The page opens without a network.
 """
 
-import argparse
-import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-import yaml
-
-from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.report.page import page, write
-
-PAPER = Path(__file__).parents[1] / "evaluation" / "paper.yaml"
+from fairseq_mh.evaluation.report.page import read_paper, render_page, write_page
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULTS_DIR", help="written by experiments.py")
-    parser.add_argument("--output", type=Path, required=True, help="the HTML file")
-    parser.add_argument("--data", type=Path, help="fairseq's data folder, for the pieces of the chain viewer")
-    parser.add_argument("--sentences", type=int, default=20, help="the first ones, in the viewer; default: %(default)s")
-    args = parser.parse_args()
-    try:
-        paper = yaml.safe_load(PAPER.read_text(encoding="utf-8"))
-        write(page(args.results, args.data, args.sentences, paper), args.output)
-    except UserError as error:
-        sys.exit(f"fairseq-mh: error: {error}")
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("results", type=Path, nargs="+", metavar="FOLDER", help="what fairseq-mh experiments wrote")
+    parser.add_argument("--output", type=Path, required=True, help="the HTML file to write")
+    parser.add_argument("--data", type=Path, help="fairseq's data folder, whose pieces the chain viewer shows")
+    parser.add_argument(
+        "--sentences", type=int, default=20, metavar="N", help="the viewer shows the first N; default: %(default)s"
+    )
+
+
+def run(args: Namespace) -> None:
+    write_page(render_page(args.results, args.data, args.sentences, read_paper()), args.output)
     if not args.data:
         print("without --data the page has no chain viewer: its pieces are in the data's dictionary")
-
-
-if __name__ == "__main__":
-    main()
+    print(f"{args.output} is written")

@@ -1,28 +1,30 @@
-#!/usr/bin/env python3
 """Draw texts from a masked language model by Metropolis-Hastings.
 
-    python scripts/sample_mlm.py MODEL --output OUT --chains 100 --length 15 45
+    fairseq-mh sample models/libreoffice-en --output out/texts --chains 100 --length 15 45
+    fairseq-mh sample models/libreoffice-en --output out/filled --text 'Click {3} to {}.'
 
-MODEL is a folder with a Hugging Face model, or a RoBERTa checkpoint of fairseq's (.pt, beside its dict.txt). Chains
-begin with masks alone, which are filled in one by one. With --text 'Click {3} to {}.' what is given stays, {3} is a
-blank of three symbols, and {} one of a random number. OUT/samples.jsonl has where each chain ended, OUT/trace.jsonl
-its sweeps. Stopped at any time, the same command goes on where it was.
+MODEL is a folder with a Hugging Face model (the extra `hf`), or a RoBERTa checkpoint of fairseq (.pt, with its dict.txt
+in the same folder). With --text, what is given stays as it is: {3} is a blank of three symbols, and {} a blank of a
+random number of symbols. Chains begin with masks alone, which are filled in one by one. OUTPUT/samples.jsonl has the
+text where each chain ended, and OUTPUT/trace.jsonl its sweeps. If it is interrupted, the same command goes on where it
+was.
 """
 
-import sys
+from argparse import ArgumentParser, Namespace
 
-from fairseq_mh.errors import UserError
-from fairseq_mh.open_ended.command_line import check, draw, load, parse
+from fairseq_mh.open_ended.drawing import draw_texts, load_text_model
+from fairseq_mh.open_ended.options import add_text_options, check_text_options, text_options
 
 
-def main():
-    args, cfg = parse()
+def add_arguments(parser: ArgumentParser) -> None:
+    add_text_options(parser)
+
+
+def run(args: Namespace) -> None:
+    options = text_options(args)
+    check_text_options(options)
     try:
-        check(args, cfg)
-        draw(args, cfg, load(args))
-    except (UserError, OSError) as error:
-        sys.exit(f"fairseq-mh: error: {error}")
-
-
-if __name__ == "__main__":
-    main()
+        draw_texts(options, load_text_model(options))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same command goes on where it was") from None
+    print(f"{options.output / 'samples.jsonl'} is written: {options.chains} texts; their chains are in trace.jsonl")

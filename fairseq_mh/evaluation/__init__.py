@@ -1,1 +1,1 @@
-"""Comparing decoders: what `fairseq-generate` printed and traced, scored and put into tables (the extra `eval`)."""
+"""Reads what decoders printed and traced, scores it, and puts the scores into tables (the extra `eval`)."""

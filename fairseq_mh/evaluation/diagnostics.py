@@ -1,9 +1,9 @@
-"""Have the chains converged? From `--mh-trace` alone; no model is needed.
+"""Says from a trace (`--mh-trace`), without a model, whether its chains have converged.
 
-Convergence is a property of chains at one temperature: annealed stretches are refused, and so are
-short ones. Rank-normalised split R-hat and bulk and tail effective sample size (Vehtari et al., 2021) are
-ArviZ's, of the target energy, over the chains of one sentence and length. A chain that never moved has an
-R-hat of nothing and an ESS as large as you like: it is counted as frozen, and its group as not converged.
+Only chains at one temperature can converge, so annealed stretches are refused, and so are short ones. ArviZ computes
+the rank-normalised split R-hat and the bulk and tail effective sample size (Vehtari et al., 2021) of the target energy,
+over the chains of one sentence and length. R-hat and ESS mean nothing for a chain that never moved: it is counted as
+frozen, and its group as not converged.
 """
 
 from typing import Any
@@ -13,19 +13,30 @@ import polars as pl
 from arviz_stats.base import array_stats
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.scores import CHAIN
 
-SHORTEST = 20  # sweeps of a stretch: halves of ten, below which R-hat says nothing
+SHORTEST = 20  # sweeps after burn-in: R-hat compares halves, and says nothing of fewer than ten sweeps
 CONVERGED = 1.01  # R-hat, as Vehtari et al. recommend
 AXES = {"chain_axis": 0, "draw_axis": 1}
-CHAIN = ("id", "length", "chain")
+
+
+def first_ids(trace: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """Return the records of the sentences with the `limit` lowest numbers."""
+    return trace.filter(pl.col("id").is_in(trace["id"].unique().sort().head(limit).implode()))
 
 
 def diagnose(trace: pl.DataFrame, burn_in: int) -> pl.DataFrame:
-    """A row for each sentence and length, over the sweeps after burn-in.
+    """Diagnose the chains of each sentence and length.
 
-    Columns: `chains`, `frozen` (chains that never moved), `r_hat`, `ess_bulk`, `ess_tail` (null where a chain is
-    frozen), `autocorrelation` (of the energy at lag 1, mean of the chains that moved), `acceptance_rate`,
-    `novel_rate`, `hamming` (share of positions in which a chain's end differs from its start).
+    Args:
+        trace: as `read_trace` returns it.
+        burn_in: how many sweeps of each chain are left out.
+
+    Returns:
+        A row for each sentence and length, with the columns `chains`, `frozen` (chains that never moved), `r_hat`,
+        `ess_bulk` and `ess_tail` (null where a chain is frozen), `autocorrelation` (of the energy at lag 1, the mean
+        over the chains that moved), `acceptance_rate`, `novel_rate` and `hamming` (the share of positions in which a
+        chain's last state differs from its first).
 
     Raises:
         UserError: where the temperature changes after burn-in, or too few sweeps are left.
@@ -65,14 +76,19 @@ def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
     return row
 
 
-def summary(table: pl.DataFrame) -> dict[str, float]:
-    """Over all sentences and lengths: how many converged, and the medians."""
+def diagnosis_summary(table: pl.DataFrame) -> dict[str, float]:
+    """Summarise what `diagnose` returned.
+
+    Returns:
+        The numbers of groups (sentence and length) and of chains, the shares of frozen chains and of converged groups,
+        and the medians over the groups of every other column (NaN where no group has a value).
+    """
     column = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns}
     row = {
         "groups": len(table),
         "chains": column["chains"].sum(),
         "frozen": column["frozen"].sum() / column["chains"].sum(),
-        "converged": (column["r_hat"] <= CONVERGED).mean(),  # an unknown R-hat is not
+        "converged": (column["r_hat"] <= CONVERGED).mean(),  # false where R-hat is unknown
     }
     for name in ("r_hat", "ess_bulk", "ess_tail", "autocorrelation", "acceptance_rate", "novel_rate", "hamming"):
         known = column[name][~np.isnan(column[name])]

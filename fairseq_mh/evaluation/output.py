@@ -1,4 +1,4 @@
-"""What a run of `fairseq-generate` printed (translations, references, cost), or one of `sample_mlm.py` wrote."""
+"""Reads what `fairseq-generate` printed (translations, references, cost) and what `fairseq-mh sample` wrote."""
 
 import json
 import re
@@ -7,21 +7,23 @@ from typing import Any, NamedTuple
 
 from fairseq_mh.errors import UserError
 
-OF_A_SENTENCE = re.compile(r"([A-Z])-(\d{1,18})(?:_\d+)?\t(.*)")  # kind, number, and what the line says
-ROWS = re.compile(r"decoder rows so far: (\d+)")
-SECONDS = re.compile(r"Translated .* in ([\d.]+)s")
+SENTENCE_LINE = re.compile(r"([A-Z])-(\d{1,18})(?:_\d+)?\t(.*)")  # kind, sentence number, and the rest of the line
+ROWS_LINE = re.compile(r"decoder rows so far: (\d+)")
+SECONDS_LINE = re.compile(r"Translated .* in ([\d.]+)s")
 
 
 class Output(NamedTuple):
-    hypotheses: dict[int, str]  # sentence -> its best translation
+    """The translations of a run and what they cost."""
+
+    hypotheses: dict[int, str]  # sentence number -> best translation
     references: dict[int, str]  # empty where the data has none
     sources: dict[int, str]
-    rows: int | None  # decoder rows, where this package decoded
+    rows: int | None  # decoder rows; None where another decoder than this package's ran
     seconds: float | None  # spent in the decoder
 
 
 def read_output(path: Path) -> Output:
-    """Read a run's standard output, or its `--results-path` file, log lines included where there are any.
+    """Read a run's standard output, or its `--results-path` file, with or without log lines.
 
     Raises:
         UserError: where the file cannot be read or holds no translation.
@@ -31,41 +33,51 @@ def read_output(path: Path) -> Output:
     sources: dict[int, str] = {}
     kept, rows, seconds = {"T": references, "S": sources}, None, None
     for line in readable_lines(path):
-        if match := OF_A_SENTENCE.match(line):
+        if match := SENTENCE_LINE.match(line):
             kind, number, rest = match[1], int(match[2]), match[3]
             if kind == "D":
-                hypotheses.setdefault(number, rest.partition("\t")[2])  # the first of an n-best list
+                hypotheses.setdefault(number, rest.partition("\t")[2])  # an n-best list begins with the best
             elif kind in kept:
                 kept[kind][number] = rest
-        elif found := ROWS.search(line):
+        elif found := ROWS_LINE.search(line):
             rows = int(found[1])
-        elif found := SECONDS.search(line):
+        elif found := SECONDS_LINE.search(line):
             seconds = float(found[1])
     if not hypotheses:
         raise UserError(f"{path} holds no D- line: not the output of fairseq-generate, or of a run that failed")
     return Output(hypotheses, references, sources, rows, seconds)
 
 
+def first_sentences(output: Output, limit: int) -> Output:
+    """Return an output with the translations of its first sentences alone; the cost stays that of all of them."""
+    numbers = sorted(output.hypotheses)[:limit]
+    return output._replace(hypotheses={number: output.hypotheses[number] for number in numbers})
+
+
 def read_nbest(path: Path) -> dict[int, list[str]]:
-    """All translations of each sentence, as printed.
+    """Return all translations of each sentence number, in the order in which they are printed.
 
     Raises:
         UserError: where the file cannot be read.
     """
     found: dict[int, list[str]] = {}
     for line in readable_lines(path):
-        if (match := OF_A_SENTENCE.match(line)) and match[1] == "D":
+        if (match := SENTENCE_LINE.match(line)) and match[1] == "D":
             found.setdefault(int(match[2]), []).append(match[3].partition("\t")[2])
     return found
 
 
 def read_lines(path: Path) -> list[str]:
-    """A text's lines as fairseq counts them: not ended by U+2028 and its like, which may stand within one."""
+    """Return a text's lines as fairseq counts them: U+2028 and similar characters do not end a line."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def readable_lines(path: Path) -> list[str]:
-    """The same; raises UserError where the file cannot be read."""
+    """Return a text's lines as `read_lines` does.
+
+    Raises:
+        UserError: where the file cannot be read.
+    """
     try:
         return read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -73,23 +85,23 @@ def readable_lines(path: Path) -> list[str]:
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """The records of sample_mlm.py's `samples.jsonl`: `id`, `text`, and more.
+    """Read the records of a `samples.jsonl` that `fairseq-mh sample` wrote: each has `id`, `text` and more.
 
     Raises:
-        UserError: where the file cannot be read as one.
+        UserError: where the file cannot be read, or is no such file.
     """
     try:
         samples = [json.loads(line) for line in readable_lines(path) if line]
         return [{**sample, "id": sample["id"], "text": sample["text"]} for sample in samples]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no samples.jsonl of sample_mlm.py") from None
+        raise UserError(f"{path} is no samples.jsonl of fairseq-mh sample") from None
 
 
 def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:
-    """Both sides of every sentence that was translated, by number.
+    """Return the translations and their references as two lists, in the order of the sentence numbers.
 
     Raises:
-        UserError: where a sentence has no reference.
+        UserError: where a translated sentence has no reference.
     """
     numbers = sorted(hypotheses)
     missing = [number for number in numbers if number not in references]
@@ -99,7 +111,7 @@ def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[li
 
 
 def read_references(path: Path) -> dict[int, str]:
-    """Plain text, a sentence a line, numbered from 0 as fairseq does.
+    """Read plain text with a sentence in each line, numbered from 0 as fairseq numbers sentences.
 
     Raises:
         UserError: where the file cannot be read.

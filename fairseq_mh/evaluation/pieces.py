@@ -1,19 +1,19 @@
-"""The pieces behind a trace's token indices, from a data folder's dictionary. No fairseq needed."""
+"""Reads the pieces behind a trace's token indices from a data folder's dictionary, without fairseq."""
 
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import readable_lines
 
-SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the file's own
-OVERWRITE = "#fairseq:overwrite"  # a mark at a line's end that fairseq takes off
+SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the file's symbols
+OVERWRITE = "#fairseq:overwrite"  # a mark at the end of a line, which fairseq removes
 
 
 def target_language(data: Path) -> str:
-    """From the names of the binarised files, `SPLIT.de-en.en.idx`.
+    """Return the target language, which the names of the binarised files say (`SPLIT.de-en.en.idx`).
 
     Raises:
-        UserError: where the folder has none, or those of several pairs.
+        UserError: where the folder has no such files, or files of several language pairs.
     """
     pairs = {path.name.split(".")[-3] for path in data.glob("*.*-*.*.idx")}
     if len(pairs) != 1:
@@ -22,7 +22,7 @@ def target_language(data: Path) -> str:
 
 
 def target_pieces(data: Path) -> list[str]:
-    """The target dictionary's symbols by index, as fairseq's `Dictionary.load` numbers them.
+    """Return the target dictionary's symbols by index, as fairseq's `Dictionary.load` numbers them.
 
     Raises:
         UserError: where there is no such dictionary.

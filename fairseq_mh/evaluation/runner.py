@@ -1,6 +1,6 @@
-"""Runs of a grid, and the tables of their results.
+"""Runs a grid, and writes the tables of its results.
 
-A run's folder appears when the run is finished: what is there is not run again.
+A run's folder gets its final name only when the run has finished, and a run whose folder exists is not repeated.
 """
 
 import json
@@ -19,28 +19,28 @@ PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
 
 
 class Bench(Protocol):
-    """What all runs of an experiment work on."""
+    """The model, the data and the program that all runs of an experiment share."""
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """More of the program's options, and no setting of a sampler."""
+        """More options of the program, none of them a setting of the sampler."""
         ...
 
     @property
     def own(self) -> tuple[str, ...]:
-        """The prefixes of the settings that only the grid may say."""
+        """The prefixes of the options that only the grid may give."""
         ...
 
     def identity(self) -> tuple[str, ...]:
-        """Everything that decides a result besides the run."""
+        """Return everything besides the run that decides its result."""
         ...
 
     def settings(self, run: GridRun) -> dict[str, Any]:
-        """Every setting of the run, those that it leaves to their defaults included."""
+        """Return every setting of the run, also those that it leaves at their defaults."""
         ...
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        """Leaves what `measure` reads in a folder that may hold what a stopped run left.
+        """Run it, and write what `measure` reads into a folder, which may hold files of an interrupted attempt.
 
         Raises:
             UserError: where the run fails.
@@ -48,15 +48,23 @@ class Bench(Protocol):
         ...
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
-        """What is to be told of the run, and its curve, a row a sweep."""
+        """Return what is reported of the run, and its curve, a row for each sweep."""
         ...
 
 
 def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
-    """The folder of a finished run: its output, trace, row of results and curve.
+    """Run it unless it has finished before.
+
+    Args:
+        run: of a grid.
+        bench: what it works on.
+        output: the experiment's folder.
+
+    Returns:
+        The run's folder, with its output, trace, row of results and curve.
 
     Raises:
-        UserError: where the run fails, or the bench's arguments hold what is the grid's to say.
+        UserError: where the run fails, or where the bench's arguments give an option that belongs into the grid.
     """
     for argument in bench.arguments:
         if argument.startswith(bench.own):
@@ -85,7 +93,7 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that decide results, where they are installed."""
+    """Return the versions of the packages that can change results, as far as they are installed."""
     found = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -94,7 +102,15 @@ def versions() -> dict[str, str]:
 
 
 def collect(folders: list[Path], output: Path) -> pl.DataFrame:
-    """Write `results.csv`, a row a run, and `curves.csv`, a row a run and sweep, for these finished runs."""
+    """Write `results.csv`, a row for each run, and `curves.csv`, a row for each run and sweep.
+
+    Args:
+        folders: of finished runs.
+        output: the experiment's folder.
+
+    Returns:
+        The content of `results.csv`.
+    """
     rows = [json.loads((folder / "row.json").read_text(encoding="utf-8")) for folder in folders]
     results = pl.DataFrame([{"run": folder.name, **row} for folder, row in zip(folders, rows, strict=True)])
     curves = [

@@ -1,4 +1,4 @@
-"""Numbers of a run: sacrebleu's scores of its translations; energies, rates and cost from its trace."""
+"""Measures a run: sacrebleu's scores of its translations; energies, rates and cost from its trace."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +13,11 @@ COUNTS = ("proposals", "accepted", "novel", "rows")
 CHAIN = ("id", "length", "chain")
 KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
 KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
-ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}  # in most traces
+ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}  # may be missing
 
 
 def corpus_scores(hypotheses: list[str], references: list[str]) -> dict[str, float | str]:
-    """BLEU and chrF of a corpus, with sacrebleu's signatures."""
+    """Return BLEU and chrF of a corpus, and sacrebleu's signatures of both."""
     row: dict[str, float | str] = {}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
         row[name] = metric.corpus_score(hypotheses, [references]).score
@@ -26,13 +26,13 @@ def corpus_scores(hypotheses: list[str], references: list[str]) -> dict[str, flo
 
 
 def read_trace(path: Path) -> pl.DataFrame:
-    """The records of `--mh-trace`.
+    """Read the records of a trace (`--mh-trace`).
 
     Raises:
         UserError: where the file cannot be read, or is no trace.
     """
     try:
-        trace = pl.read_ndjson(path.read_bytes())  # of a path, polars would expand a pattern
+        trace = pl.read_ndjson(path.read_bytes())  # given a path, polars would expand `*` in it
         if missing := KINDS.keys() - set(trace.columns):
             raise UserError(f"{path} is no trace: it lacks {', '.join(sorted(missing))}")
         trace = trace.cast({name: kind for name, kind in (KINDS | ENERGY_KINDS).items() if name in trace.columns})
@@ -45,10 +45,16 @@ def read_trace(path: Path) -> pl.DataFrame:
 
 
 def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
-    """Energies (nats), rates and cost of a run.
+    """Return energies (nats), rates and cost of a run.
 
-    `energy_*` is the mean energy per token of the chains' last states, `best_energy_norm` that of each
-    sentence's best state, `corpus_energy_*` the sum over sentences of the chains' mean, as in the paper's tables.
+    Args:
+        trace: as `read_trace` returns it.
+
+    Returns:
+        `energy_norm` and `energy_raw`: the mean energy per token of the chains' last states; `best_energy_norm`: the
+        mean energy per token of each sentence's best state; `corpus_energy_norm` and `corpus_energy_raw`: the sum over
+        sentences of the mean energy of their chains, as in the paper's tables; `acceptance_rate` and `novel_rate`:
+        shares of the proposals; and the totals of the trace's counts. A value is None where the trace does not tell it.
     """
     last = trace.filter(pl.col("sweep") == pl.col("sweep").max().over(CHAIN))
     row = {}
@@ -56,7 +62,8 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
         energy = pl.col(f"energy_{name}")
         row[f"energy_{name}"] = last.select((energy / pl.col("length")).mean()).item()
         corpus = last.group_by("id").agg(energy.mean())[f"energy_{name}"]
-        row[f"corpus_energy_{name}"] = None if corpus.is_null().all() else corpus.sum()  # unknown with another energy
+        # The trace has no value where the chains had another energy, whose scores do not say this one.
+        row[f"corpus_energy_{name}"] = None if corpus.is_null().all() else corpus.sum()
     best = trace.with_columns(per_token=pl.col("energy_norm") / pl.col("length")).group_by("id")
     row["best_energy_norm"] = best.agg(pl.col("per_token").min())["per_token"].mean()
     total = trace.select(COUNTS).sum().row(0, named=True)
@@ -66,7 +73,15 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
 
 
 def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> pl.DataFrame:
-    """By sweep: energies per token, rates, rows so far, and these measures of all chains' states."""
+    """Return a run's curve, a row for each sweep.
+
+    Args:
+        trace: as `read_trace` returns it.
+        measures: columns to add, by name: each is a function of the records of one sweep of all chains.
+
+    Returns:
+        `sweep`, `temperature`, energies per token in nats, rates, `rows` (decoder rows so far), and the measures.
+    """
     rows = []
     for (sweep,), part in trace.sort("sweep").group_by("sweep", maintain_order=True):
         total = part.select(COUNTS).sum().row(0, named=True)
@@ -86,7 +101,12 @@ def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> p
 
 
 def states_bleu(text: Callable[[list[int]], str], references: dict[int, str]) -> Callable[[pl.DataFrame], float]:
-    """BLEU of the states in a part of a trace."""
+    """Return a measure for `curve`: BLEU of the states.
+
+    Args:
+        text: turns a state's tokens into text.
+        references: sentence number -> reference.
+    """
 
     def bleu(part: pl.DataFrame) -> float:
         states = [text(tokens) for tokens in part["tokens"].to_list()]

@@ -1,4 +1,4 @@
-"""Outputs of `fairseq-generate` by shards (`--distributed-world-size`, `--distributed-rank`), as one."""
+"""Merges the outputs of `fairseq-generate`'s shards (`--distributed-world-size`, `--distributed-rank`)."""
 
 import re
 from collections import Counter
@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import OF_A_SENTENCE, ROWS, SECONDS, readable_lines
+from fairseq_mh.evaluation.output import ROWS_LINE, SECONDS_LINE, SENTENCE_LINE, readable_lines
 
-TRANSLATED = re.compile(r"Translated ([\d,]{1,20}) sentences")
-END = "Generate "  # begins the last line of a run that has references
+TRANSLATED_LINE = re.compile(r"Translated ([\d,]{1,20}) sentences")
+LAST_LINE = "Generate "  # begins the last line of a run that has references
 
 
 def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> list[str]:
-    """The lines of all sentences, by number, and the shards' decoder rows and seconds together.
+    """Return the lines of all sentences in the order of their numbers, and lines with the sums of the shards' costs.
 
     Args:
+        paths: the shards' outputs.
         gaps: whether sentences may be missing.
-        sentences: how many there must be; the last ones are missed by nobody else.
+        sentences: how many there must be; only this notices that the last sentences are missing.
 
     Raises:
-        UserError: where a file cannot be read or is cut off, or a sentence is in two of them, or, unless `gaps`, in
-            none.
+        UserError: where a file cannot be read or is cut off, where two files hold the same sentence, or, without
+            `gaps`, where no file holds a sentence.
     """
     found: dict[int, list[str]] = {}
     costs = []
@@ -38,14 +39,18 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
     if sentences not in (None, len(found)):
         raise UserError(f"{len(found)} sentences are in the files, and not {sentences}")
     lines = [line for number in sorted(found) for line in found[number]]
-    return lines + _told(len(found), costs)
+    return lines + _cost_lines(len(found), costs)
 
 
 def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
-    """A shard's lines of each sentence."""
+    """Return a shard's lines of each sentence number.
+
+    Raises:
+        UserError: where the shard is not whole, or two runs wrote to the file.
+    """
     found: dict[int, list[str]] = {}
     for line in lines:
-        if match := OF_A_SENTENCE.match(line):
+        if match := SENTENCE_LINE.match(line):
             found.setdefault(int(match[2]), []).append(line)
     if not found:
         raise UserError(f"{path} holds no sentence: not the output of fairseq-generate, or of a run that failed")
@@ -55,23 +60,23 @@ def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
             raise UserError(f"{path} is cut off in sentence {number}")
         if kinds["S"] > 1:
             raise UserError(f"{path} holds sentence {number} twice: two runs wrote to it")
-    if any(line.startswith("T-") for line in lines) and not any(line.startswith(END) for line in lines):
-        raise UserError(f"{path} is cut off: its last line ({END}...) is missing")
-    told = [int(match[1].replace(",", "")) for line in lines if (match := TRANSLATED.search(line))]
+    if any(line.startswith("T-") for line in lines) and not any(line.startswith(LAST_LINE) for line in lines):
+        raise UserError(f"{path} is cut off: its last line ({LAST_LINE}...) is missing")
+    told = [int(match[1].replace(",", "")) for line in lines if (match := TRANSLATED_LINE.search(line))]
     if told and told[-1] != len(found):
         raise UserError(f"{path} holds {len(found)} sentences, and its log tells of {told[-1]}")
     return found
 
 
 def _cost(lines: list[str]) -> tuple[int | None, float | None]:
-    """Decoder rows and seconds, as far as the log says."""
-    rows = [int(match[1]) for line in lines if (match := ROWS.search(line))]
-    seconds = [float(match[1]) for line in lines if (match := SECONDS.search(line))]
+    """Return a shard's decoder rows and seconds; None for what its log does not say."""
+    rows = [int(match[1]) for line in lines if (match := ROWS_LINE.search(line))]
+    seconds = [float(match[1]) for line in lines if (match := SECONDS_LINE.search(line))]
     return rows[-1] if rows else None, seconds[-1] if seconds else None
 
 
-def _told(sentences: int, costs: list[tuple[int | None, float | None]]) -> list[str]:
-    """The sums, in the words of the log, where every shard has them."""
+def _cost_lines(sentences: int, costs: list[tuple[int | None, float | None]]) -> list[str]:
+    """Return the sums as lines of the log; a sum is left out where a shard does not know its part."""
     rows, seconds = zip(*costs, strict=True)
     lines = [] if None in rows else [f"{sentences} sentences, decoder rows so far: {sum(rows)}"]
     return lines + ([] if None in seconds else [f"Translated {sentences} sentences in {sum(seconds):.1f}s"])

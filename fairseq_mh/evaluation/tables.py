@@ -1,4 +1,4 @@
-"""Results over seeds, as text."""
+"""Puts results into tables, with means and standard deviations over seeds."""
 
 from collections.abc import Sequence
 
@@ -15,31 +15,40 @@ FORMATS |= {"rows": "{:,.0f}", "seconds": "{:.1f}"}
 
 
 def over_seeds(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> pl.DataFrame:
-    """A row a setting: `NAME` and `NAME_sd` for what was measured, `seeds`, and what differs within a decoder."""
+    """Average the results over their seeds.
+
+    Args:
+        results: a row for each run, as `collect` returns it.
+        names: the figures to average.
+
+    Returns:
+        A row for each decoder and setting: `decoder`, the settings that differ, `NAME` and `NAME_sd` for each figure
+        that the results have, and `seeds`, how many there are.
+    """
     differing, measured = settings_that_differ(results), measured_of(results, names)
     seeds = pl.col("seed").n_unique().alias("seeds")
     return results.group_by("decoder", *differing, maintain_order=True).agg(*mean_and_sd(measured), seeds)
 
 
 def measured_of(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> list[str]:
-    """Those of these figures that the results have."""
+    """Return those of these figures that the results have."""
     return [name for name in names if name in results.columns]
 
 
 def settings_that_differ(results: pl.DataFrame) -> list[str]:
-    """The settings of which some decoder has more than one value."""
+    """Return the settings of which some decoder has more than one value."""
     settings = [name for name in results.columns if name.startswith(("mh_", "iter_"))]
     values = results.group_by("decoder").agg(pl.col(settings).n_unique())
     return [name for name in settings if (values[name] > 1).any()]
 
 
 def mean_and_sd(names: Sequence[str]) -> list[pl.Expr]:
-    """`NAME` and `NAME_sd`, which is null where there is one value."""
+    """Return expressions for the columns `NAME` and `NAME_sd`; the latter is null where there is only one value."""
     return [pl.col(name).mean() for name in names] + [pl.col(name).std().alias(f"{name}_sd") for name in names]
 
 
-def summary(results: pl.DataFrame) -> str:
-    """The table of `over_seeds`, each figure with its standard deviation over seeds where there are several."""
+def results_table(results: pl.DataFrame) -> str:
+    """Return the results as text: means over seeds, with standard deviations where there are several seeds."""
     table = over_seeds(results)
     settings, measured = settings_that_differ(results), measured_of(results)
     lines = [

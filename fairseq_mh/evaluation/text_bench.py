@@ -1,7 +1,5 @@
-"""Open-ended generation as a bench of experiments: each run is what `scripts/sample_mlm.py` does."""
+"""Runs experiments on open-ended generation: each run is what `fairseq-mh sample` does."""
 
-import argparse
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -9,31 +7,37 @@ from typing import Any
 import polars as pl
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.grid import GridRun
-from fairseq_mh.evaluation.output import read_samples
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
-from fairseq_mh.files.chunks import fingerprint
-from fairseq_mh.open_ended.causal_lm import CausalLM, load_causal_lm
-from fairseq_mh.open_ended.command_line import check, draw, load, parse
-from fairseq_mh.sampler_config import SamplerConfig, scan_of
+from fairseq_mh.evaluation.text_scores import read_texts, text_scores
+from fairseq_mh.files.chunks import fingerprint, write_whole
+from fairseq_mh.open_ended.causal_lm import load_causal_lm
+from fairseq_mh.open_ended.drawing import draw_texts, load_text_model
+from fairseq_mh.open_ended.options import TextOptions, check_text_options, parse_text_options
+from fairseq_mh.sampler_config import scan_of
+
+SECONDS = "seconds.txt"  # in a run's folder: what its texts have taken so far, over all attempts
 
 
-class Texts:
+class TextBench:
     """A `Bench` of a masked language model.
 
     Args:
-        judge: of the causal model that says how likely the texts are; None: nobody does.
-        arguments: more of the script's: --chains, --length.
+        model: its folder or checkpoint.
+        judge: the causal model that says how likely the texts are; None: nobody says.
+        arguments: more options of `fairseq-mh sample`, such as --chains and --length.
+
+    Raises:
+        UserError: where a model cannot be loaded.
     """
 
     own = ("--mh-", "--seed", "--output")
 
     def __init__(self, model: Path, judge: Path | None, arguments: tuple[str, ...]):
-        self.model, self.arguments, self.seconds = model, arguments, 0.0
+        self.model, self.arguments = model, arguments
         self.files = (fingerprint(model), fingerprint(judge) if judge else "")
         self.judge = load_causal_lm(judge, "cpu") if judge else None
-        self.loaded = load(self._parsed(None, Path())[0])
+        self.loaded = load_text_model(self._options(None, Path()))
 
     def identity(self) -> tuple[str, ...]:
         return (str(self.model), *self.files, *self.arguments)
@@ -41,37 +45,30 @@ class Texts:
     def settings(self, run: GridRun) -> dict[str, Any]:
         if other := [name for name in run.options if not name.startswith("mh-")]:
             raise UserError(f"{other[0]} is no option of the sampler: give it after --, the same for all runs")
-        args, cfg = self._parsed(run, Path())
-        check(args, cfg)
-        own = {name: value for name, value in asdict(cfg).items() if name.startswith("mh_")}
-        return own | {"mh_scan": scan_of(cfg)}
+        options = self._options(run, Path())
+        check_text_options(options)
+        own = {name: value for name, value in asdict(options.sampler).items() if name.startswith("mh_")}
+        return own | {"mh_scan": scan_of(options.sampler)}
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        begun = time.perf_counter()
-        args, cfg = self._parsed(run, folder)
-        draw(args, cfg, self.loaded)
-        self.seconds = time.perf_counter() - begun
+        def spend(seconds: float) -> None:
+            total = seconds_of(folder) + seconds
+            write_whole(folder / SECONDS, lambda file: file.write(f"{total}\n".encode()))
+
+        draw_texts(self._options(run, folder), self.loaded, spend)
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         trace = read_trace(folder / "trace.jsonl")
         texts = read_texts(folder / "samples.jsonl")
         row = {"data": self.model.name, "subset": "open-ended", "sentences": len(texts), **trace_scores(trace)}
-        return row | text_scores(texts, self.judge) | {"seconds": self.seconds}, curve(trace)
+        return row | text_scores(texts, self.judge) | {"seconds": seconds_of(folder)}, curve(trace)
 
-    def _parsed(self, run: GridRun | None, folder: Path) -> tuple[argparse.Namespace, SamplerConfig]:
-        return parse([str(self.model), "--output", str(folder), *self.arguments, *(run.arguments() if run else ())])
-
-
-def read_texts(path: Path) -> list[str]:
-    """Of `samples.jsonl`. Raises UserError where it cannot be read as one."""
-    return [sample["text"] for sample in read_samples(path)]
+    def _options(self, run: GridRun | None, folder: Path) -> TextOptions:
+        given = [*self.arguments, *(run.arguments() if run else ())]
+        return parse_text_options([str(self.model), "--output", str(folder), *given])
 
 
-def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | None]:
-    """`nats`: a text's by the judge, not normalised by its tokens; `perplexity`: exp of the nats a token."""
-    row: dict[str, float | None] = {"self_bleu": self_bleu(texts)}
-    row |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
-    if judge:
-        judged = judge.judge(texts)
-        row |= {"nats": float(judged.nats.mean()), "perplexity": judged.perplexity()}
-    return row
+def seconds_of(folder: Path) -> float:
+    """Return the seconds that the finished batches of a run have taken, whichever process drew them."""
+    path = folder / SECONDS
+    return float(path.read_text(encoding="utf-8")) if path.exists() else 0.0

@@ -1,12 +1,14 @@
-"""Translation as a bench of experiments: each run is a `fairseq-generate` process."""
+"""Runs experiments on translation: each run is a `fairseq-generate` process."""
 
+import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 import torch
@@ -16,57 +18,80 @@ from tqdm import tqdm
 import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
+from fairseq_mh.evaluation.limited_data import limited_data
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
+from fairseq_mh.translation.presets import with_preset
 
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}
+# What the generator's bar writes while a batch takes long: 17%|█▋        | 312/1800 [00:02<00:09, 155.10 sweeps/s]
+PROGRESS_LINE = re.compile(r"\b(\d+/\d+|\d+ sweeps) \[[^\]]* sweeps(/s)?\]\s*$")
 
 
 @dataclass(frozen=True)
-class Translation:
-    """A `Bench` of data and a checkpoint."""
+class TranslationBench:
+    """A `Bench` of a data folder and a checkpoint."""
 
     data: Path  # fairseq's data folder
     checkpoint: Path
     subset: str
-    reference: Path | None  # plain text; the data's own targets unless given
-    arguments: tuple[str, ...]  # more of fairseq-generate's, --post-process above all
+    reference: Path | None  # plain text; None: the data's own targets
+    arguments: tuple[str, ...]  # more options of fairseq-generate, such as --post-process
+    limit: int | None = None  # decode the first sentences alone, so many
 
     @property
     def own(self) -> tuple[str, ...]:
         return ("--mh-", "--iter-", "--seed")
 
     def identity(self) -> tuple[str, ...]:
-        return tuple(map(str, astuple(self)))
+        limit = () if self.limit is None else (f"--limit {self.limit}",)
+        return (*map(str, (self.data, self.checkpoint, self.subset, self.reference, self.arguments)), *limit)
 
     def settings(self, run: GridRun) -> dict[str, Any]:
-        settings = DEFAULTS | {name.replace("-", "_"): value for name, value in run.options.items()}
+        preset = with_preset(["--mh-preset", str(run.options.get("mh-preset", "default"))])[:-2]
+        named = dict(zip(preset[::2], preset[1::2], strict=True)) | run.options
+        settings = DEFAULTS | {name.removeprefix("--").replace("-", "_"): value for name, value in named.items()}
         cfg: Any = SimpleNamespace(**settings)
         return settings | {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        """With a progress bar of its translations."""
-        command = [sys.executable, "-m", "fairseq_cli.generate", str(self.data), "--task", "translation_mh"]
-        command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--path", str(self.checkpoint)]
-        command += ["--gen-subset", self.subset, "--mh-trace", str(folder / "trace.jsonl"), *self.arguments]
-        command += run.arguments()
+        """Decode in a process of its own, and show its progress in sentences and sweeps."""
+        # Unbuffered, so that the process never writes half a line of its output before a line of its progress.
+        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         with (
+            limited_data(self.data, self.subset, self.limit) as data,
             (folder / "output.txt").open("w", encoding="utf-8") as output,
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+            subprocess.Popen(
+                self._command(run, data, folder),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,  # a carriage return, with which progress bars begin, also ends a line
+                encoding="utf-8",
+                env=environment,
+            ) as process,
             tqdm(desc=f"{run.decoder}, seed {run.seed}", unit=" sentences", leave=False) as bar,
         ):
             assert process.stdout is not None
-            for line in process.stdout:
-                output.write(line)
-                bar.update(line.startswith("H-"))
+            try:
+                last = copy_output(process.stdout, output, bar)
+            except BaseException:  # a run that is interrupted does not leave its process behind
+                process.terminate()
+                raise
         if process.returncode:
-            last = line.strip() if (folder / "output.txt").stat().st_size else "nothing was printed"
-            raise UserError(f"a run failed ({run.decoder}; all of it in {folder / 'output.txt'}): {last}")
+            said = last or "nothing was printed"
+            raise UserError(f"a run failed ({run.decoder}; all of it in {folder / 'output.txt'}): {said}")
+
+    def _command(self, run: GridRun, data: Path, folder: Path) -> list[str]:
+        """Return the run's command line, which writes its trace into the run's folder."""
+        command = [sys.executable, "-m", "fairseq_cli.generate", str(data), "--task", "translation_mh"]
+        command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--path", str(self.checkpoint)]
+        command += ["--gen-subset", self.subset, "--mh-trace", str(folder / "trace.jsonl"), *self.arguments]
+        return command + run.arguments()
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         found, trace = read_output(folder / "output.txt"), read_trace(folder / "trace.jsonl")
@@ -82,8 +107,30 @@ class Translation:
         return row, curve(trace, bleu=states_bleu(detokeniser(self.data), references))
 
 
+def copy_output(lines: Iterable[str], output: TextIO, bar: tqdm) -> str:
+    """Copy what a run prints, but for its progress, which the bar shows behind its count of sentences.
+
+    Args:
+        lines: the run's standard output and error, read with universal newlines.
+        output: the file to write.
+        bar: counts the sentences that the run has printed.
+
+    Returns:
+        The last line, without blanks around it; "" where there is none.
+    """
+    last = ""
+    for line in lines:
+        if progress := PROGRESS_LINE.search(line):
+            bar.set_postfix_str(f"{progress[1].removesuffix(' sweeps')} sweeps of a batch")
+        elif line.strip():
+            output.write(line)
+            last = line.strip()
+            bar.update(line.startswith("H-"))
+    return last
+
+
 def detokeniser(data: Path) -> Callable[[list[int]], str]:
-    """From token indices to text, by the data folder's target dictionary."""
+    """Return a function from token indices to text, by the data folder's target dictionary."""
     (path,) = data.glob(f"dict.{target_language(data)}.txt")
     dictionary = Dictionary.load(str(path))
     joined = subwords(dictionary)

@@ -1,4 +1,4 @@
-"""The format of Mask-Predict's published checkpoints: read without executing anything; its names, and fairseq's."""
+"""Reads Mask-Predict's published checkpoints without executing anything, and translates their names into fairseq's."""
 
 import io
 import lzma
@@ -29,16 +29,20 @@ RENAMED = (
     (r"^decoder\.embed_out$", "decoder.output_projection.weight"),
 )
 FUSED = re.compile(r"(.*)\.in_proj_(weight|bias)")
-VERSION = re.compile(r"(encoder|decoder)\.version")  # of the format, which fairseq counts in its own way
+VERSION = re.compile(r"(encoder|decoder)\.version")  # the format's number; fairseq's counts from another one
 
-# What trainers of that time kept in their checkpoints: read as classes that hold what they are given, and do nothing.
+# Trainers of that time kept these meters in their checkpoints. Empty classes stand in for them: nothing reads them.
 METERS = [(type(name, (), {}), f"fairseq.meters.{name}") for name in ("AverageMeter", "TimeMeter", "StopwatchMeter")]
 
 Files = dict[str, bytes]  # name without folder -> content
 
 
 def files_of(source: Path) -> Files:
-    """The checkpoint and the dictionaries of a folder or an archive; nothing is unpacked to disk."""
+    """Read the checkpoint and the dictionaries of a folder or a tar archive; nothing is unpacked to disk.
+
+    Raises:
+        UserError: where the source does not exist or is damaged, and where a member of the archive leads out of it.
+    """
     if not source.exists():
         raise UserError(f"{source} does not exist")
     if source.is_dir():
@@ -54,7 +58,7 @@ def files_of(source: Path) -> Files:
                 (path.name, archive.extractfile(member)) for member, path in members.items() if _wanted(path.name)
             )
             files = {name: content.read() for name, content in contents if content}
-            while archive.fileobj and archive.fileobj.read(2**20):  # to the end, where the checksum is
+            while archive.fileobj and archive.fileobj.read(2**20):  # reads to the end, where the checksum is
                 pass
             return files
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
@@ -65,8 +69,12 @@ def _wanted(name: str) -> bool:
     return name == CHECKPOINT or bool(DICTIONARY.fullmatch(name))
 
 
-def load(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
-    """The arguments and the weights of a checkpoint in the published format."""
+def load_published(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
+    """Return the arguments and the weights of a checkpoint in the published format.
+
+    Raises:
+        UserError: where it is damaged, holds more than data, or is of another format.
+    """
     torch.serialization.add_safe_globals([Namespace, *METERS])
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -88,8 +96,8 @@ def load(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
     return args, weights
 
 
-def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under fairseq's names, fused projections taken apart."""
+def fairseq_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the weights under fairseq's names, with fused projections split into their three parts."""
     result = {}
     for name, weight in weights.items():
         for old, new in RENAMED:
@@ -100,6 +108,6 @@ def renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
                 result[f"{fused[1]}.{part}_proj.{fused[2]}"] = own.clone()
         else:
             result[name] = torch.tensor([3.0]) if VERSION.fullmatch(name) else weight
-    if "decoder.embed_tokens.weight" in result:  # the output's weights, where it has none of its own
+    if "decoder.embed_tokens.weight" in result:  # shared with the output, unless that has its own
         result.setdefault("decoder.output_projection.weight", result["decoder.embed_tokens.weight"])
     return result

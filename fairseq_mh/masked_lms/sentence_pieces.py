@@ -16,4 +16,4 @@ def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor |
     try:
         return sentencepiece.SentencePieceProcessor(str(path)) if path else None
     except (OSError, RuntimeError) as error:
-        raise UserError(f"--sentencepiece cannot be read: {error}") from None
+        raise UserError(f"--sentencepiece-model cannot be read: {error}") from None

@@ -1,1 +1,1 @@
-"""Open-ended generation: the sampler on masked language models of text alone, the paper's other half."""
+"""Open-ended generation: the sampler on masked language models of text alone, the other half of the paper."""

@@ -1,8 +1,11 @@
-"""Texts with blanks, whose fillings are a sampler's states.
+"""Turns texts with blanks into a `MaskedLM` whose states are what fills the blanks.
 
-A text is what the model reads, its own symbols around it and a mask at each place of a blank. The state is the blanks'
-symbols alone; what is given is a context, as a source sentence is, and no part of the energy: the target is
-exp(-E(X | what is given) / tau). A text of masks alone is generated as a whole.
+A text is what the model reads: the given symbols, the model's special symbols, and a mask at each place of a blank. The
+state X is the symbols of the blanks alone. The given symbols are its context, as a source sentence is a translation's,
+and no part of the energy: the target is exp(-E(X | given) / tau). A text of masks alone is generated as a whole.
+
+Shapes: B texts, N chains, M texts of a query, S symbols of a text, T symbols of a state, P sites, D features, V symbols
+of the vocabulary.
 """
 
 from typing import Protocol
@@ -21,50 +24,65 @@ class TextModel(Protocol):
     longest: int  # symbols that the model reads at once
 
     def encode(self, text: str) -> list[int]:
-        """What the model reads of a text, in which `blank` stands for a mask."""
+        """Return the symbols that the model reads of a text, in which `blank` stands for a mask."""
         ...
 
     def decode(self, tokens: Tensor) -> str:
-        """The text (without special symbols) of what the model reads: (S,) long."""
+        """Return the text, without special symbols, of what the model reads: (S,) long."""
         ...
 
     @property
     def blank(self) -> str:
-        """A mask, as `encode` knows it."""
+        """How a mask is written in a text for `encode`."""
         ...
 
     def read(self, tokens: Tensor, sites: Tensor) -> Tensor:
-        """Features (P, D) at these sites (M, S) bool of texts (M, S) long, padded, in row-major order."""
+        """Return the model's features at some sites of texts.
+
+        Args:
+            tokens: (M, S) long, padded.
+            sites: (M, S) bool, P of them in all.
+
+        Returns:
+            (P, D), in row-major order of the sites.
+        """
         ...
 
     def no_features(self, *sizes: int) -> Tensor:
-        """As a `MaskedLM`'s."""
+        """As in a `MaskedLM`."""
         ...
 
     def project(self, features: Tensor) -> Tensor:
-        """As a `MaskedLM`'s."""
+        """As in a `MaskedLM`."""
         ...
 
 
 class Blanks:
-    """A text model with a batch of texts (B, S), padded, one a context: a `MaskedLM` of blanks."""
+    """A `MaskedLM` of the blanks of a batch of texts, each of them a context.
+
+    Args:
+        model: of texts.
+        texts: (B, S) long, padded, with masks in the blanks.
+    """
 
     def __init__(self, model: TextModel, texts: Tensor):
         self.model, self.texts = model, texts
         self.pad, self.allowed = model.pad, model.allowed
         self.no_features, self.project = model.no_features, model.project
         blank = texts.eq(model.mask)
-        self.lengths = blank.sum(1)  # (B,)
-        self.behind = torch.arange(int(self.lengths.max()), device=texts.device) >= self.lengths[:, None]  # (B, T)
-        places = (~blank).long().argsort(dim=1, stable=True)[:, : self.behind.size(1)]
-        self.places = places.masked_fill(self.behind, texts.size(1))  # of each blank; one past the end for none
+        self.lengths = blank.sum(1)  # (B,) long: symbols of each state
+        positions = torch.arange(int(self.lengths.max()), device=texts.device)
+        self.padding = positions >= self.lengths[:, None]  # (B, T) bool
+        places = (~blank).long().argsort(dim=1, stable=True)[:, : self.padding.size(1)]
+        # Where each symbol of a state is in its text: (B, T). Padding's place is one past the text's end.
+        self.places = places.masked_fill(self.padding, texts.size(1))
 
     def masks(self) -> Tensor:
-        """The state before anything is filled in: (B, T) long."""
-        return torch.where(self.behind, self.pad, self.model.mask)
+        """Return the states before anything is filled in: (B, T) long."""
+        return torch.where(self.padding, self.pad, self.model.mask)
 
     def filled(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """The texts with these fillings: (M, T), (M,) -> (M, S)."""
+        """Return the contexts' texts with these states filled in: (M, T) long, (M,) long -> (M, S) long."""
         return F.pad(self.texts[context], (0, 1)).scatter(1, self.places[context], tokens)[:, :-1]
 
     def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:

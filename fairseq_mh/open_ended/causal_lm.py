@@ -1,4 +1,4 @@
-"""How a causal language model reads texts: the judge of the paper's Table 2."""
+"""Lets a causal language model judge how likely texts are, as in the paper's Table 2."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,25 +10,27 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
 
-AT_ONCE = 16  # texts
+TEXTS_AT_ONCE = 16
 
 
 class Judged(NamedTuple):
-    """Of N texts."""
+    """What a causal model says of N texts."""
 
     nats: Tensor  # (N,) float64: minus the log-probability of each
-    tokens: Tensor  # (N,) long, of the causal model's
+    tokens: Tensor  # (N,) long: how many tokens of the causal model each text has
 
     def perplexity(self) -> float:
-        """exp of the nats a token, over all texts."""
+        """Return the exponential of the nats per token, over all texts."""
         return float((self.nats.sum() / self.tokens.sum()).exp())
 
 
 class CausalLM:
-    """A causal model with its tokenizer; a text's first token is predicted from BOS, where there is one.
+    """A causal model with its tokenizer.
+
+    Where the tokenizer has a BOS, a text's first token is predicted from it; otherwise the first token counts nothing.
 
     Raises:
-        UserError: for a model that looks ahead.
+        UserError: for a model whose predictions depend on later tokens.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
@@ -41,7 +43,11 @@ class CausalLM:
 
     @torch.no_grad()
     def judge(self, texts: Sequence[str]) -> Judged:
-        """Raises UserError for a text without a token, and for one beyond the model's positions."""
+        """Say how likely texts are.
+
+        Raises:
+            UserError: for a text without a token to predict, and for one that is longer than the model's positions.
+        """
         bos = self.tokenizer.bos_token_id
         lines = [
             ([] if bos is None else [bos]) + self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -52,7 +58,7 @@ class CausalLM:
                 raise UserError(
                     f"a text of {len(line)} tokens (not 2 to {self.longest}) cannot be judged: {text[:60]!r}"
                 )
-        nats = torch.cat([self._nats(lines[n : n + AT_ONCE]) for n in range(0, len(lines), AT_ONCE)])
+        nats = torch.cat([self._nats(lines[n : n + TEXTS_AT_ONCE]) for n in range(0, len(lines), TEXTS_AT_ONCE)])
         return Judged(nats, torch.tensor([len(line) - 1 for line in lines]))
 
     def _nats(self, lines: list[list[int]]) -> Tensor:
@@ -67,10 +73,10 @@ class CausalLM:
 
 
 def load_causal_lm(path: Path, device: str) -> CausalLM:
-    """A local folder of Hugging Face's, or a GGUF file; nothing is downloaded.
+    """Load a Hugging Face model from a local folder or a GGUF file; nothing is downloaded.
 
     Raises:
-        UserError: where there is none, or the model is not causal.
+        UserError: where there is no such model, or it is not causal.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: a causal language model is a local folder, or a .gguf file")

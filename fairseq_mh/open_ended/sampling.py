@@ -1,4 +1,4 @@
-"""Chains over the blanks of texts: from all masks, filled in one by one, to a sample of the energy."""
+"""Runs chains over the blanks of texts: masks are filled in one by one, and the chain goes on from there."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.chain import Progress, chain_stream, run
 from fairseq_mh.mcmc.conditional import Conditional, conditional
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.record import Sweep
@@ -20,39 +20,56 @@ from fairseq_mh.sampler_config import SamplerConfig, kernel_of, proposal_setting
 
 
 class Chains(NamedTuple):
-    """Finished, N of them."""
+    """N finished chains."""
 
     ids: Sequence[int]
-    lengths: list[int]  # blanks of each
-    sweeps: list[Sweep]  # of N chains each; the start, sweep 0, with the rows that it took
+    lengths: list[int]  # symbols of each chain's state
+    sweeps: list[Sweep]  # of N chains each; sweep 0 is the start, and its rows include those of filling the blanks
     texts: list[str]  # where each chain ended
 
 
 @torch.no_grad()
 def sample(
-    model: TextModel, template: Template, lengths: range, ids: Sequence[int], seed: int, cfg: SamplerConfig
+    model: TextModel,
+    template: Template,
+    lengths: range,
+    ids: Sequence[int],
+    seed: int,
+    cfg: SamplerConfig,
+    progress: Progress | None = None,
 ) -> Chains:
-    """The chains of these numbers. What a chain draws depends on the seed and its number, not on its batch.
+    """Run chains. What a chain draws depends on the seed and the chain's number, not on its batch.
 
     Args:
-        lengths: of the template's open blanks; each chain draws its own (`check_text` says which are too many).
+        model: of texts.
+        template: the text with its blanks.
+        lengths: the symbols that an open blank may have; each chain draws its own (`check_text` refuses too many).
+        ids: the numbers of the chains.
+        seed: of all randomness, with the chain's number.
+        cfg: the sampler's options.
+        progress: is told of every sweep that a chain ends.
     """
     streams = [chain_stream(seed, chain, 0, 0) for chain in ids]
     blanks = Blanks(model, padded(model, [template.text(model.blank, lengths, stream) for stream in streams]))
     contexts = torch.arange(len(streams), device=blanks.texts.device)
     start, spent = fill(blanks, streams, partial(conditional, **proposal_settings(cfg)))
     kernel = kernel_of(cfg, blanks, metropolis=cfg.mh_decoding == "mh")
-    first, *others = run(kernel, start, contexts, streams, schedule_of(cfg)).sweeps
+    first, *others = run(kernel, start, contexts, streams, schedule_of(cfg), progress).sweeps
     sweeps = [first._replace(rows=first.rows + spent), *others]
     ends = blanks.filled(sweeps[-1].end.tokens.to(contexts.device), contexts)
     return Chains(ids, blanks.lengths.tolist(), sweeps, [model.decode(end) for end in ends])
 
 
 def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditional) -> tuple[Tensor, Tensor]:
-    """Blanks are filled in one by one, in random order, each with a look at those before it.
+    """Fill the blanks in one by one, in random order, each with a look at those filled before it.
+
+    Args:
+        blanks: of N texts, all of them masks.
+        streams: a generator for each text.
+        log_q: the proposal's conditional.
 
     Returns:
-        states (N, T) long, and decoder rows (N,) that they took.
+        States (N, T) long, and the decoder rows (N,) long that they took.
     """
     tokens, contexts = blanks.masks(), torch.arange(len(streams), device=blanks.texts.device)
     turn, uniforms = np.full(tokens.shape, -1), np.zeros(tokens.shape)
@@ -63,12 +80,16 @@ def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditio
         masked = unevaluated(blanks, tokens, contexts)
         drawn = draw_masked(blanks, masked, turns == now, draws[:, now : now + 1], log_q)
         tokens, rows = drawn.candidate, rows + drawn.rows
-    anything = int(blanks.allowed.nonzero()[0])  # where the model is broken, and draws nothing
+    anything = int(blanks.allowed.nonzero()[0])  # fills a mask where the model is broken, and draws nothing
     return tokens.masked_fill(tokens == blanks.model.mask, anything), rows.cpu()
 
 
 def check_text(model: TextModel, template: Template, longest: int) -> None:
-    """Raises UserError where the model cannot read the template, with open blanks of so many symbols."""
+    """Check that the model can read a template whose open blanks have `longest` symbols.
+
+    Raises:
+        UserError: where the text is too long, or has symbols that the model does not know.
+    """
     stream = np.random.default_rng()
     text = model.encode(template.text(model.blank, range(longest, longest + 1), stream))
     if len(text) > model.longest:
@@ -81,7 +102,7 @@ def check_text(model: TextModel, template: Template, longest: int) -> None:
 
 
 def padded(model: TextModel, texts: list[str]) -> Tensor:
-    """What the model reads: (N, S) long."""
+    """Encode texts as the model reads them, padded: (N, S) long."""
     lines = [model.encode(text) for text in texts]
     rows = [line + [model.pad] * (max(map(len, lines)) - len(line)) for line in lines]
     return torch.tensor(rows, device=model.allowed.device)

@@ -1,4 +1,4 @@
-"""What is given of a text, and where its blanks are: `Click {2} to {}.`"""
+"""Reads which parts of a text are given, and where its blanks are: `Click {2} to {}.`"""
 
 import re
 from typing import NamedTuple
@@ -11,12 +11,16 @@ BLANK = re.compile(r"\{(\d*)\}")
 
 
 class Template(NamedTuple):
-    """A text in which `{n}` is a blank of n symbols, and `{}` one of a random number."""
+    """A text in which `{n}` is a blank of n symbols, and `{}` an open blank, of a random number of symbols."""
 
     given: str
 
     def check(self) -> "Template":
-        """Raises UserError where there is nothing to fill in."""
+        """Return the template itself.
+
+        Raises:
+            UserError: where there is nothing to fill in.
+        """
         if not any(number != "0" for number in BLANK.findall(self.given)):
             raise UserError(
                 f"the text {self.given!r} has no blank: write {{3}} for one of 3 symbols, {{}} for any number"
@@ -24,7 +28,13 @@ class Template(NamedTuple):
         return self
 
     def text(self, mask: str, lengths: range, stream: np.random.Generator) -> str:
-        """With a mask for each symbol of its blanks; an open blank's number is drawn from `lengths`, each equally."""
+        """Return the text with a mask for each symbol of its blanks.
+
+        Args:
+            mask: how the model writes a mask.
+            lengths: the numbers of symbols of which an open blank draws one, all equally likely.
+            stream: draws them.
+        """
 
         def masks(blank: re.Match) -> str:
             number = int(blank[1]) if blank[1] else int(stream.integers(lengths.start, lengths.stop))

@@ -1,4 +1,4 @@
-"""A small folder as `scripts/experiments.py` writes it, made up: two samplers, two seeds, two sentences."""
+"""Writes a made-up folder like those of `fairseq-mh experiments`: two samplers, two seeds, two sentences."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def write_run(folder: Path) -> None:
 
 
 def write_data(folder: Path) -> Path:
-    """As much of fairseq's data folder as the report reads."""
+    """Write as much of fairseq's data folder as the report reads."""
     folder.mkdir()
     (folder / "test.de-en.en.idx").touch()
     (folder / "dict.en.txt").write_text("".join(f"{piece} 1\n" for piece in PIECES), encoding="utf-8")

@@ -1,19 +1,17 @@
-"""A report of damaged results is refused in one line, or is what is left of them; never a traceback."""
+"""A report of damaged results is refused in one line, or shows what can still be read; never a traceback."""
 
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given, settings
 
-import fairseq_mh
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.report.page import page
+from fairseq_mh.evaluation.report.page import read_paper, render_page
 from tests.evaluation.report_results import write_data, write_results
 from tests.files.damage import damaged
 
-PAPER = yaml.safe_load((Path(fairseq_mh.__file__).parent / "evaluation" / "paper.yaml").read_text(encoding="utf-8"))
+PAPER = read_paper()
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def test_damaged_results(whole, name):
     def check(other):
         path.write_bytes(other)
         with suppress(UserError):
-            page([whole[0]], whole[1], 5, PAPER)
+            render_page([whole[0]], whole[1], 5, PAPER)
 
     try:
         check()
@@ -47,6 +45,6 @@ def test_a_run_is_read_from_its_own_folder_alone(whole):
     path.write_text(content.replace("run0", "../../run0"), encoding="utf-8")
     try:
         with pytest.raises(UserError, match="no folder's name"):
-            page([whole[0]], None, 5, PAPER)
+            render_page([whole[0]], None, 5, PAPER)
     finally:
         path.write_text(content, encoding="utf-8")

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.diagnostics import diagnose, summary
+from fairseq_mh.evaluation.diagnostics import diagnose, diagnosis_summary, first_ids
 
 CHAINS, SWEEPS, LENGTH = 4, 200, 3
 
@@ -66,7 +66,7 @@ def test_chains_apart_have_not_converged():
     tokens = independent()
     tokens[0] += 1000
     assert diagnose(trace_of(tokens), burn_in=0)["r_hat"][0] > 1.5
-    assert summary(diagnose(trace_of(tokens), burn_in=0))["converged"] == 0
+    assert diagnosis_summary(diagnose(trace_of(tokens), burn_in=0))["converged"] == 0
 
 
 @pytest.mark.parametrize("still", [1, CHAINS])
@@ -77,8 +77,15 @@ def test_frozen_chains_are_counted_and_never_converged(still):
     row = table.row(0, named=True)
     assert row["frozen"] == still
     assert row["r_hat"] is row["ess_bulk"] is row["ess_tail"] is None
-    assert summary(table)["converged"] == 0
-    assert summary(table)["frozen"] == still / CHAINS
+    assert diagnosis_summary(table)["converged"] == 0
+    assert diagnosis_summary(table)["frozen"] == still / CHAINS
+
+
+def test_the_first_sentences():
+    other = trace_of(independent()).with_columns(id=pl.lit(5, dtype=pl.Int64))
+    trace = pl.concat([other, trace_of(independent(), temperature=lambda sweep: 2.0)])
+    assert first_ids(trace, 1)["id"].unique().to_list() == [0]
+    assert first_ids(trace, 2).height == trace.height
 
 
 def test_refusals():

@@ -1,5 +1,6 @@
 """Grids, and their runs on the tiny model."""
 
+import io
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,14 +11,16 @@ import pytest
 import yaml
 from fairseq.data import Dictionary
 from sacrebleu.metrics import BLEU
+from tqdm import tqdm
 
+from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import runner
-from fairseq_mh.evaluation.grid import read_grid
+from fairseq_mh.evaluation.grid import GRIDS, GridRun, find_grid, grid_names, read_grid
 from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.pieces import target_language, target_pieces
-from fairseq_mh.evaluation.tables import over_seeds, summary
-from fairseq_mh.evaluation.translation_bench import Translation
+from fairseq_mh.evaluation.tables import over_seeds, results_table
+from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
 
 ROOT = Path(__file__).parents[2]
 GRID = {
@@ -68,17 +71,31 @@ def test_what_is_no_grid(tmp_path, grid):
         read_grid(grid_file(tmp_path, grid))
 
 
-GRIDS = sorted((ROOT / "fairseq_mh/evaluation/grids").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(GRIDS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_declared_grids_are_grids(path):
     assert read_grid(path)
 
 
+def test_a_grid_has_a_name_or_a_path(tmp_path):
+    assert {"table1", "demo", "measure"} <= set(grid_names())
+    assert find_grid("table1") == GRIDS / "table1.yaml"
+    assert find_grid(str(grid_file(tmp_path))) == tmp_path / "grid.yaml"
+    with pytest.raises(UserError, match=r"no grid tabel1; did you mean table1.*figures, measure"):
+        find_grid("tabel1")
+
+
+def test_the_data_folder_stands_for_itself_in_a_grid(tmp_path, tiny, capsys):
+    run = {"decoder": "MH", "options": {"mh-energy": "electric", "mh-electric": "{data}/electric.pt"}}
+    path = grid_file(tmp_path, {"runs": [run]})
+    assert read_grid(path, Path("a/b"))[0].options["mh-electric"] == "a/b/electric.pt"
+    assert main(["experiments", str(path), str(tiny.folder), "--output", str(tmp_path / "out")]) == 1
+    assert f"{tiny.folder}/electric.pt does not exist" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()  # nothing was decoded
+
+
 def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     """All runs of the grid, in one table; what is finished is kept, what was stopped is run again."""
-    bench = Translation(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
+    bench = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
     runs, output = read_grid(grid_file(tmp_path))[1:], tmp_path / "results"
     folders = [runner.run_once(run, bench, output) for run in runs]
     results = runner.collect(folders, output)
@@ -95,13 +112,13 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     table = over_seeds(results)
     assert table["seeds"].to_list() == [1, 2, 1]
     assert "mh_proposal_temperature" in table.columns
-    assert "mask-predict" in summary(results)
+    assert "mask-predict" in results_table(results)
     with pytest.raises(UserError, match="--mh-chains belongs into the grid"):
         runner.run_once(runs[0], replace(bench, arguments=("--mh-chains", "2")), output)
     folders[0].rename(folders[0].with_suffix(".part"))  # as if stopped in the midst of it
     asked = []
-    execute = Translation.execute
-    monkeypatch.setattr(Translation, "execute", lambda self, run, to: (asked.append(run), execute(self, run, to)))
+    execute = TranslationBench.execute
+    monkeypatch.setattr(TranslationBench, "execute", lambda self, run, to: (asked.append(run), execute(self, run, to)))
     assert [runner.run_once(run, bench, output) for run in runs] == folders
     assert asked == runs[:1]
 
@@ -114,9 +131,66 @@ def test_pieces_are_fairseqs_symbols(tiny):
 
 def test_a_failing_run_says_why(tiny, tmp_path):
     grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": -1}}]}
-    command = [sys.executable, "-m", "fairseq_mh.cli.experiments", str(grid_file(tmp_path, grid))]
+    command = [sys.executable, "-m", "fairseq_mh", "experiments", str(grid_file(tmp_path, grid))]
     command += [str(tiny.folder), "--output", str(tmp_path / "results"), "--", "--num-workers", "0"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert "must not be negative" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "results" / "results.csv").exists()
+
+
+def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys):
+    """--limit decodes the first sentences alone; they keep their numbers and so their random streams."""
+    grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": 2}}]}
+    found = []
+    for more in ((), ("--limit", "2")):
+        command = ["experiments", str(grid_file(tmp_path, grid)), str(tiny.folder), "--output", str(tmp_path / "out")]
+        assert main([*command, *more, "--", "--num-workers", "0"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"{tmp_path}/out/results.csv is written: 1 runs")
+        table = pl.read_csv(tmp_path / "out" / "results.csv")
+        assert table["sentences"].to_list() == [2 if more else 6]
+        assert table["data"].to_list() == [tiny.folder.name]
+        found.append(read_output(tmp_path / "out" / "runs" / table["run"][0] / "output.txt"))
+    assert found[1].hypotheses == {number: found[0].hypotheses[number] for number in (0, 1)}
+    assert found[1].references == {number: found[0].references[number] for number in (0, 1)}
+
+
+def test_limits_decide_the_identity(tiny):
+    whole = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ())
+    identities = {replace(whole, limit=limit).identity() for limit in (None, 2, 3)}
+    assert len(identities) == 3
+
+
+def test_a_presets_settings_are_told(tiny):
+    bench = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ())
+    settings = bench.settings(GridRun("", "fast", {"mh-preset": "fast", "mh-sweeps": 4}, 1))
+    assert settings["mh_energy"] == "two-stream"
+    assert settings["iter_decode_with_beam"] == "5"
+    assert settings["mh_sweeps"] == 4  # the grid's own option wins
+    with pytest.raises(UserError, match="did you mean fast"):
+        bench.settings(GridRun("", "fast", {"mh-preset": "fats"}, 1))
+
+
+PRINTED = """2026-01-01 | INFO | loading
+\r  0%|          | 0/1800 [00:00<?, ? sweeps/s]\r 17%|#7        | 312/1800 [00:02<00:09, 155.10 sweeps/s]\r      \r
+S-1\tb
+H-1\t-0.5\ta [3/4 sweeps]
+\r 5 sweeps [00:03,  1.50s/ sweeps]\r   \rH-0\t-0.5\tb
+2026-01-01 | INFO | Translated 2 sentences (3 tokens) in 1.5s
+"""
+
+
+def test_progress_is_shown_and_not_kept(tmp_path):
+    path = tmp_path / "printed"
+    path.write_text(PRINTED)
+    bar, kept = tqdm(disable=False, file=io.StringIO()), io.StringIO()
+    said = []
+    bar.set_postfix_str = said.append
+    with path.open() as lines:  # with universal newlines, as a process's output is read
+        last = copy_output(lines, kept, bar)
+    assert bar.n == 2
+    assert [text.split()[0] for text in said] == ["0/1800", "312/1800", "5"]
+    lines = kept.getvalue().splitlines()
+    assert [line.split("\t")[0] for line in lines[1:4]] == ["S-1", "H-1", "H-0"]
+    assert len(lines) == 5
+    assert last == lines[-1]

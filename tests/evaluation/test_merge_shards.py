@@ -40,7 +40,7 @@ def shards(tiny, tmp_path_factory):
 def test_together_they_are_the_whole(shards):
     paths = [shards / f"{n}.txt" for n in (2, 0, 1)]
     result = subprocess.run(
-        [sys.executable, "-m", "fairseq_mh.cli.merge", *map(str, paths)], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "fairseq_mh", "merge", *map(str, paths)], capture_output=True, text=True, check=True
     )
     whole = (shards / "whole.txt").read_text()
     for kind in "STHDPIE":
@@ -48,6 +48,7 @@ def test_together_they_are_the_whole(shards):
     assert len(lines_of(whole, "E")[0]) == 6
     numbers = [int(line[2:].split("\t")[0]) for line in result.stdout.splitlines() if line.startswith("S-")]
     assert numbers == list(range(6))
+    assert result.stderr == "fairseq-mh: 6 sentences of 3 files are written\n"
 
 
 def test_costs_are_added(shards, tmp_path):

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from fairseq_mh.cli.compare import compare, of_common_sentences
+from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import in_order, read_output, read_references
+from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences
+from fairseq_mh.evaluation.output import first_sentences, in_order, read_output, read_references
 
 PRINTED = """2026-01-01 | INFO | fairseq_mh.translation.generator | 2 sentences, 2 chains, decoder rows so far: 40
 S-1\tein Haus
@@ -71,7 +72,7 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
     right = [f"the {n} small cats sat on mat number {n * 7}" for n in range(200)]
     wrong = [line if n % 2 else line.replace("small cats sat", "dog") for n, line in enumerate(right)]
     found = outputs(tmp_path, base=wrong, better=right, same=wrong)
-    table = compare(found, dict(enumerate(right)), samples=200).splitlines()
+    table = comparison_table(found, dict(enumerate(right)), samples=200).splitlines()
     better, same = table[3].split(), table[4].split()
     assert better[0] == "better"
     assert float(better[1]) == 100.0
@@ -82,17 +83,27 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
     assert "bs:200" in table[-1]
     shorter = outputs(tmp_path, base=wrong, other=right[:-1])
     with pytest.raises(UserError, match="same sentences"):
-        compare(shorter, dict(enumerate(right)), samples=10)
+        comparison_table(shorter, dict(enumerate(right)), samples=10)
     common = of_common_sentences(shorter)
     assert [len(output.hypotheses) for output in common.values()] == [199, 199]
-    assert compare(common, dict(enumerate(right)), samples=10)
+    assert comparison_table(common, dict(enumerate(right)), samples=10)
 
 
 def test_compare_as_a_command(tmp_path):
     (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
-    command = [sys.executable, "-m", "fairseq_mh.cli.compare", str(tmp_path / "out")]
+    command = [sys.executable, "-m", "fairseq_mh", "compare", str(tmp_path / "out")]
     result = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=True)
     assert "77" in result.stdout
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr == "fairseq-mh: error: there is nothing to compare: give two outputs or more\n"
+
+
+def test_compare_the_first_sentences(tmp_path, capsys):
+    (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
+    assert first_sentences(read_output(tmp_path / "out"), 1).hypotheses == {0: "the cat"}
+    path = str(tmp_path / "out")
+    assert main(["compare", path, path, "--limit", "1"]) == 0
+    assert capsys.readouterr().out.startswith("1 sentences; ")
+    assert main(["compare", path, path, "--limit", "0"]) == 1
+    assert "--limit must be 1 or more" in capsys.readouterr().err

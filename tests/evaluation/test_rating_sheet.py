@@ -1,17 +1,15 @@
 """The sheet for raters does not say where a text is from; its key does."""
 
 import json
-import sys
 
 import polars as pl
 import pytest
 
-from fairseq_mh.cli import rating_sheet
+from fairseq_mh.cli.main import main
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["rating_sheet.py", *map(str, arguments)])
-    rating_sheet.main()
+def run(*arguments) -> int:
+    return main(["rating-sheet", *map(str, arguments)])
 
 
 @pytest.fixture
@@ -22,8 +20,10 @@ def samplers(tmp_path):
     return [f"{name}={tmp_path / name}.jsonl" for name in ("mh", "gibbs")]
 
 
-def test_sheet_and_key(samplers, tmp_path, monkeypatch):
-    run(monkeypatch, *samplers, "--texts", 4, "--output", tmp_path / "sheet.csv")
+def test_sheet_and_key(samplers, tmp_path, capsys):
+    assert run(*samplers, "--texts", 4, "--output", tmp_path / "sheet.csv") == 0
+    said = f"{tmp_path}/sheet.csv is written: 8 texts; {tmp_path}/sheet.key.csv says where they are from\n"
+    assert capsys.readouterr().out == said
     sheet, key = pl.read_csv(tmp_path / "sheet.csv"), pl.read_csv(tmp_path / "sheet.key.csv")
     assert sheet.columns == ["item", "text", "fluency", "comment"]
     assert sorted(key["sampler"].to_list()) == ["gibbs"] * 4 + ["mh"] * 4
@@ -33,7 +33,7 @@ def test_sheet_and_key(samplers, tmp_path, monkeypatch):
     assert sheet["text"].n_unique() == 8
 
 
-def test_mistakes(samplers, tmp_path, monkeypatch):
+def test_mistakes(samplers, tmp_path, capsys):
     (tmp_path / "other.jsonl").write_text("[1, 2]\n")
     for arguments, message in (
         ((*samplers, "--texts", 7), "6 texts"),
@@ -43,12 +43,14 @@ def test_mistakes(samplers, tmp_path, monkeypatch):
         ((samplers[0], samplers[0]), "name of its own"),
         ((*samplers, "--texts", 0), "--texts"),
     ):
-        with pytest.raises(SystemExit, match=message):
-            run(monkeypatch, *arguments, "--output", tmp_path / "sheet.csv")
+        assert run(*arguments, "--output", tmp_path / "sheet.csv") == 1
+        assert message in capsys.readouterr().err
         assert not (tmp_path / "sheet.csv").exists()
 
 
-def test_a_sheet_is_never_overwritten(samplers, tmp_path, monkeypatch):
-    run(monkeypatch, *samplers, "--texts", 4, "--output", tmp_path / "sheet.csv")
-    with pytest.raises(SystemExit, match="filled it in"):
-        run(monkeypatch, *samplers, "--texts", 4, "--output", tmp_path / "sheet.csv")
+def test_a_sheet_is_never_overwritten(samplers, tmp_path, capsys):
+    assert run(*samplers, "--texts", 4, "--output", tmp_path / "sheet.csv") == 0
+    content = (tmp_path / "sheet.csv").read_bytes()
+    assert run(*samplers, "--texts", 4, "--output", tmp_path / "sheet.csv") == 1
+    assert "filled it in" in capsys.readouterr().err
+    assert (tmp_path / "sheet.csv").read_bytes() == content

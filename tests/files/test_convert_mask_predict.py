@@ -19,7 +19,7 @@ from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_mh.files.published_format import load
+from fairseq_mh.files.published_format import load_published
 from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, random_mask
 from tests.files import published_model
 from tests.tiny_cmlm import Tiny, cli, lines_of, write_data
@@ -109,7 +109,7 @@ def published(tmp_path, monkeypatch) -> Path:
 
 def convert(source: Path, out: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-m", "fairseq_mh.cli.convert", source, out], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "fairseq_mh", "convert", source, out], capture_output=True, text=True, check=False
     )
 
 
@@ -146,7 +146,7 @@ def test_the_model_is_what_its_format_describes(published, tmp_path):
     models, _ = checkpoint_utils.load_model_ensemble(
         [str(tmp_path / "out" / "checkpoint.pt")], {"data": str(tmp_path / "out")}
     )
-    ours, (_, weights) = models[0].eval(), load((published / "checkpoint_best.pt").read_bytes())
+    ours, (_, weights) = models[0].eval(), load_published((published / "checkpoint_best.pt").read_bytes())
     sources = [torch.tensor([5, 7, 6, 8, 2]), torch.tensor([8, 2])]
     targets = [torch.tensor([4, 6, 4, 2]), torch.tensor([7, 4, 5, 8, 4, 4])]
     with torch.no_grad():
@@ -173,6 +173,9 @@ def test_what_it_says_to_run_next_runs(published, tmp_path):
     _, preprocess, generate = re.split(r"fairseq-(?:preprocess|generate) ", said.split("dictionaries:")[1])
     text.with_suffix(".de").write_text("a b c a\nb b\nc a b d a c\n")
     text.with_suffix(".en").write_text("c a b\nb a\na d c a b\n")
+    generate, written = generate.strip().splitlines()
+    assert written == f"{out} is written: checkpoint.pt, dict.de.txt and dict.en.txt"
+    generate = generate.replace("$(fairseq-mh user-dir)", str(ROOT / "fairseq_mh"))
     for program, arguments in (("preprocess", preprocess), ("generate", generate)):
         command = [sys.executable, "-m", f"fairseq_cli.{program}", *shlex.split(arguments)]
         result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -227,7 +230,7 @@ CHANGES = {
 def test_what_it_does_not_know_is_refused(published, tmp_path, name):
     change, reason = CHANGES[name]
     path = published / "checkpoint_best.pt"
-    _, weights = load(path.read_bytes())
+    _, weights = load_published(path.read_bytes())
     state = {"args": PUBLISHED, "model": weights, "extra_state": {}}
     change = {key: {**state[key], **value} if key == "model" else value for key, value in change.items()}
     torch.save({**state, **change}, path)

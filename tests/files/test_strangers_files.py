@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.diagnostics import diagnose, summary
+from fairseq_mh.evaluation.diagnostics import diagnose, diagnosis_summary
 from fairseq_mh.evaluation.grid import read_grid
 from fairseq_mh.evaluation.output import read_nbest, read_output, read_samples
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
@@ -45,7 +45,7 @@ def read_diagnosed(path: Path) -> None:
     trace = read_trace(path)
     trace_scores(trace)
     curve(trace)
-    summary(diagnose(trace, 2))
+    diagnosis_summary(diagnose(trace, 2))
 
 
 def read_corpus(path: Path) -> None:

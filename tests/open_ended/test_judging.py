@@ -1,20 +1,20 @@
 """Perplexity under a causal model, diversity, and grids of samplers of texts."""
 
 import math
-import sys
 
 import polars as pl
 import pytest
 import torch
 import yaml
 
-from fairseq_mh.cli import evaluate as evaluate_texts
+from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.grid import GridRun, read_grid
 from fairseq_mh.evaluation.runner import collect, run_once
-from fairseq_mh.evaluation.tables import summary
-from fairseq_mh.evaluation.text_bench import Texts
+from fairseq_mh.evaluation.tables import results_table
+from fairseq_mh.evaluation.text_bench import TextBench, seconds_of
+from fairseq_mh.files.chunks import Chunks
 from fairseq_mh.masked_lms.transformers_import import transformers
 from fairseq_mh.open_ended.causal_lm import load_causal_lm
 from tests.masked_lms.tiny_models import SIZES, bert, tokenizer_of
@@ -73,22 +73,22 @@ def test_diversity():
     assert self_bleu(["a"]) is None
 
 
-def test_folders_of_texts(tmp_path, judge_folder, monkeypatch, capsys):
+def test_folders_of_texts(tmp_path, judge_folder, capsys):
     """The table's numbers are those of the grids."""
     bert().float().save_pretrained(tmp_path / "model")
     tokenizer_of().save_pretrained(tmp_path / "model")
-    bench = Texts(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
+    bench = TextBench(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
     bench.execute(GridRun("", "MH", {"mh-sweeps": 2}, 1), tmp_path / "out")
     row, _ = bench.measure(tmp_path / "out")
-    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "out"), "--causal-lm", str(judge_folder)])
-    evaluate_texts.main()
+    command = ["evaluate", str(tmp_path / "out"), "--causal-lm", str(judge_folder)]
+    assert main(command) == 0
     line = capsys.readouterr().out.splitlines()[-1].split()
     names = ("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2", "energy_norm", "energy_raw")
     assert line[:2] == ["out", "4"]
     assert line[2:9] == [f"{row[name]:.3f}" for name in names]
     (tmp_path / "out" / "samples.jsonl").write_text("[]\n")
-    with pytest.raises(SystemExit, match="no samples"):
-        evaluate_texts.main()
+    assert main(command) == 1
+    assert "no samples" in capsys.readouterr().err
 
 
 def test_a_grid_of_samplers(tmp_path, judge_folder):
@@ -97,14 +97,39 @@ def test_a_grid_of_samplers(tmp_path, judge_folder):
     runs = [{"decoder": "MH"}, {"decoder": "Gibbs", "options": {"mh-decoding": "gibbs"}}]
     grid = {"options": {"mh-sweeps": 2, "mh-proposal-temperature": [1.0, 0.5]}, "seeds": [1, 2], "runs": runs}
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
-    bench = Texts(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
+    bench = TextBench(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
     folders = [run_once(run, bench, tmp_path / "out") for run in read_grid(tmp_path / "grid.yaml")]
     results = collect(folders, tmp_path / "out")
     assert results["decoder"].to_list() == ["MH"] * 4 + ["Gibbs"] * 4
     assert results["perplexity"].is_finite().all()
     assert (results.filter(pl.col("decoder") == "Gibbs")["acceptance_rate"] == 1).all()
     assert [run_once(run, bench, tmp_path / "out") for run in read_grid(tmp_path / "grid.yaml")] == folders
-    assert "perplexity" in summary(results)
+    assert "perplexity" in results_table(results)
     bench.arguments = ("--mh-sweeps", "3")
     with pytest.raises(UserError, match="belongs into the grid"):
         run_once(read_grid(tmp_path / "grid.yaml")[0], bench, tmp_path / "out")
+
+
+def test_seconds_are_those_of_every_attempt(tmp_path, judge_folder, monkeypatch):
+    """A run of two batches that is stopped after the first counts what the first took."""
+    bert().float().save_pretrained(tmp_path / "model")
+    tokenizer_of().save_pretrained(tmp_path / "model")
+    bench = TextBench(tmp_path / "model", None, ("--chains", "4", "--length", "2", "5", "--batch-size", "2"))
+    run, write = GridRun("", "MH", {"mh-sweeps": 2}, 1), Chunks.write
+
+    def stop(self, number, contents):
+        if number:
+            raise KeyboardInterrupt
+        write(self, number, contents)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Chunks, "write", stop)
+        with pytest.raises(KeyboardInterrupt):
+            bench.execute(run, tmp_path / "out")
+    first = seconds_of(tmp_path / "out")
+    assert first > 0
+    bench.execute(run, tmp_path / "out")
+    total = seconds_of(tmp_path / "out")
+    assert total > first
+    bench.execute(run, tmp_path / "out")  # has nothing to do
+    assert bench.measure(tmp_path / "out")[0]["seconds"] == total

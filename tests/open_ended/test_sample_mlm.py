@@ -1,14 +1,16 @@
-"""`scripts/sample_mlm.py`: what was stopped goes on where it was; mistakes end in one line."""
+"""`fairseq-mh sample`: what was stopped goes on where it was; mistakes end in one line."""
 
 import json
 from pathlib import Path
 
 import pytest
 
+from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import read_trace
 from fairseq_mh.files.chunks import Chunks
-from fairseq_mh.open_ended import command_line
+from fairseq_mh.open_ended.drawing import draw_texts, load_text_model
+from fairseq_mh.open_ended.options import check_text_options, parse_text_options
 from tests.masked_lms.tiny_models import bert, tokenizer_of
 
 
@@ -36,9 +38,9 @@ def draw(folder, output, *options):
         2,
         *options,
     ]
-    args, cfg = command_line.parse(list(map(str, arguments)))
-    command_line.check(args, cfg)
-    command_line.draw(args, cfg, command_line.load(args))
+    given = parse_text_options(list(map(str, arguments)))
+    check_text_options(given)
+    draw_texts(given, load_text_model(given))
     return [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
 
 
@@ -54,6 +56,16 @@ def test_samples_and_trace(folder, tmp_path):
         "settings.json",
         "trace.jsonl",
     ]
+
+
+def test_as_a_command(folder, tmp_path, capsys):
+    samples = draw(folder, tmp_path / "out")
+    options = ["--length", "2", "5", "--chains", "5", "--batch-size", "2", "--mh-sweeps", "2"]
+    for output in (tmp_path / "out", tmp_path / "other"):  # the first has these settings, and is finished
+        assert main(["sample", str(folder), "--output", str(output), *options]) == 0
+        said = f"{output}/samples.jsonl is written: 5 texts; their chains are in trace.jsonl\n"
+        assert capsys.readouterr().out == said
+        assert [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()] == samples
 
 
 def test_what_was_stopped_goes_on(folder, tmp_path, monkeypatch):
@@ -91,7 +103,8 @@ MISTAKES = {
     "unknown word": (("--text", "a zebra {2}"), {}, "no symbols"),
     "special symbol": (("--text", "a [SEP] {2}"), {}, "no symbols"),
     "device": (("--device", "cuda"), {}, "there is none"),
-    "pieces": (("--sentencepiece", "x"), {}, "--sentencepiece"),
+    "pieces": (("--sentencepiece-model", "x"), {}, "--sentencepiece-model"),
+    "unknown option": (("--chain", "3"), {}, "did you mean --chains"),
     "chains": (("--chains", "0"), {}, "--chains"),
     "temperature": (("--mh-temperature", "0"), {}, "temperature"),
     "seed": (("--seed", "-1"), {}, "--seed"),

@@ -1,21 +1,19 @@
 """n-best lists in another order: scores are the chains' own energies, and the lines are fairseq's."""
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from fairseq_mh.cli import rescore
+from fairseq_mh.cli.main import main
 from fairseq_mh.evaluation.output import read_output
 from tests.tiny_cmlm import generate, lines_of, write_checkpoint
 
 NBEST = ("--gen-subset", "test", "--nbest", "4", "--mh-sweeps", "3")
 
 
-def rescored(monkeypatch, capsys, *options) -> str:
+def rescored(capsys, *options) -> str:
     capsys.readouterr()
-    monkeypatch.setattr(sys, "argv", ["rescore.py", *map(str, options)])
-    rescore.main()
+    assert main(["rescore", *map(str, options)]) == 0
     return capsys.readouterr().out
 
 
@@ -28,8 +26,8 @@ def nbest(tiny, tmp_path, capsys) -> Path:
     return path
 
 
-def test_the_chains_own_energy_changes_nothing(tiny, nbest, tmp_path, monkeypatch, capsys):
-    text = rescored(monkeypatch, capsys, tiny.folder, nbest)
+def test_the_chains_own_energy_changes_nothing(tiny, nbest, tmp_path, capsys):
+    text = rescored(capsys, tiny.folder, nbest)
     expected, found = lines_of(nbest.read_text(), "D"), lines_of(text, "D")
     assert expected.keys() == found.keys()
     for number, lines in expected.items():
@@ -44,10 +42,10 @@ def test_the_chains_own_energy_changes_nothing(tiny, nbest, tmp_path, monkeypatc
     assert output.rows == sum(len(line.split("\t")[1].split()) for lines in expected.values() for line in lines)
 
 
-def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, monkeypatch, capsys):
+def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, capsys):
     path = tmp_path / "electric.pt"
     write_checkpoint(path, tiny.dictionary, arch="electric_transformer", share_all_embeddings=True)
-    text = rescored(monkeypatch, capsys, tiny.folder, nbest, nbest, "--energy", "electric", "--electric", path)
+    text = rescored(capsys, tiny.folder, nbest, nbest, "--energy", "electric", "--electric", path)
     found = lines_of(text, "D")
     scores = [[float(line.split("\t")[0]) for line in lines] for lines in found.values()]
     assert all(mine == sorted(mine, reverse=True) for mine in scores)
@@ -56,16 +54,16 @@ def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, monkeypatch,
     assert read_output(tmp_path / "again.txt").rows == sum(map(len, found.values()))  # a text given twice counts once
 
 
-def test_two_streams_of_one_layer_are_the_energy_in_two_rows_a_candidate(tiny, nbest, monkeypatch, capsys):
-    texts = [rescored(monkeypatch, capsys, tiny.folder, nbest, "--energy", name) for name in ("norm", "two-stream")]
+def test_two_streams_of_one_layer_are_the_energy_in_two_rows_a_candidate(tiny, nbest, capsys):
+    texts = [rescored(capsys, tiny.folder, nbest, "--energy", name) for name in ("norm", "two-stream")]
     lines = [[line for kind in lines_of(text, "D").values() for line in kind] for text in texts]
     assert [line.split("\t")[1] for line in lines[0]] == [line.split("\t")[1] for line in lines[1]]
     assert texts[1].rstrip().endswith(f"decoder rows so far: {2 * len(lines[1])}")
 
 
-def test_what_is_no_state_comes_last(tiny, tmp_path, monkeypatch, capsys):
+def test_what_is_no_state_comes_last(tiny, tmp_path, capsys):
     (tmp_path / "two.txt").write_text("S-1\tb b\nD-1\t0.0\tstrange b\nD-1\t0.0\tb a\nD-1\t0.0\t\n")
-    found = lines_of(rescored(monkeypatch, capsys, tiny.folder, tmp_path / "two.txt"), "D")[1]
+    found = lines_of(rescored(capsys, tiny.folder, tmp_path / "two.txt"), "D")[1]
     assert [line.split("\t")[1] for line in found] == ["b a", "strange b", ""]
     assert [line.split("\t")[0] for line in found[1:]] == ["-inf", "-inf"]
 
@@ -73,18 +71,34 @@ def test_what_is_no_state_comes_last(tiny, tmp_path, monkeypatch, capsys):
 MISTAKES = {
     "no electric": (("{nbest}", "--energy", "electric"), "go together"),
     "no file": (("nowhere.txt",), "nowhere.txt cannot be read"),
-    "no pieces": (("{nbest}", "--sentencepiece", "nowhere.model"), "--sentencepiece cannot be read"),
+    "no pieces": (("{nbest}", "--sentencepiece-model", "nowhere.model"), "--sentencepiece-model cannot be read"),
     "words": (("{words}",), "no candidate is cut into the model's pieces"),
     "another set": (("{other}",), "sentence 17 is none of the 6 of test"),
 }
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_are_one_line(tiny, tmp_path, name, monkeypatch, capsys):
+def test_mistakes_are_one_line(tiny, tmp_path, name, capsys):
     options, message = MISTAKES[name]
     lines = {"nbest": "D-1\t0.0\ta", "other": "D-17\t0.0\ta", "words": "D-1\t0.0\tabba"}
     files = {name: tmp_path / f"{name}.txt" for name in lines}
     for name, line in lines.items():
         files[name].write_text(line + "\n")
-    with pytest.raises(SystemExit, match=message):
-        rescored(monkeypatch, capsys, tiny.folder, *(option.format(**files) for option in options))
+    capsys.readouterr()
+    assert main(["rescore", str(tiny.folder), *(option.format(**files) for option in options)]) == 1
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("fairseq-mh: error: ") == 1
+    assert "Traceback" not in said
+
+
+def test_the_first_sentences(tiny, nbest, capsys):
+    """--limit keeps the lowest numbers; the scores differ by the rounding of another batch."""
+    whole, found = (lines_of(rescored(capsys, tiny.folder, nbest, *more), "D") for more in ((), ("--limit", 2)))
+    assert list(found) == [0, 1]
+    for number, lines in found.items():
+        for (score, text), (same_score, same_text) in zip(
+            (line.split("\t") for line in lines), (line.split("\t") for line in whole[number]), strict=True
+        ):
+            assert text == same_text
+            assert float(score) == pytest.approx(float(same_score), abs=1e-5)

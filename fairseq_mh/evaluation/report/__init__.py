@@ -1,1 +1,1 @@
-"""One HTML page of what `scripts/experiments.py` wrote (the extra `report`)."""
+"""Makes one HTML page of what `fairseq-mh experiments` wrote (the extra `report`)."""

@@ -1,4 +1,4 @@
-"""What the chain viewer shows: the first sentences of one run of every sampler, from its output and trace."""
+"""Collects what the chain viewer shows: the first sentences of one run of every sampler."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +15,23 @@ COUNTS = ("proposals", "accepted", "novel")
 WORD = "\u2581"  # SentencePiece's mark of a piece that begins a word
 
 
-def chains(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pieces: list[str], sentences: int) -> dict[str, Any]:
-    """For the page's script: `vocabulary`, a list of [text, begins a word], and `runs`, whose tokens index it."""
+def viewer_data(
+    runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pieces: list[str], sentences: int
+) -> dict[str, Any]:
+    """Collect the data of the page's script.
+
+    Args:
+        runs: of `read_results`.
+        lines: the look of each experiment's samplers.
+        pieces: the target dictionary's symbols by index.
+        sentences: how many sentences to show, the first ones.
+
+    Returns:
+        `vocabulary`, a list of [text, whether it begins a word], and `runs`, whose tokens are indices of that list.
+
+    Raises:
+        UserError: where the pieces are not those of the runs, or a run's files cannot be read.
+    """
     seen: dict[int, int] = {}
     first = runs.unique(["experiment", "sampler"], keep="first", maintain_order=True)
     shown = []
@@ -33,6 +48,7 @@ def chains(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pieces: list[
 
 
 def _run(folder: Path, sentences: int, seen: dict[int, int]) -> dict[str, Any]:
+    """Return a run's sentences with their chains; tokens that are new to the vocabulary are added to `seen`."""
     output, trace = read_output(folder / "output.txt"), read_trace(folder / "trace.jsonl")
     numbers = trace["id"].unique().sort().head(sentences)
     found: dict[int, dict[str, Any]] = {}
@@ -48,7 +64,7 @@ def _run(folder: Path, sentences: int, seen: dict[int, int]) -> dict[str, Any]:
 
 
 def _chain(part: pl.DataFrame, seen: dict[int, int]) -> dict[str, Any]:
-    """One chain: its start, and what changed in every sweep, which is much shorter than the states."""
+    """Return one chain as its start and the changes of every sweep, which are much shorter than the states."""
     states = [[seen.setdefault(token, len(seen)) for token in tokens] for tokens in part["tokens"].to_list()]
     return {
         "length": part["length"][0],
@@ -62,6 +78,6 @@ def _chain(part: pl.DataFrame, seen: dict[int, int]) -> dict[str, Any]:
 
 
 def _changes(before: list[int], after: list[int]) -> list[int]:
-    """[position, token, position, token, ...]"""
+    """Return what differs between two states, as [position, token, position, token, ...]."""
     pairs = enumerate(zip(before, after, strict=True))
     return [n for position, (old, new) in pairs if old != new for n in (position, new)]

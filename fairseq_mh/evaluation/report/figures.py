@@ -1,4 +1,4 @@
-"""The report's figures. A decoder has one colour in all of them; its settings are shades of it."""
+"""Draws the report's figures. A decoder has one colour in all of them; its settings are shades of that colour."""
 
 import math
 from html import escape
@@ -36,12 +36,14 @@ LAYOUT = {
 
 
 class Line(NamedTuple):
+    """How a sampler's line looks."""
+
     colour: str
     dash: str
 
 
 def styles(runs: pl.DataFrame) -> dict[tuple[str, str], Line]:
-    """Of every (experiment, sampler): the decoder's colour, paler from one of its settings to the next."""
+    """Return the line of every (experiment, sampler): its decoder's colour, paler for each further setting."""
     decoders = runs["decoder"].unique(maintain_order=True).to_list()
     found = {}
     samplers = runs.unique(["experiment", "sampler"], maintain_order=True)
@@ -53,9 +55,17 @@ def styles(runs: pl.DataFrame) -> dict[tuple[str, str], Line]:
 
 
 def curves(by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Figure | None:
-    """One experiment by sweep: a line a sampler, the mean over its seeds, within a band of a standard deviation.
+    """Draw one experiment by sweep, with a line for each sampler.
 
-    A sampler without sweeps (mask-predict) is a level. None where there are no sweeps at all.
+    A line is the mean over the seeds, in a band of one standard deviation. A decoder without sweeps, as mask-predict,
+    is a horizontal line.
+
+    Args:
+        by_sweep: the experiment's rows of `Results.curves`.
+        lines: the look of each sampler.
+
+    Returns:
+        The figure, or None where no decoder has sweeps.
     """
     last = max(by_sweep["sweep"].to_list())
     if not last:
@@ -111,7 +121,7 @@ def _band(x: list, mean: list, sd: list, sampler: str, colour: str) -> go.Scatte
 
 
 def cost(runs: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Figure:
-    """BLEU and chrF over decoder rows: a point a sampler, a standard deviation over its seeds around it."""
+    """Draw BLEU and chrF over decoder rows: a point for each sampler, with one standard deviation over its seeds."""
     measures = {"bleu": "BLEU", "chrf": "chrF"}
     keys = ("experiment", "decoder", "sampler")
     table = runs.group_by(*keys, maintain_order=True).agg(*mean_and_sd((*measures, "rows")))
@@ -148,12 +158,12 @@ def cost(runs: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Figure:
 
 
 def _key(name: object, **look: object) -> go.Scatter:
-    """An entry of the legend, which stands for the colour or the shape of many points."""
+    """Return an entry of the legend that explains the colour or the shape of many points."""
     return go.Scatter(x=[None], y=[None], name=_escaped(str(name)), legendgroup=name, showlegend=True, **look)
 
 
 def _ticks(values: list[float]) -> list[int]:
-    """Of a log axis: powers of ten; 2 and 5 times those too where there are few."""
+    """Return the ticks of a log axis: powers of ten, and where these are few, 2 and 5 times them as well."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return [step * 10**power for power in range(low, high + 1) for step in ((1, 2, 5) if high - low < 3 else (1,))]
 
@@ -168,10 +178,10 @@ def _finish(figure: go.Figure, height: int, legend: float) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Plotly reads some HTML in its texts."""
+    """Escape a text, because Plotly reads some HTML in its texts."""
     return escape(text, quote=False)
 
 
 def _paler(colour: str, share: float) -> str:
-    """This share of the way to white."""
+    """Return a colour that is this share of the way to white."""
     return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in hex_to_rgb(colour))

@@ -1,10 +1,11 @@
-"""The page: one HTML file that needs nothing outside itself."""
+"""Renders the report as one HTML file that needs nothing outside itself."""
 
 import os
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.graph_objects import Figure
@@ -12,19 +13,30 @@ from plotly.offline import get_plotlyjs
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.pieces import target_pieces
-from fairseq_mh.evaluation.report.chains import chains
+from fairseq_mh.evaluation.report.chains import viewer_data
 from fairseq_mh.evaluation.report.figures import Line, cost, curves, styles
 from fairseq_mh.evaluation.report.results import BENCH, read_results, same_sentences
-from fairseq_mh.evaluation.report.tables import table
+from fairseq_mh.evaluation.report.tables import experiment_table
+
+PAPER = Path(__file__).parents[1] / "paper.yaml"
 
 
-def page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str, Any]) -> str:
-    """HTML of these folders' results; with `data`, a viewer of the chains of the first `sentences` too.
+def read_paper() -> dict[str, Any]:
+    """Read the figures that the paper reports, by experiment."""
+    return yaml.safe_load(PAPER.read_text(encoding="utf-8"))
 
-    `paper` is the content of experiments/paper.yaml.
+
+def render_page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str, Any]) -> str:
+    """Render the results of some folders as HTML.
+
+    Args:
+        folders: what `fairseq-mh experiments` wrote.
+        data: fairseq's data folder, for a viewer of the chains; None: the page has no viewer.
+        sentences: how many sentences the viewer shows, the first ones.
+        paper: what `read_paper` returns.
 
     Raises:
-        UserError: where a file is missing or not what `scripts/experiments.py` wrote.
+        UserError: where a file is missing, or is not what `fairseq-mh experiments` wrote.
     """
     if sentences < 1:
         raise UserError("--sentences must be 1 or more")
@@ -44,7 +56,7 @@ def page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str
         cost=_html(cost(results.runs, lines), "cost"),
         experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],
         paper=paper,
-        chains=chains(results.runs, lines, target_pieces(data), sentences) if data else None,
+        chains=viewer_data(results.runs, lines, target_pieces(data), sentences) if data else None,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -52,31 +64,33 @@ def page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str
 def _experiment(
     number: int, runs: pl.DataFrame, by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]
 ) -> dict[str, Any]:
+    """Return what the template shows of one experiment, the `number`-th of the page."""
     name = runs["experiment"][0]
     theirs = paper["experiments"].get(name, {})
     figure = curves(by_sweep.filter(pl.col("experiment") == name), lines)
     return {
         "name": name,
         "title": theirs.get("title", ""),
-        "table": table(runs, lines, theirs),
+        "table": experiment_table(runs, lines, theirs),
         "curves": figure and _html(figure, f"curves-{number}"),
     }
 
 
 def _html(figure: Figure, name: str) -> Markup:
-    """A part of a page that has plotly.js already. What plotly writes into the script is escaped by it."""
+    """Render a figure for a page that already has plotly.js. Plotly escapes what it writes into the script."""
     config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
     return Markup(figure.to_html(config, include_plotlyjs=False, full_html=False, div_id=name))
 
 
-def write(text: str, path: Path) -> None:
-    """All of it or nothing.
+def write_page(text: str, path: Path) -> None:
+    """Write the whole page, or nothing.
 
     Raises:
         UserError: where the file cannot be written.
     """
     partial = path.with_name(f"{path.name}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
     except OSError as error:

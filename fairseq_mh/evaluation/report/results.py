@@ -1,4 +1,4 @@
-"""What `scripts/experiments.py` wrote, read back and checked."""
+"""Reads and checks what `fairseq-mh experiments` wrote."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from fairseq_mh.evaluation.output import read_output
 from fairseq_mh.evaluation.tables import settings_that_differ
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
-BENCH = ("data", "subset", "sentences", *SIGNATURES)  # equal in all runs of a report: else their scores do not compare
+BENCH = ("data", "subset", "sentences", *SIGNATURES)  # equal in all runs, whose scores do not compare otherwise
 TEXT = (*BENCH, "run", "experiment", "decoder", "versions", "arguments")
 NUMBERS = (
     "bleu",
@@ -34,15 +34,17 @@ SHORT = {
 
 
 class Results(NamedTuple):
+    """The runs of a report."""
+
     runs: pl.DataFrame  # a row a run; `sampler` names its decoder and settings, `folder` is where its files are
     curves: pl.DataFrame  # a row a run and sweep, with the run's `experiment`, `decoder` and `sampler`
 
 
 def read_results(folders: list[Path]) -> Results:
-    """All runs of these folders; one that is in two of them counts once.
+    """Read the runs of some folders; a run that is in two of them counts once.
 
     Raises:
-        UserError: where a folder is not of `scripts/experiments.py`, or the runs are not of the same sentences.
+        UserError: where a folder is not what `fairseq-mh experiments` wrote, or the runs are of different data.
     """
     tables = []
     for folder in folders:
@@ -64,12 +66,15 @@ def read_results(folders: list[Path]) -> Results:
 
 
 def same_sentences(runs: pl.DataFrame) -> bool:
-    """Whether all runs translated the same ones; of a shard (--distributed-world-size) each seed has others."""
+    """Return whether all runs translated the same sentences.
+
+    Runs of a shard (--distributed-world-size) with different seeds do not: the seed orders sentences of equal length.
+    """
     return len({frozenset(read_output(Path(folder) / "output.txt").hypotheses) for folder in runs["folder"]}) == 1
 
 
 def plain_number(text: str) -> str:
-    """1.0 and 1 are one setting."""
+    """Return a number in its shortest form, so that 1.0 and 1 are one setting; return another text as it is."""
     try:
         return f"{float(text):g}"
     except ValueError:
@@ -77,12 +82,17 @@ def plain_number(text: str) -> str:
 
 
 def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: dict) -> pl.DataFrame:
+    """Read a table with these columns of text, of numbers, and of counts (name -> type).
+
+    Raises:
+        UserError: where the file cannot be read, lacks a column, or lacks a value that every run has.
+    """
     try:
         table = pl.read_csv(path.read_bytes(), infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if missing := [name for name in (*text, *numbers, *counts) if name not in table.columns]:
-        raise UserError(f"{path} lacks {', '.join(missing)}: not what scripts/experiments.py writes")
+        raise UserError(f"{path} lacks {', '.join(missing)}: not what fairseq-mh experiments writes")
     if table.is_empty():
         raise UserError(f"{path} holds no run")
     try:
@@ -95,7 +105,7 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
 
 
 def _name_samplers(runs: pl.DataFrame) -> pl.DataFrame:
-    """Adds `sampler`: the decoder, with those of its settings that differ among the runs of one experiment."""
+    """Add `sampler`: the decoder, with its settings that differ within the runs of one experiment."""
     parts = runs.partition_by("decoder", as_dict=True)
     differing = {decoder: settings_that_differ(part) for (decoder,), part in parts.items()}
     names = [
@@ -106,5 +116,5 @@ def _name_samplers(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def setting_name(name: str) -> str:
-    """As in figures and tables."""
+    """Return how a setting is named in figures and tables."""
     return SHORT.get(name, name.removeprefix("mh_").replace("_", " "))

@@ -1,4 +1,4 @@
-"""The report's tables: one an experiment, the paper's figures beside ours where it has any."""
+"""Makes the report's tables, one for each experiment, with the paper's figures next to ours where it has any."""
 
 from typing import Any
 
@@ -18,20 +18,30 @@ COLUMNS = {  # measure -> heading, format, scale
     "rows": ("decoder rows", "{:,.0f}", 1.0),
     "seconds": ("seconds", "{:.1f}", 1.0),
 }
-PAPER = {  # measure -> the keys of experiments/paper.yaml that stand beside it, with their headings
+PAPER = {  # measure -> the keys of paper.yaml that stand next to it, with their headings
     "bleu": {"bleu": "paper", "bleu_ro_en": "paper, Ro-En"},
     "novel_rate": {"novel_rate": "paper"},
     "corpus_energy_norm": {"corpus_energy_norm": "paper"},
 }
 
 
-def table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]) -> dict[str, Any]:
-    """Of one experiment's runs: `settings` and `columns` (the heading), and `rows`, as the template shows them."""
+def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]) -> dict[str, Any]:
+    """Make the table of one experiment.
+
+    Args:
+        runs: its rows of `Results.runs`.
+        lines: the look of each sampler.
+        paper: what the paper reports of this experiment; empty where it reports nothing.
+
+    Returns:
+        `settings` and `columns` (the headings), `compared` (whether the paper has figures), and `rows`, as the template
+        shows them.
+    """
     rows = [_of_paper(run, paper.get("rows", ())) for run in runs.iter_rows(named=True)]
     known = [key for keys in PAPER.values() for key in keys if any(row.get(key) is not None for row in rows)]
-    beside = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
+    theirs = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
     colours = [lines[run["experiment"], run["sampler"]].colour for run in runs.iter_rows(named=True)]
-    found = over_seeds(runs.with_columns(**beside), (*NUMBERS, *beside))
+    found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *theirs))
     first = runs.with_columns(colour=pl.Series(colours)).unique("sampler", keep="first", maintain_order=True)
     settings = settings_that_differ(runs)
     headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in COLUMNS}
@@ -53,7 +63,7 @@ def table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[st
 
 
 def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The paper's row of this run: of the same decoder, and the same in every setting that the paper's row gives."""
+    """Return the paper's row of a run: one of the same decoder with the same value of every setting that it gives."""
     for row in rows:
         settings = {name: value for name, value in row.items() if name.startswith(("mh_", "iter_"))}
         if row["decoder"] == run["decoder"] and all(plain_number(str(v)) == run.get(k) for k, v in settings.items()):
@@ -62,6 +72,7 @@ def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def _cell(row: dict[str, Any], name: str, paper: list[str]) -> dict[str, Any]:
+    """Return a cell: mean, standard deviation and the paper's figures as text, None where there is none."""
     _, text, scale = COLUMNS[name]
     mean, sd = (None if row[key] is None else text.format(row[key] * scale) for key in (name, f"{name}_sd"))
     theirs = [None if row[f"paper_{key}"] is None else f"{row[f'paper_{key}']:.2f}" for key in paper]

@@ -1,0 +1,75 @@
+"""Compares outputs of several decoders: scores with sacrebleu's paired bootstrap, wins and losses, cost."""
+
+from collections.abc import Sequence
+
+from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.significance import PairedTest
+from tabulate import tabulate
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import Output, in_order
+
+HEADERS = ("output", "BLEU", "95 %", "p", "chrF", "95 %", "p", "wins", "losses", "rows", "seconds")
+
+
+def of_common_sentences(outputs: dict[str, Output]) -> dict[str, Output]:
+    """Cut the outputs down to the sentences that all of them translate; the cost stays that of all sentences.
+
+    Raises:
+        UserError: where there is no such sentence.
+    """
+    common = set.intersection(*(set(output.hypotheses) for output in outputs.values()))
+    if not common:
+        raise UserError("no sentence is in all of the outputs")
+    return {
+        name: output._replace(hypotheses={n: text for n, text in output.hypotheses.items() if n in common})
+        for name, output in outputs.items()
+    }
+
+
+def comparison_table(outputs: dict[str, Output], references: dict[int, str], samples: int) -> str:
+    """Compare outputs with the first of them, which is the baseline.
+
+    A win is a sentence whose chrF is higher than the baseline's.
+
+    Args:
+        outputs: by their names in the table.
+        references: sentence number -> reference.
+        samples: how many resamples the bootstrap draws.
+
+    Returns:
+        The table as text, with sacrebleu's signatures below it.
+
+    Raises:
+        UserError: where the outputs are not of the same sentences.
+    """
+    first = next(iter(outputs.values()))
+    for name, output in outputs.items():
+        if output.hypotheses.keys() != first.hypotheses.keys():
+            raise UserError(f"{name} is not of the same sentences as the first output (--common)")
+    systems: list[tuple[str, Sequence[str]]] = [
+        (name, in_order(output.hypotheses, references)[0]) for name, output in outputs.items()
+    ]
+    right = in_order(first.hypotheses, references)[1]
+    test = PairedTest(systems, {"BLEU": BLEU(), "chrF": CHRF()}, [right], test_type="bs", n_samples=samples)
+    signatures, scores = test()
+    bleu, chrf = (results for name, results in scores.items() if name != "System")
+    by_sentence = [[CHRF().sentence_score(h, [r]).score for h, r in zip(s, right, strict=True)] for _, s in systems]
+    lines = []
+    for n, (name, output) in enumerate(outputs.items()):
+        against = list(zip(by_sentence[n], by_sentence[0], strict=True))
+        same = n > 0 and systems[n][1] == systems[0][1]
+        line = [name, *_cells(bleu[n], same), *_cells(chrf[n], same)]
+        line += [sum(mine > base for mine, base in against), sum(mine < base for mine, base in against)]
+        lines.append([*line, f"{output.rows:,}" if output.rows else "-", output.seconds])
+    return "\n".join([tabulate(lines, HEADERS, floatfmt=".2f", missingval="-"), *map(str, signatures.values())])
+
+
+def _cells(result, same: bool) -> list[str]:
+    """Return score, bootstrap interval and p-value against the baseline.
+
+    A system whose output equals the baseline's shows "equal": sacrebleu counts differences above 0, and would give it
+    the smallest p-value there is.
+    """
+    p_value = "equal" if same else "baseline" if result.p_value is None else f"{result.p_value:.4f}"
+    return [f"{result.score:.2f}", f"{result.mean:.2f} ± {result.ci:.2f}", p_value]

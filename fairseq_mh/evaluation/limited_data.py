@@ -1,0 +1,51 @@
+"""Makes a data folder that holds the first sentences of a subset alone."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fairseq.data import indexed_dataset
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.files.data_files import check_split
+
+
+@contextmanager
+def limited_data(data: Path, subset: str, limit: int | None) -> Iterator[Path]:
+    """Yield a data folder whose subset holds its first sentences alone; it is temporary.
+
+    The sentences keep their numbers, and so their translations.
+
+    Args:
+        data: fairseq's data folder.
+        subset: the name of the subset.
+        limit: how many sentences; None yields the data folder itself.
+
+    Raises:
+        UserError: where the folder has no such subset, or its files are damaged.
+    """
+    if limit is None:
+        yield data
+        return
+    check_split(data, subset)
+    indices = sorted(data.glob(f"{subset}.*-*.*.idx"))
+    if not indices:
+        raise UserError(f"{data} holds no binarised data of the subset {subset}")
+    with tempfile.TemporaryDirectory(prefix="fairseq-mh.") as name:
+        folder = Path(name)
+        for dictionary in data.glob("dict.*.txt"):
+            (folder / dictionary.name).symlink_to(dictionary.resolve())
+        for index in indices:
+            _copy_first(index.with_suffix(""), folder / index.stem, limit)
+        yield folder
+
+
+def _copy_first(source: Path, target: Path, limit: int) -> None:
+    """Write the first sentences of fairseq's indexed data set `source` as `target`; both are paths without ending."""
+    kind = indexed_dataset.infer_dataset_impl(str(source))
+    sentences = indexed_dataset.make_dataset(str(source), kind)
+    builder = indexed_dataset.make_builder(f"{target}.bin", impl="mmap")
+    for number in range(min(limit, len(sentences))):
+        builder.add_item(sentences[number])
+    builder.finalize(f"{target}.idx")

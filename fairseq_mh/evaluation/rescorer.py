@@ -1,0 +1,141 @@
+"""Orders n-best lists of any system by a CMLM's energy, or an Electric's."""
+
+import math
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sentencepiece
+import torch
+from torch import Tensor
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.output import read_nbest
+from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
+from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
+from fairseq_mh.masked_lms.electric import Electric, load_electric
+from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
+from fairseq_mh.translation.rescoring import energies
+
+SENTENCES_AT_ONCE = 20
+WORD = "\u2581"  # SentencePiece's mark of a piece that begins a word
+
+NBest = dict[int, list[str]]  # sentence number -> candidates
+
+
+class Rescored(NamedTuple):
+    """A batch of sentences with their candidates in order."""
+
+    best_first: dict[int, list[tuple[float, str]]]  # sentence number -> (score, candidate)
+    rows: int  # decoder rows that the energies took
+
+
+class Rescorer(NamedTuple):
+    """A CMLM, and an Electric where it is asked for, with the sources of a data set."""
+
+    task: Any
+    cmlm: CMLM
+    electric: Electric | None
+    pieces: sentencepiece.SentencePieceProcessor | None  # None: candidates are pieces already
+    subset: str
+
+    def target(self, text: str) -> Tensor:
+        """Return the tokens of a translation: (T,) long."""
+        words = " ".join(self.pieces.encode(text, out_type=str)) if self.pieces else text
+        return self.cmlm.target(self.task.target_dictionary.encode_line(words, add_if_not_exist=False).long())
+
+    def energies(self, candidates: list[tuple[int, str]], name: str) -> tuple[list[float], int]:
+        """Evaluate candidates.
+
+        Args:
+            candidates: sentence numbers and translations.
+            name: of the energy.
+
+        Returns:
+            The energy of each candidate in nats per token, and the decoder rows that they took.
+
+        Raises:
+            UserError: for a sentence that the subset does not have.
+        """
+        dataset = self.task.dataset(self.subset)
+        numbers = sorted({number for number, _ in candidates})
+        if numbers[-1] >= len(dataset):
+            raise UserError(f"sentence {numbers[-1]} is none of the {len(dataset)} of {self.subset}")
+        batch = to_device(self.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
+        place = {number: context for context, number in enumerate(batch["id"].tolist())}
+        source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
+        targets = [self.target(text) for _, text in candidates]
+        context = torch.tensor([place[number] for number, _ in candidates])
+        found, spent = energies(self.cmlm, self.electric, source, targets, context, name)
+        return [total / max(len(target), 1) for total, target in zip(found.tolist(), targets, strict=True)], spent
+
+    def rescore(self, nbest: NBest, name: str) -> Iterator[Rescored]:
+        """Yield the sentences in batches; a score is minus the energy per token, in base 2 as fairseq's scores are."""
+        numbers = list(nbest)
+        for start in range(0, len(numbers), SENTENCES_AT_ONCE):
+            listed = [(number, text) for number in numbers[start : start + SENTENCES_AT_ONCE] for text in nbest[number]]
+            nats, spent = self.energies(listed, name)
+            ordered = sorted(zip(listed, nats, strict=True), key=lambda entry: (entry[0][0], entry[1]))
+            best_first = {
+                number: [(-energy / math.log(2), text) for (_, text), energy in entries]
+                for number, entries in groupby(ordered, key=lambda entry: entry[0][0])
+            }
+            yield Rescored(best_first, spent)
+
+
+def load_rescorer(
+    data: Path,
+    subset: str,
+    path: Path | None,
+    electric: Path | None,
+    pieces: sentencepiece.SentencePieceProcessor | None,
+) -> Rescorer:
+    """Load the models and the data.
+
+    Args:
+        data: fairseq's data folder.
+        subset: the name of the subset that the candidates translate.
+        path: the CMLM's checkpoint; None: DATA/checkpoint.pt.
+        electric: the checkpoint of an Electric, for its energy.
+        pieces: what cuts the candidates into pieces; None: they are pieces already.
+
+    Raises:
+        UserError: for a checkpoint of another kind, or files that are damaged.
+    """
+    arguments = ["--path", str(path)] if path else []
+    task, (model,) = load_checkpoint(parse_generate_options(str(data), arguments))
+    task.load_dataset(subset)
+    cmlm = cmlm_of(model, task.target_dictionary)
+    loaded = load_electric(str(electric), task, cmlm) if electric else None
+    return Rescorer(task, cmlm, loaded, pieces, subset)
+
+
+def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
+    """Return the candidates that several outputs hold for each sentence, each candidate once.
+
+    Args:
+        paths: outputs of `fairseq-generate`.
+        limit: how many sentences to keep, those with the lowest numbers; None keeps all.
+
+    Raises:
+        UserError: where an output cannot be read.
+    """
+    found: dict[int, dict[str, None]] = {}
+    for path in paths:
+        for number, texts in read_nbest(path).items():
+            found.setdefault(number, {}).update(dict.fromkeys(texts))
+    return {number: list(texts) for number, texts in sorted(found.items())[:limit]}
+
+
+def pieces_for(data: Path, model: Path | None, nbest: NBest) -> sentencepiece.SentencePieceProcessor | None:
+    """Return what cuts the candidates into pieces: the model that is given, or else the data folder's.
+
+    None is returned where there is no such model, and where the candidates are pieces already.
+
+    Raises:
+        UserError: where the model that is given cannot be read.
+    """
+    own = data / PIECES
+    cut = any(WORD in text for texts in nbest.values() for text in texts)
+    return sentence_pieces(model or (own if own.is_file() and not cut else None))

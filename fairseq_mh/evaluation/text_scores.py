@@ -1,0 +1,53 @@
+"""Scores texts that `fairseq-mh sample` drew: how likely, how varied, and how their chains moved."""
+
+from pathlib import Path
+
+from tabulate import tabulate
+
+from fairseq_mh.evaluation.diversity import distinct, self_bleu
+from fairseq_mh.evaluation.output import read_samples
+from fairseq_mh.evaluation.scores import read_trace, trace_scores
+from fairseq_mh.open_ended.causal_lm import CausalLM
+
+FIGURES = (
+    *("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2"),
+    *("energy_norm", "energy_raw", "acceptance_rate", "novel_rate", "rows"),
+)
+
+
+def read_texts(path: Path) -> list[str]:
+    """Return the texts of a `samples.jsonl`.
+
+    Raises:
+        UserError: where it cannot be read as one.
+    """
+    return [sample["text"] for sample in read_samples(path)]
+
+
+def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | None]:
+    """Return how varied texts are and, by a causal model where there is one, how likely.
+
+    Returns:
+        `self_bleu`, `distinct_1` and `distinct_2` (`diversity.py`); with a judge also `nats`, the mean of minus the
+        log-probability of a text, not divided by its tokens, and `perplexity`, the exponential of the nats per token.
+    """
+    row: dict[str, float | None] = {"self_bleu": self_bleu(texts)}
+    row |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
+    if judge:
+        judged = judge.judge(texts)
+        row |= {"nats": float(judged.nats.mean()), "perplexity": judged.perplexity()}
+    return row
+
+
+def texts_table(folders: list[Path], judge: CausalLM | None) -> str:
+    """Return a table with a line for each folder of texts.
+
+    Raises:
+        UserError: where a folder is not what `fairseq-mh sample` wrote, or a text cannot be judged.
+    """
+    lines = []
+    for folder in folders:
+        texts = read_texts(folder / "samples.jsonl")
+        row = text_scores(texts, judge) | trace_scores(read_trace(folder / "trace.jsonl"))
+        lines.append([folder.name, len(texts), *(row.get(name) for name in FIGURES)])
+    return tabulate(lines, ["", "texts", *FIGURES], floatfmt=".3f", intfmt=",", missingval="-")

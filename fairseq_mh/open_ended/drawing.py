@@ -1,0 +1,88 @@
+"""Draws texts in batches of chains, and writes each batch as a chunk, so that an interrupted run can go on."""
+
+import json
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TextIO
+
+from tqdm import tqdm
+
+import fairseq_mh
+from fairseq_mh.files.chunks import Chunks, as_text, concatenate, fingerprint
+from fairseq_mh.files.trace import warn_of_broken, write_trace
+from fairseq_mh.mcmc.energy import ENERGIES, total
+from fairseq_mh.open_ended.blanks import TextModel
+from fairseq_mh.open_ended.options import TextOptions
+from fairseq_mh.open_ended.sampling import Chains, check_text, sample
+from fairseq_mh.open_ended.template import Template
+from fairseq_mh.sampler_config import SamplerConfig, energy_of
+
+FILES = ("samples.jsonl", "trace.jsonl")
+
+
+def load_text_model(options: TextOptions) -> TextModel:
+    """Load the model that the options name, importing only what its kind needs.
+
+    Raises:
+        UserError: where it cannot be loaded.
+    """
+    if options.model.suffix == ".pt":
+        from fairseq_mh.masked_lms.roberta import load_fairseq
+
+        return load_fairseq(options.model, options.device, options.sentencepiece_model)
+    from fairseq_mh.masked_lms.hugging_face import load_hugging_face
+
+    return load_hugging_face(options.model, options.device)
+
+
+def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], object] | None = None) -> None:
+    """Draw the texts that are not in the output folder yet, and write them there.
+
+    Args:
+        options: as `check_text_options` accepts them.
+        model: as `load_text_model` loads it.
+        spend: is told the seconds that a batch took, when it is written.
+
+    Raises:
+        UserError: where the model cannot read the text, or the folder holds something else.
+    """
+    template, lengths = Template(options.text), range(options.length[0], options.length[1] + 1)
+    check_text(model, template, lengths[-1])
+    settings = options.identity() | {"model_files": fingerprint(options.model), "version": fairseq_mh.__version__}
+    batches = [
+        range(start, min(start + options.batch_size, options.chains))
+        for start in range(0, options.chains, options.batch_size)
+    ]
+    sweeps = options.sampler.mh_sweeps
+    with (
+        Chunks(options.output, settings, dict.fromkeys(FILES, concatenate), len(batches)) as chunks,
+        tqdm(desc=options.output.name, unit=" sweeps", total=options.chains * sweeps, mininterval=1) as bar,
+    ):
+        missing = chunks.missing()
+        bar.update(sweeps * (options.chains - sum(len(batches[number]) for number in missing)))
+        for number in missing:
+            begun = time.perf_counter()
+            chains = sample(model, template, lengths, batches[number], options.seed, options.sampler, bar.update)
+            warn_of_broken(chains.sweeps)
+            samples = as_text(partial(write_samples, chains))
+            trace = as_text(partial(write_chains, chains, options.sampler))
+            chunks.write(number, dict(zip(FILES, (samples, trace), strict=True)))
+            if spend:
+                spend(time.perf_counter() - begun)
+        chunks.join()
+
+
+def write_samples(chains: Chains, file: TextIO) -> None:
+    """Write a JSON line for each chain: where it ended, as text and tokens, with its energies in nats."""
+    end = chains.sweeps[-1].end
+    energies = {f"energy_{name}": total(end.scores, name).tolist() for name in ENERGIES}
+    for n, (chain, length, text) in enumerate(zip(chains.ids, chains.lengths, chains.texts, strict=True)):
+        numbers = {name: values[n] for name, values in energies.items()}
+        record = {"id": chain, "text": text, "length": length, "tokens": end.tokens[n, :length].tolist(), **numbers}
+        file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def write_chains(chains: Chains, cfg: SamplerConfig, file: TextIO) -> None:
+    """Write the chains' trace: a JSON line for each chain and sweep."""
+    write_trace(file, chains.sweeps, energy_of(cfg), chains.ids, chains.lengths, [0] * len(chains.ids))

@@ -1,0 +1,122 @@
+"""The options of `fairseq-mh sample`, which the grids of texts give as well."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from fairseq.dataclass.utils import gen_parser_from_dataclass
+
+from fairseq_mh.errors import UserError, unknown_option
+from fairseq_mh.open_ended.template import Template
+from fairseq_mh.sampler_config import SamplerConfig, check_sampler, refuse
+
+# The paper's settings: they sample the energy's distribution at temperature 1 instead of searching for its modes.
+SAMPLER_DEFAULTS: dict[str, Any] = {
+    "mh_temperature": 1.0,
+    "mh_final_temperature": 1.0,
+    "mh_proposal_temperature": 1.0,
+    "mh_proposal": "single",
+    "mh_scan": "random",
+    "mh_sweeps": 33,
+}
+SAMPLER_FIELDS = [field.name for field in fields(SamplerConfig) if field.name.startswith("mh_")]
+
+
+@dataclass(frozen=True)
+class TextOptions:
+    """What a command line asks for: texts of a model, and how to sample them."""
+
+    model: Path  # a Hugging Face model's folder, or a fairseq RoBERTa's checkpoint
+    output: Path  # the folder to write
+    chains: int  # how many texts
+    length: tuple[int, int]  # fewest and most symbols of an open blank
+    text: str  # with blanks
+    batch_size: int  # chains that run at once
+    seed: int
+    device: str
+    sentencepiece_model: Path | None
+    sampler: SamplerConfig
+
+    def identity(self) -> dict[str, Any]:
+        """Return everything that decides the texts, by option name."""
+        own = {name: value for name, value in vars(self).items() if name not in ("output", "device", "sampler")}
+        return own | {name: getattr(self.sampler, name) for name in SAMPLER_FIELDS}
+
+
+def add_text_options(parser: ArgumentParser) -> None:
+    """Add the options to a command's parser."""
+    parser.add_argument("model", type=Path, help="folder of a Hugging Face model, or checkpoint of a fairseq RoBERTa")
+    parser.add_argument("--output", type=Path, required=True, help="the folder to write")
+    parser.add_argument("--chains", type=int, default=100, help="how many texts; default: %(default)s")
+    parser.add_argument(
+        "--length",
+        type=int,
+        nargs=2,
+        default=(15, 45),
+        metavar=("MIN", "MAX"),
+        help="fewest and most symbols of an open blank {}; default: 15 45",
+    )
+    parser.add_argument("--text", default="{}", help="the text, with blanks: {3} of 3 symbols, {} of a random number")
+    parser.add_argument("--batch-size", type=int, default=25, help="chains that run at once; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    parser.add_argument("--device", default=device, help="default: %(default)s")
+    parser.add_argument(
+        "--sentencepiece-model", type=Path, help="for a fairseq RoBERTa: the model that cuts text into its pieces"
+    )
+    group = parser.add_argument_group("the sampler's options")
+    gen_parser_from_dataclass(group, SamplerConfig())
+    parser.set_defaults(**SAMPLER_DEFAULTS)
+    for action in group._group_actions:
+        if action.default is not None:
+            action.help = f"{action.help}; default: %(default)s"
+
+
+def text_options(args: Namespace) -> TextOptions:
+    """Return the options that a parser of `add_text_options` has read."""
+    given = vars(args)
+    names = [field.name for field in fields(TextOptions) if field.name not in ("length", "sampler")]
+    sampler = SamplerConfig(**{name: given[name] for name in SAMPLER_FIELDS})
+    return TextOptions(length=tuple(args.length), sampler=sampler, **{name: given[name] for name in names})
+
+
+def parse_text_options(arguments: Sequence[str]) -> TextOptions:
+    """Parse a command line of `fairseq-mh sample`.
+
+    Raises:
+        UserError: for a command line that means nothing.
+    """
+    parser = _Parser(allow_abbrev=False)
+    add_text_options(parser)
+    return text_options(parser.parse_args(arguments))
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(unknown_option(message, self._option_string_actions))
+
+
+def check_text_options(options: TextOptions) -> None:
+    """Refuse options that mean nothing, before anything is loaded or written.
+
+    Raises:
+        UserError: for the first of them.
+    """
+    check_sampler(options.sampler)
+    shortest, longest = options.length
+    cuda = options.device.startswith("cuda")
+    refusals = {
+        "--length MIN MAX must be 1 or more, the first no more than the second": not 1 <= shortest <= longest,
+        "--chains must be 1 or more": options.chains < 1,
+        "--batch-size must be 1 or more": options.batch_size < 1,
+        "--seed must not be negative": options.seed < 0,
+        "--device cuda: there is none": cuda and not torch.cuda.is_available(),
+        "--sentencepiece-model is for a fairseq checkpoint": (
+            options.sentencepiece_model is not None and options.model.suffix != ".pt"
+        ),
+    }
+    refuse(refusals)
+    Template(options.text).check()

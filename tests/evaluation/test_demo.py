@@ -1,0 +1,76 @@
+"""The demo on folders of any kind."""
+
+import shutil
+
+import fairseq_mh
+from fairseq_mh.cli.main import main
+from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation import demo
+from fairseq_mh.evaluation.demo import demo_bench, demo_grid, find_model
+from fairseq_mh.evaluation.translation_bench import TranslationBench
+
+
+def test_a_folder_without_an_electric(tiny, capsys, monkeypatch):
+    """Its row is left out, which the last line says; all other decoders are shown."""
+    decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, Electric energy"]
+    grid = demo.read_grid
+    monkeypatch.setattr(demo, "read_grid", lambda *given: [run for run in grid(*given) if run.decoder in decoders])
+    assert main(["demo", str(tiny.folder), "--limit", "5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == f"5 segments of the test set of {tiny.folder.name}"
+    assert [line.rsplit("  ")[0] for line in lines[5:7]] == decoders[:2]
+    expected = f"annealed MH, Electric energy is left out: {tiny.folder}/electric.pt does not exist"
+    assert lines[-1] == expected
+    assert sum(line.startswith("source ") for line in lines) == 2  # the fourth segment, and the fifth
+
+
+def test_what_is_finished_is_shown_where_a_decoder_fails(tiny, monkeypatch, capsys):
+    execute = TranslationBench.execute
+
+    def fail(self, run, folder):
+        if run.decoder != "mask-predict, 10 passes":
+            raise UserError("a run failed")
+        execute(self, run, folder)
+
+    monkeypatch.setattr(TranslationBench, "execute", fail)
+    assert main(["demo", str(tiny.folder), "--all"]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("\n6 segments")
+    assert "mask-predict, 10 passes" in said.out
+    assert "degenerate Gibbs" not in said.out
+    assert said.err.splitlines()[-1] == "fairseq-mh: error: a run failed"
+
+
+def test_the_embedded_model_has_every_decoder():
+    model = find_model()
+    grid, notes = demo_grid(model)
+    assert len(grid) == 6
+    assert not notes
+    assert grid[-1].options["mh-electric"] == str(model / "electric.pt")
+    bench = demo_bench(model, False, None)
+    assert bench.arguments[:2] == ("--post-process", "sentencepiece")
+    assert bench.arguments[-2:] == ("--distributed-world-size", "10")
+    assert bench.reference == model / "test.en"
+    assert "--distributed-world-size" not in demo_bench(model, False, 3).arguments
+
+
+def test_outside_a_clone_it_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fairseq_mh, "__file__", str(tmp_path / "site-packages" / "fairseq_mh" / "__init__.py"))
+    assert main(["demo"]) == 1
+    said = capsys.readouterr().err
+    assert "fairseq-mh demo FOLDER" in said
+    assert said.count("\n") == 1
+
+
+def test_a_missing_file_is_named_before_anything_is_decoded(tiny, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    shutil.copytree(tiny.folder, folder)
+    (folder / "checkpoint.pt").unlink()
+    assert main(["demo", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert said == f"fairseq-mh: error: {folder}/checkpoint.pt does not exist; the demo needs it\n"
+    assert main(["demo", str(tmp_path)]) == 1
+    assert "no folder of binarised data" in capsys.readouterr().err
+    assert main(["demo", str(tiny.folder), "--all", "--limit", "2"]) == 1
+    assert "exclude each other" in capsys.readouterr().err
