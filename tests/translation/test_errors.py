@@ -136,6 +136,11 @@ def test_checkpoints(tiny, tmp_path):
     whole = tiny.folder / "checkpoint.pt"
     assert "2 models" in refused(generated_here(tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
     assert "no-such.pt" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
+    missing = refused(
+        generated_here(tiny, *GENERATE, "--mh-energy", "electric", "--mh-electric", "no-such-electric.pt")
+    )
+    assert "no-such-electric.pt" in missing
+    assert "damaged" not in missing
     for size in (0, 100, 5000):
         (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:size])
         assert "checkpoint" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "cut.pt"))
@@ -181,6 +186,7 @@ def test_a_reader_that_stops_takes_nothing_away(tiny, tmp_path):
 
 def test_interactive(tiny):
     options = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
+    assert "--buffer-size" in refused(cli("interactive", tiny, *options, "--batch-size", 4, stdin="a b\n"))
     no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
     assert "references" in refused(no_reference)
 
