@@ -24,7 +24,11 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
+    refusals = {
+        "--limit must be 1 or more": args.limit is not None and args.limit < 1,
+        "--samples must be 1 or more": args.samples < 1,
+    }
+    refuse(refusals)
     if len(args.outputs) < 2:
         raise UserError("there is nothing to compare: give two outputs or more")
     outputs = {str(path): read_output(path) for path in args.outputs}

@@ -62,7 +62,7 @@ class TranslationBench:
     def execute(self, run: GridRun, folder: Path) -> None:
         """Decode in a process of its own, and show its progress in sentences and sweeps."""
         # Unbuffered, so that the process never writes half a line of its output before a line of its progress.
-        environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+        environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         with (
             limited_data(self.data, self.subset, self.limit) as data,
             (folder / "output.txt").open("w", encoding="utf-8") as output,
@@ -72,6 +72,7 @@ class TranslationBench:
                 stderr=subprocess.STDOUT,
                 text=True,  # a carriage return, with which progress bars begin, also ends a line
                 encoding="utf-8",
+                errors="replace",
                 env=environment,
             ) as process,
             tqdm(desc=f"{run.decoder}, seed {run.seed}", unit=" sentences", leave=False) as bar,
