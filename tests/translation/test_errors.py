@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from fairseq_mh import Translator
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.translation.generator import MHGenerator
 from tests.tiny_cmlm import cli, command, generated_here, lines_of, refused, write_checkpoint, write_data
@@ -198,3 +199,12 @@ def test_a_checkpoint_that_never_saw_a_partly_masked_target_is_warned_of(tiny, t
         assert result.returncode == 0, result.stderr
         assert ("never seen a partly masked target" in caplog.text) == warned
         caplog.clear()
+
+
+def test_sources_of_another_dictionary_are_warned_of_once(tiny, caplog):
+    translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", sweeps=1, batch_size=1)
+    translator.translate(["a b c", "a z"])
+    assert "source symbols are unknown" not in caplog.text
+    translator.translate(["x y z a", "x y"])
+    assert caplog.text.count("source symbols are unknown") == 1
+    assert "2 of 2" in caplog.text
