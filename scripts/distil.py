@@ -8,6 +8,8 @@ from scripts.mix_corpora import mixture
 from scripts.scoring import BEAM, translate
 
 SHARDS = 20  # each a file of its own, so that little is lost where the work is stopped
+MOST_PIECES = 3  # a piece of the source that a translation may have, and SLACK more: longer ones repeat themselves
+SLACK = 10
 HYPOTHESIS = re.compile(r"^H-(\d+)\t[^\t]*\t(.*)$", re.MULTILINE)
 
 
@@ -24,6 +26,11 @@ def hypotheses(out: Path, model: Path, teacher: Path, corpora: list[str], shards
     return found
 
 
+def is_sound(source: str, translation: str | None) -> bool:
+    """Say whether a translation in pieces is there at all, and not much too long."""
+    return bool(translation) and len(translation.split()) <= MOST_PIECES * len(source.split()) + SLACK
+
+
 def distil(out: Path, model: Path, teacher: Path, corpora: list[str], shards: int = SHARDS) -> None:
     """Write each corpus once more, with the teacher's translations as targets."""
     names = {corpus: out / "corpora" / f"{corpus}_distilled" for corpus in corpora}
@@ -33,7 +40,7 @@ def distil(out: Path, model: Path, teacher: Path, corpora: list[str], shards: in
     before = 0  # lines of the corpora before this one
     for corpus, name in names.items():
         sources = read_lines(out / "corpora" / f"{corpus}.de")
-        pairs = [(de, en) for line, de in enumerate(sources, start=before) if (en := by_line.get(line))]
+        pairs = [(de, by_line[i]) for i, de in enumerate(sources, start=before) if is_sound(de, by_line.get(i))]
         before += len(sources)
         for side, language in enumerate(("de", "en")):
             text = "".join(pair[side] + "\n" for pair in pairs)

@@ -23,6 +23,7 @@ from scripts.held_out import Pair, for_training, read_heldout, training_pages
 from scripts.parallel_text import Row, read_rows
 from scripts.prepare_data import binarise
 
+ABOUT = Path(__file__).with_name("corpora.json")  # where the corpora come from, and under which licence
 MAX_PIECES = 120
 LANGUAGES = ("de", "en")
 
@@ -52,18 +53,23 @@ def write_pieces(pairs: list[Pair], pieces: sentencepiece.SentencePieceProcessor
 
 
 def prepare(out: Path, model: Path, help_text: list[Row], corpora: dict[str, list[Row]]) -> dict[str, dict]:
-    """Write every corpus in pieces; returns the counts by corpus."""
+    """Write every corpus in pieces; returns the counts by corpus, beside what is known about it."""
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(model / "spm.model"))
     help_rows = read_rows(model / "en-de.tsv.gz") + help_text
     heldout = read_heldout(model, help_rows)
     unfit = unfit_for(pieces, model / "dict.en.txt")
     counts: dict[str, dict] = {}
+    about = json.loads(ABOUT.read_text(encoding="utf-8"))
     seen: set[Pair] = set()
     for name, rows in {"help": training_pages(help_rows), **corpora}.items():
         pairs, dropped = for_training(rows, heldout, seen, unfit)
         write_pieces(pairs, pieces, out / "corpora" / name)
         words = [sum(len(pair[side].split()) for pair in pairs) for side in range(2)]
-        counts[name] = {"read": len(rows), "kept": len(pairs), "dropped": dict(sorted(dropped.items()))}
+        counts[name] = about.get(name, {}) | {
+            "read": len(rows),
+            "kept": len(pairs),
+            "dropped": dict(sorted(dropped.items())),
+        }
         counts[name]["words"] = dict(zip(LANGUAGES, words, strict=True))
     return counts
 
