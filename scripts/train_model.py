@@ -52,7 +52,7 @@ STAGES = (
         {"help": 3, "interface": 2, "manuals": 1, "descriptions": 1},
         f"{TEACHER} --dropout 0.2 {OPEN_ENDED} --warmup-updates 800",
         BEAM,
-        2500,
+        1000,
     ),
     Stage("teacher_domain", {"help": 2, "interface": 1}, f"{TEACHER} --dropout 0.3 {TO_ZERO} --lr 3e-4", BEAM, 1000),
     Stage(
@@ -84,6 +84,11 @@ def score(stage: Stage, data: Path, checkpoint: Path, what: str, out: Path, mode
     return bleu
 
 
+def numbered(folder: Path) -> dict[int, Path]:
+    """List the checkpoints kept on the way, by update."""
+    return {int(path.stem.split("_")[2]): path for path in folder.glob("checkpoint_*_*.pt")}
+
+
 def run_stage(stage: Stage, out: Path, model: Path, start: Path, updates: int, every: int) -> Path:
     """Train, score on the way, and keep what scores best: the last checkpoints' average, the best or the last."""
     result, folder = out / f"{stage.name}.pt", out / stage.name
@@ -95,11 +100,13 @@ def run_stage(stage: Stage, out: Path, model: Path, start: Path, updates: int, e
     options += ["--log-file", str(out / f"{stage.name}.log")]
     options += ["--total-num-update", str(updates)] if TO_ZERO in stage.options else []
     for end in [*range(stage.score_every, updates, stage.score_every), updates]:
-        if not (out / "validation" / f"{stage.name}-{end}.txt").exists():
+        reached = max(numbered(folder), default=0)
+        if reached < end:
             fairseq_train(data, folder, end, *options)
+        if reached <= end or end == updates:
             score(stage, data, folder / "checkpoint_last.pt", str(end), out, model)
-    numbered = sorted(folder.glob("checkpoint_*_*.pt"), key=lambda path: int(path.stem.split("_")[2]))
-    average(numbered[-AVERAGED:], folder / "checkpoint_average.pt")
+    last = [path for _, path in sorted(numbered(folder).items())][-AVERAGED:]
+    average(last, folder / "checkpoint_average.pt")
     scores = {
         name: score(stage, data, folder / f"checkpoint_{name}.pt", name, out, model) for name in ("average", "best")
     }
