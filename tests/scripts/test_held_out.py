@@ -34,6 +34,7 @@ def no_fault(pair):
         ("ÖFFNEN SIE das Dokument 12.", "Something else.", "a side is held out"),
         ("Etwas anderes.", "Open  document 13 !", "a side is nearly held out"),
         ("Öffnen Sie das Dokument!", "Something else.", "a side is nearly held out"),
+        ("ÖFFNEN Sie das Dokument!", "Something else.", "a side is nearly held out"),
         ("Öffnen Sie die Dokumente 12.", "Open documents 12.", None),
         ("12.", "12!", None),
     ],
