@@ -2,6 +2,7 @@
 """Make the aligned LibreOffice help corpus (English, German) from Debian's packages.
 
     python scripts/align_help.py en-de.tsv.gz
+    python scripts/align_help.py help.tsv.gz --words 1 100    # short and long paragraphs too
 
 Downloads `libreoffice-help-en-us` and `libreoffice-help-de` with `apt-get download`, pairs the
 paragraphs of the same page and id, and writes page, English and German, tab-separated.
@@ -17,7 +18,7 @@ from pathlib import Path
 
 PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-de")
 VOID = {"img", "br", "meta", "link", "input", "hr", "wbr", "col"}  # tags that are never closed
-MIN_WORDS, MAX_WORDS = 4, 60  # of the English side
+WORDS = (4, 60)  # fewest and most of the English side
 TAGS = {"p", "h1", "h2", "h3", "h4", "h5", "h6"}
 OTHER_SYSTEM = "MAC"  # the class of what the help says on macOS instead
 
@@ -74,8 +75,9 @@ def extract(folder: Path) -> Path:
     return folder / "usr/share/libreoffice/help"
 
 
-def align(root: Path) -> list[tuple[str, str, str]]:
+def align(root: Path, words: tuple[int, int] = WORDS) -> list[tuple[str, str, str]]:
     """(page, English, German) of every paragraph that both languages have, first come first kept."""
+    fewest, most = words
     pairs: dict[tuple[str, str], str] = {}
     for page in sorted((root / "en-US").rglob("*.html")):
         name = page.relative_to(root / "en-US")
@@ -83,7 +85,7 @@ def align(root: Path) -> list[tuple[str, str, str]]:
             continue
         german = paragraphs(root / "de" / name)
         for key, text in paragraphs(page).items():
-            if MIN_WORDS <= len(text.split()) <= MAX_WORDS and german.get(key, text) != text:
+            if fewest <= len(text.split()) <= most and german.get(key, text) != text:
                 pairs.setdefault((text, german[key]), str(name))
     return [(page, en, de) for (en, de), page in pairs.items()]
 
@@ -92,9 +94,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the .tsv.gz to write")
     parser.add_argument("--root", type=Path, help="an unpacked .../libreoffice/help folder, instead of downloading")
+    parser.add_argument("--words", type=int, nargs=2, default=WORDS, help="fewest and most words of the English side")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = align(args.root or extract(Path(folder)))
+        rows = align(args.root or extract(Path(folder)), tuple(args.words))
     with gzip.open(args.output, "wt", encoding="utf-8") as out:
         out.writelines("\t".join(row) + "\n" for row in rows)
     print(f"{len(rows)} segments -> {args.output}")

@@ -4,6 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
+from fairseq.modules import FairseqDropout
+
 from scripts import fairseq_training
 
 
@@ -11,3 +15,16 @@ def test_its_tasks_can_be_registered():
     script = Path(fairseq_training.__file__)
     result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.2, 0.3])
+def test_dropout_by_bytes_drops_its_share_and_keeps_the_mean(probability):
+    module = FairseqDropout(probability)
+    x = torch.ones(1001, 999, requires_grad=True)
+    dropped = fairseq_training.drop_by_bytes(module, x)
+    assert (dropped == 0).float().mean().item() == pytest.approx(probability, abs=0.005)
+    assert dropped.mean().item() == pytest.approx(1, abs=0.005)
+    dropped.sum().backward()
+    assert torch.equal(x.grad, dropped.detach())
+    module.eval()
+    assert fairseq_training.drop_by_bytes(module, x) is x

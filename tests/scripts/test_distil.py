@@ -1,0 +1,34 @@
+"""The teacher's translations find their way back to the corpora they are of."""
+
+import pytest
+
+from fairseq_mh.evaluation.output import read_lines
+from scripts import distil
+
+
+def test_translations_return_to_their_corpora(tmp_path, monkeypatch):
+    corpora = {"a": ["▁eins", "▁zwei"], "b": ["▁drei", "▁vier", "▁fünf"]}
+    (tmp_path / "corpora").mkdir()
+    for name, lines in corpora.items():
+        (tmp_path / "corpora" / f"{name}.de").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    monkeypatch.setattr(distil, "mixture", lambda *arguments: tmp_path / "sources")
+    shards = ["H-0\t-0.1\t▁one\nD-0\t-0.1\t▁no\nH-4\t-0.1\t▁five\n", f"H-3\t-1\t{'▁for ' * 99}\nH-2\t-1\t▁three\n"]
+    translated = []
+
+    def translate(data, checkpoint, split, output, options):
+        translated.append(options.split()[-1])
+        output.write_text(shards[int(translated[-1])], encoding="utf-8")
+
+    monkeypatch.setattr(distil, "translate", translate)
+    for _ in range(2):
+        distil.distil(tmp_path, tmp_path / "model", tmp_path / "teacher.pt", ["a", "b"], 2)
+    assert translated == ["0", "1"]
+    for name, expected in (("a", ["▁eins", "▁one"]), ("b", ["▁drei", "▁three", "▁fünf", "▁five"])):
+        sides = [read_lines(tmp_path / "corpora" / f"{name}_distilled.{language}") for language in ("de", "en")]
+        assert [text for pair in zip(*sides, strict=True) for text in pair] == expected
+
+
+@pytest.mark.parametrize(("pieces", "expected"), [(0, False), (1, True), (16, True), (17, False)])
+def test_translations_that_repeat_themselves_are_left_out(pieces, expected):
+    assert distil.is_sound("▁zwei ▁Stücke", " ".join(["▁x"] * pieces)) is expected
+    assert distil.is_sound("▁zwei", None) is False
