@@ -22,6 +22,8 @@ def one_line(error: BaseException) -> str:
 
 def unloadable(error: BaseException) -> str:
     """Return the message for a checkpoint that fairseq's loader cannot read."""
+    if isinstance(error, FileNotFoundError | PermissionError) or "Model file not found" in str(error):
+        return one_line(error)
     return f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {one_line(error)}"
 
 

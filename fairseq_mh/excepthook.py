@@ -7,7 +7,7 @@ from types import FrameType, TracebackType
 
 from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
-from fairseq_cli import generate
+from fairseq_cli import generate, interactive
 
 from fairseq_mh.errors import UserError, begun, unloadable
 
@@ -23,6 +23,8 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
     line = " ".join(str(error).split())
     if _while_loading(trace) and not isinstance(error, FileNotFoundError | UserError):
         line = unloadable(error)
+    elif isinstance(error, AssertionError) and _raised_in(trace) in (generate.__file__, interactive.__file__):
+        pass  # fairseq's own refusal, such as of no --path
     elif not isinstance(error, UserError | OSError) and not _is_refused_option(error, trace):
         return sys.__excepthook__(kind, error, trace)
     if _while_loading(trace) or isinstance(error, UserError | FileNotFoundError):
@@ -42,10 +44,14 @@ def _while_loading(trace: TracebackType | None) -> bool:
     return any(frame.f_code.co_filename == checkpoint_utils.__file__ for frame in _frames(trace))
 
 
+def _raised_in(trace: TracebackType | None) -> str:
+    """Return the file of the frame that raised."""
+    return _frames(trace)[-1].f_code.co_filename if trace else ""
+
+
 def _is_refused_option(error: BaseException, trace: TracebackType | None) -> bool:
     """Return whether fairseq, or numpy for a seed, refused the value of an option."""
-    raised_in = _frames(trace)[-1].f_code.co_filename if trace else ""
-    refused = raised_in in (options.__file__, data_utils.__file__) or str(error).startswith("Seed must be")
+    refused = _raised_in(trace) in (options.__file__, data_utils.__file__) or str(error).startswith("Seed must be")
     return isinstance(error, ValueError | NotImplementedError) and refused
 
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 import fairseq_mh
 from fairseq_mh.corpus.sources import Corpus
-from fairseq_mh.files.chunks import fingerprint
+from fairseq_mh.files.chunks import by_content, fingerprint
 from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.sampler_config import refuse
 from fairseq_mh.translation.options import check
@@ -96,6 +96,9 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     paths = [*utils.split_paths(cfg.common_eval.path), *(value for value in named if value and isinstance(value, str))]
     files = [*(Path(path) for path in paths), *sorted(args.data.glob("dict.*.txt"))]
     del options["task"]["data"]
+    options = {name: by_content(group, list(group)) for name, group in options.items() if name != "task"} | {
+        "task": by_content(options["task"], ["mh_electric"])
+    }
     return {
         **options,
         **{name: cfg.generation[name] for name in ("nbest", "iter_decode_with_beam", "iter_decode_max_iter")},

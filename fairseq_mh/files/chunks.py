@@ -51,9 +51,11 @@ class Chunks:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not record.exists():
                 write_whole(record, lambda file: file.write(expected.encode()))
-            if record.read_text(encoding="utf-8") != expected:
+            begun = record.read_text(encoding="utf-8")
+            if begun != expected:
                 self._release()
-                raise UserError(f"{folder} was begun with other settings ({record}): take another, or remove it")
+                differs = difference(begun, expected)
+                raise UserError(f"{folder} was begun with other settings{differs}: take another folder, or remove it")
         except BlockingIOError:
             raise UserError(f"another process writes to {folder}") from None
         except (OSError, UnicodeDecodeError) as error:
@@ -112,6 +114,34 @@ class Chunks:
 
     def _chunk(self, number: int) -> Path:
         return self.folder / "chunks" / str(number)
+
+
+def difference(before: str, now: str) -> str:
+    """Return the first setting that differs between two JSON texts, and both its values, for a message."""
+    try:
+        old, new = (_flat(json.loads(text)) for text in (before, now))
+    except ValueError:
+        return " (its settings.json is damaged)"
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            return f" ({name} was {old.get(name)}, and is {new.get(name)} now)"
+    return ""
+
+
+def _flat(settings: Any, name: str = "") -> dict[str, Any]:
+    """Return nested settings by names like `task.mh_sweeps`."""
+    if not isinstance(settings, dict):
+        return {name: settings}
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{name}.{key}" if name else str(key))
+    return flat
+
+
+def by_content(settings: Mapping[str, Any], files: Sequence[str]) -> dict[str, Any]:
+    """Return settings in which these, where they name a file, are its fingerprint: content decides, not the path."""
+    named = {name: settings[name] for name in files if settings.get(name) and Path(settings[name]).exists()}
+    return {**settings, **{name: fingerprint(Path(path)) for name, path in named.items()}}
 
 
 def write_whole(path: Path, write: Write) -> None:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
 from fairseq.models.nat import CMLMNATransformerModel
+from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor
 
 from fairseq_mh.engine.decoder import Decode
@@ -57,7 +58,10 @@ class BoundCMLM:
         return weight.new_zeros(*sizes, weight.size(1))
 
     def project(self, features: Tensor) -> Tensor:
-        return apply_linear(self.cmlm.model.decoder.output_projection, features)
+        decoder = self.cmlm.model.decoder
+        if type(decoder).output_layer is not TransformerDecoderBase.output_layer:
+            return decoder.output_layer(features)  # a model's own
+        return apply_linear(decoder.output_projection, features)
 
 
 class CMLM:
@@ -162,4 +166,6 @@ def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
         raise UserError(f"the checkpoint holds a {type(model).__name__}, and not a CMLM ({kinds})")
     if model.decoder.src_embedding_copy:
         raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
+    if model.decoder.adaptive_softmax is not None:
+        raise UserError("a model with --adaptive-softmax-cutoff has no logits of every symbol, which energies need")
     return (MaskPredictCMLM if isinstance(model, MaskPredictTransformer) else CMLM)(model, dictionary)

@@ -1,8 +1,9 @@
 """The fairseq task `translation_mh`: `translation_lev`, decoded by Metropolis-Hastings."""
 
+import json
 import logging
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import NoReturn
 
@@ -18,6 +19,7 @@ from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.files.data_files import check_split
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.masked_lms.electric import load_electric
+from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator, check_references
 from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
 from fairseq_mh.translation.options import TranslationMHConfig, check
@@ -71,7 +73,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
         Raises:
             UserError: for options or models that cannot be decoded with.
         """
-        check(self.cfg, args)
+        generation = with_defaults(args)
+        check(self.cfg, generation)
         if len(models) != 1:
             raise UserError(f"--path names {len(models)} models; an energy needs one")
         model = models[0]
@@ -87,7 +90,19 @@ class TranslationMHTask(TranslationLevenshteinTask):
         for split in self.datasets if self.cfg.mh_gold_length or self.cfg.mh_init == "reference" else ():
             check_references(cmlm, self.datasets[split])
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
-        return MHGenerator(cmlm, self.target_dictionary, self.cfg, args, electric)
+        return MHGenerator(cmlm, self.target_dictionary, self.cfg, generation, electric)
+
+    def valid_step(self, sample, model, criterion):
+        """Return the loss and, with `--eval-bleu`, the counts of BLEU of translations by these decoders."""
+        loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
+        if self.cfg.eval_bleu:
+            # a new one each time: a generator arranges the weights once, and training changes them
+            generator = self.build_generator([model], Namespace(**json.loads(self.cfg.eval_bleu_args)))
+            bleu = self._inference_with_bleu(generator, sample, model)
+            logging_output |= {"_bleu_sys_len": bleu.sys_len, "_bleu_ref_len": bleu.ref_len}
+            for n, (count, total) in enumerate(zip(bleu.counts, bleu.totals, strict=True)):
+                logging_output |= {f"_bleu_counts_{n}": count, f"_bleu_totals_{n}": total}
+        return loss, sample_size, logging_output
 
     def load_dataset(self, split, *args, **kwargs):
         """Load a split.

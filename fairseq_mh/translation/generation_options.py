@@ -6,6 +6,7 @@ lists hold every option of fairseq's `GenerationConfig`, so that a new one is a 
 
 from collections.abc import Mapping
 from dataclasses import fields
+from types import SimpleNamespace
 from typing import Any
 
 from fairseq.dataclass.configs import GenerationConfig
@@ -42,6 +43,11 @@ WITHOUT_MEANING = (
     *("lm_weight", "max_len_a_mt", "max_len_b_mt", "no_beamable_mm", "no_early_stop", "no_repeat_ngram_size", "unkpen"),
 )
 DEFAULTS = {field.name: field.default for field in fields(GenerationConfig) if not field.name.startswith("_")}
+
+
+def with_defaults(generation: Any) -> Any:
+    """Return generation options of which some may be missing, as those of `--eval-bleu-args` are, with all of them."""
+    return SimpleNamespace(**{name: getattr(generation, name, default) for name, default in DEFAULTS.items()})
 
 
 def unread(generation: Any) -> Mapping[str, bool]:

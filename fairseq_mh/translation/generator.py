@@ -64,6 +64,7 @@ class MHGenerator:
         if self.trace:
             begun.add(Path(self.trace.name))
         self.rows_spent = 0
+        self.warned = False
 
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Return hypotheses of each sentence, best first, at most `--nbest` of them.
@@ -107,6 +108,7 @@ class MHGenerator:
             UserError: where a reference is needed and missing, empty, or longer than the model's targets.
         """
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        self._warn_of_unknown(source[0])
         encoder_out = self.cmlm.model.forward_encoder(source)
         reference = self._references(sample) if self._needs_reference() else None
         start = self._start(encoder_out, sample["id"].tolist(), reference)
@@ -121,6 +123,18 @@ class MHGenerator:
         """Return each sentence's distinct hypotheses, best first, at most `--nbest` of them."""
         ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
         return [best[: self.generation.nbest] for best in ranked]
+
+    def _warn_of_unknown(self, source: Tensor) -> None:
+        """Warn once where most symbols of the sources (B, S) are unknown."""
+        symbols = source >= self.dictionary.unk()  # BOS, padding and EOS come before it in every dictionary
+        unknown = source == self.dictionary.unk()
+        if not self.warned and 2 * unknown.sum() > symbols.sum():
+            self.warned = True
+            logger.warning(
+                "%d of %d source symbols are unknown: is the text cut into the model's pieces (--bpe), and is the "
+                "dictionary the one that the model was trained with?",
+                *(unknown.sum(), symbols.sum()),
+            )
 
     def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
         lm = self.cmlm.bind(encoder_out)

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
 
 from fairseq_mh.corpus.driver import corpus_summary
@@ -98,8 +99,12 @@ def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
     with pytest.raises(UserError, match="other settings"):
         corpus_run(tiny, write_corpus(corpus, 2), tmp_path / "out")
     write_corpus(corpus)
-    for more in (("--model-overrides", "{'no_scale_embedding': True}"), ("--nbest", "2"), ("--seed", "2")):
-        with pytest.raises(UserError, match="other settings"):
+    for more, said in (
+        (("--model-overrides", "{'no_scale_embedding': True}"), "model_overrides was {}, and is"),
+        (("--nbest", "2"), "nbest was 1, and is 2 now"),
+        (("--seed", "2"), "task.seed was 1, and is 2 now"),
+    ):
+        with pytest.raises(UserError, match=f"other settings .{said}"):
             corpus_run(tiny, corpus, tmp_path / "out", more=(*RUN, *more))
     corpus_run(tiny._replace(folder=tiny.folder / "."), corpus, tmp_path / "out", more=(*RUN, "--batch-size", "1"))
     other = tiny._replace(folder=tmp_path / "data")
@@ -107,6 +112,22 @@ def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
     write_checkpoint(other.folder / "checkpoint.pt", tiny.dictionary, scale=1.3, share_all_embeddings=True)
     with pytest.raises(UserError, match="other settings"):
         corpus_run(other, corpus, tmp_path / "out")
+
+
+def test_the_same_file_by_another_path_is_the_same(tiny, tmp_path):
+    """A sentencepiece model by its absolute path; another one under the same path is refused."""
+    corpus, models = write_corpus(tmp_path / "c.de"), []
+    for name, size in (("spm", 8), ("other", 9)):
+        sentencepiece.SentencePieceTrainer.train(
+            input=str(corpus), model_prefix=str(tmp_path / name), vocab_size=size, minloglevel=2
+        )
+        models.append(tmp_path / f"{name}.model")
+    more = (*RUN, "--bpe", "sentencepiece", "--sentencepiece-model")
+    corpus_run(tiny, corpus, tmp_path / "out", more=(*more, os.path.relpath(models[0])))
+    corpus_run(tiny, corpus, tmp_path / "out", more=(*more, str(models[0])))
+    shutil.copy(models[1], models[0])
+    with pytest.raises(UserError, match=r"bpe\.sentencepiece_model was"):
+        corpus_run(tiny, corpus, tmp_path / "out", more=(*more, str(models[0])))
 
 
 def refusal(arguments) -> str:

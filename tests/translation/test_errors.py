@@ -7,6 +7,7 @@ import subprocess
 
 import pytest
 
+from fairseq_mh import Translator
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.translation.generator import MHGenerator
 from tests.tiny_cmlm import cli, command, generated_here, lines_of, refused, write_checkpoint, write_data
@@ -136,6 +137,11 @@ def test_checkpoints(tiny, tmp_path):
     whole = tiny.folder / "checkpoint.pt"
     assert "2 models" in refused(generated_here(tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
     assert "no-such.pt" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
+    missing = refused(
+        generated_here(tiny, *GENERATE, "--mh-energy", "electric", "--mh-electric", "no-such-electric.pt")
+    )
+    assert "no-such-electric.pt" in missing
+    assert "damaged" not in missing
     for size in (0, 100, 5000):
         (tmp_path / "cut.pt").write_bytes(whole.read_bytes()[:size])
         assert "checkpoint" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "cut.pt"))
@@ -181,6 +187,7 @@ def test_a_reader_that_stops_takes_nothing_away(tiny, tmp_path):
 
 def test_interactive(tiny):
     options = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
+    assert "--buffer-size" in refused(cli("interactive", tiny, *options, "--batch-size", 4, stdin="a b\n"))
     no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
     assert "references" in refused(no_reference)
 
@@ -192,3 +199,12 @@ def test_a_checkpoint_that_never_saw_a_partly_masked_target_is_warned_of(tiny, t
         assert result.returncode == 0, result.stderr
         assert ("never seen a partly masked target" in caplog.text) == warned
         caplog.clear()
+
+
+def test_sources_of_another_dictionary_are_warned_of_once(tiny, caplog):
+    translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", sweeps=1, batch_size=1)
+    translator.translate(["a b c", "a z"])
+    assert "source symbols are unknown" not in caplog.text
+    translator.translate(["x y z a", "x y"])
+    assert caplog.text.count("source symbols are unknown") == 1
+    assert "2 of 2" in caplog.text
