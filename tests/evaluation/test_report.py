@@ -4,13 +4,13 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from tests.cli.in_process import called
 from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
 ROOT = Path(__file__).parents[2]
@@ -18,8 +18,7 @@ CHROMIUM = shutil.which("chromium")
 
 
 def report(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "fairseq_mh", "report", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return called("report", *arguments)
 
 
 class Text(HTMLParser):

@@ -1,6 +1,7 @@
 """Checkpoints in the published format: converted, decoded, trained; and refused where they are something else."""
 
 import io
+import logging
 import os
 import pickle
 import re
@@ -21,8 +22,9 @@ from fairseq.models import ARCH_CONFIG_REGISTRY
 
 from fairseq_mh.files.published_format import load_published
 from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, random_mask
+from tests.cli.in_process import called
 from tests.files import published_model
-from tests.tiny_cmlm import Tiny, cli, lines_of, write_data
+from tests.tiny_cmlm import Tiny, cli, generated_here, lines_of, write_data
 
 ROOT = Path(__file__).parents[2]
 WORDS = ["a", "b", "c", "d"]
@@ -108,9 +110,7 @@ def published(tmp_path, monkeypatch) -> Path:
 
 
 def convert(source: Path, out: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "fairseq_mh", "convert", source, out], capture_output=True, text=True, check=False
-    )
+    return called("convert", source, out)
 
 
 def refusal(source: Path, out: Path) -> str:
@@ -184,20 +184,22 @@ def test_what_it_says_to_run_next_runs(published, tmp_path):
     assert lines_of(result.stdout, "T")[2] == ["a d c a b"]
 
 
-def test_every_decoding_translates_with_words_alone(published, tmp_path):
+def test_every_decoding_translates_with_words_alone(published, tmp_path, caplog):
+    caplog.set_level(logging.INFO, "fairseq_mh")
     out = tmp_path / "out"
     convert(published, out)
     write_data(out, dictionary(), "test", [("abca", "cab"), ("bb", "ba"), ("cabdac", "adcab")])
     tiny = Tiny(out, dictionary())
     for options in (("mh",), ("mh", "--mh-select", "mbr"), ("gibbs",), ("mask-predict",)):
         beam = ("--iter-decode-with-beam", 2, "--nbest", 2, "--gen-subset", "test", "--scoring", "sacrebleu")
-        result = cli("generate", tiny, "--mh-decoding", *options, *beam)
+        result = generated_here(tiny, "--mh-decoding", *options, *beam)
         assert result.returncode == 0, result.stderr[-2000:]
-        assert "stock decoder" not in result.stderr
+        assert "stock decoder" not in caplog.text
+        assert "decoder rows so far" in caplog.text
         hypotheses = [line.split("\t")[1].split() for lines in lines_of(result.stdout, "H").values() for line in lines]
         assert len(hypotheses) >= 3
         assert set().union(*hypotheses) <= set(WORDS)
-    gold = cli("generate", tiny, "--mh-gold-length", "--gen-subset", "test")
+    gold = generated_here(tiny, "--mh-gold-length", "--gen-subset", "test")
     assert gold.returncode == 0
     positions = lines_of(gold.stdout, "P")
     assert [len(positions[n][0].split()) for n in range(3)] == [4, 3, 6]  # with EOS

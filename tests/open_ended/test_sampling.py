@@ -16,7 +16,7 @@ CHAINS = 1500
 SETTINGS = {
     "single, norm": {"mh_energy": "norm", "mh_proposal": "single", "mh_scan": "random"},
     "blocks, centred": {"mh_energy": "centred", "mh_proposal": "block", "mh_scan": "random"},
-    "informed, delayed": {"mh_energy": "norm", "mh_proposal": "single", "mh_surrogate": "blocks"},
+    "informed, delayed": {"mh_energy": "norm", "mh_proposal": "single", "mh_surrogate": "partition"},
 }
 
 
