@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure what Ray costs, how much a second worker helps, and what being killed costs.
 
-    python benchmarks/corpus.py models/libreoffice-de-en --sentencepiece models/libreoffice-de-en/spm.model
+    python -m benchmarks.corpus models/libreoffice-de-en --sentencepiece models/libreoffice-de-en/spm.model
 
 The test set is translated by `fairseq-generate`, by `fairseq-mh corpus` in one process, and by one and two Ray workers
 with one thread each. Last, the driver of two workers is killed when half of the chunks are done, and the same
