@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Measure the package's speed, as ratios of times of one run on one machine.
 
-    python benchmarks/run.py models/libreoffice-de-en
-    python benchmarks/run.py DATA --output results.json
+    python -m benchmarks.run models/libreoffice-de-en
+    python -m benchmarks.run DATA --output results.json
 
 DATA is a fairseq data folder with a CMLM's checkpoint.pt in it.
 """

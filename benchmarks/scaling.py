@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure decoder rows and seconds against target length, chains and sentences; write JSON and a plot.
 
-python benchmarks/scaling.py models/libreoffice-de-en --output benchmarks/scaling
+python -m benchmarks.scaling models/libreoffice-de-en --output benchmarks/scaling
 """
 
 import argparse

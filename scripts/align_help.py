@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Make the aligned LibreOffice help corpus (English, German) from Debian's packages.
 
-    python scripts/align_help.py en-de.tsv.gz
-    python scripts/align_help.py help.tsv.gz --words 1 100    # short and long paragraphs too
+    python -m scripts.align_help en-de.tsv.gz
+    python -m scripts.align_help help.tsv.gz --words 1 100    # short and long paragraphs too
 
 Downloads `libreoffice-help-en-us` and `libreoffice-help-de` with `apt-get download`, pairs the
 paragraphs of the same page and id, and writes page, English and German, tab-separated.

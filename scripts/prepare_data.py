@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Split, encode and binarise an aligned corpus into a fairseq data folder (De→En).
 
-    python scripts/prepare_data.py en-de.tsv.gz OUT
+    python -m scripts.prepare_data en-de.tsv.gz OUT
 
 Reads page, English, German per line (`align_help.py` writes it). A page lies in one split only;
 a share of the pages is a reserve that nothing here may touch. Writes OUT/raw (text),

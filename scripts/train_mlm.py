@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Train the embedded masked language model of English: a small RoBERTa on one side of the LibreOffice help.
 
-    python scripts/train_mlm.py models/libreoffice-de-en OUT        # needs the extra `hf`
+    python -m scripts.train_mlm models/libreoffice-de-en OUT        # needs the extra `hf`
 
 The model starts from the decoder of the embedded CMLM, without its attention to the source, and has the CMLM's pieces.
 From random weights, a model of this size does not learn to look at the context in the time of this training on 2 CPU
