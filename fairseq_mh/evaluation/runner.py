@@ -14,6 +14,7 @@ import polars as pl
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
+from fairseq_mh.files.chunks import fingerprint
 
 PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
 
@@ -70,7 +71,8 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
         if argument.startswith(bench.own):
             raise UserError(f"{argument} belongs into the grid, so that the results name it")
     settings = bench.settings(run)
-    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity())))
+    named = [fingerprint(Path(value)) for value in map(str, run.options.values()) if Path(value).is_file()]
+    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity(), *named)))
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
         return folder

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -22,6 +23,7 @@ from fairseq_mh.evaluation.limited_data import limited_data
 from fairseq_mh.evaluation.output import in_order, read_output, read_references
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
+from fairseq_mh.files.chunks import fingerprint
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
@@ -48,9 +50,17 @@ class TranslationBench:
     def own(self) -> tuple[str, ...]:
         return ("--mh-", "--iter-", "--seed")
 
+    @cached_property
+    def _contents(self) -> tuple[str, ...]:
+        """The fingerprints of the files that decide the results, read once."""
+        files = [*self.data.glob(f"{self.subset}.*-*.*"), *self.data.glob("dict.*.txt"), self.checkpoint]
+        files += [self.reference] if self.reference else []
+        return tuple(fingerprint(path) for path in sorted(files) if path.exists())
+
     def identity(self) -> tuple[str, ...]:
+        """Return what decides a result besides the run; content decides, and not where a file lies."""
         limit = () if self.limit is None else (f"--limit {self.limit}",)
-        return (*map(str, (self.data, self.checkpoint, self.subset, self.reference, self.arguments)), *limit)
+        return (self.data.name, self.subset, str(self.arguments), *self._contents, *limit)
 
     def settings(self, run: GridRun) -> dict[str, Any]:
         preset = with_preset(["--mh-preset", str(run.options.get("mh-preset", "default"))])[:-2]

@@ -9,7 +9,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 import fairseq_mh
-from fairseq_mh.files.chunks import Chunks, as_text, concatenate, fingerprint
+from fairseq_mh.files.chunks import Chunks, as_text, concatenate
 from fairseq_mh.files.trace import warn_of_broken, write_trace
 from fairseq_mh.mcmc.energy import ENERGIES, total
 from fairseq_mh.open_ended.blanks import TextModel
@@ -49,7 +49,7 @@ def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], 
     """
     template, lengths = Template(options.text), range(options.length[0], options.length[1] + 1)
     check_text(model, template, lengths[-1])
-    settings = options.identity() | {"model_files": fingerprint(options.model), "version": fairseq_mh.__version__}
+    settings = options.identity() | {"version": fairseq_mh.__version__}
     batches = [
         range(start, min(start + options.batch_size, options.chains))
         for start in range(0, options.chains, options.batch_size)

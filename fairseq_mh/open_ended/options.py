@@ -10,6 +10,7 @@ import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from fairseq_mh.errors import UserError, unknown_option
+from fairseq_mh.files.chunks import by_content
 from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, refuse
 
@@ -22,6 +23,7 @@ SAMPLER_DEFAULTS: dict[str, Any] = {
     "mh_scan": "random",
     "mh_sweeps": 33,
 }
+MODEL_FILES = ("model", "sentencepiece_model")  # options that name files: their content decides, not the path
 SAMPLER_FIELDS = [field.name for field in fields(SamplerConfig) if field.name.startswith("mh_")]
 
 
@@ -43,7 +45,7 @@ class TextOptions:
     def identity(self) -> dict[str, Any]:
         """Return everything that decides the texts, by option name."""
         own = {name: value for name, value in vars(self).items() if name not in ("output", "device", "sampler")}
-        return own | {name: getattr(self.sampler, name) for name in SAMPLER_FIELDS}
+        return by_content(own, MODEL_FILES) | {name: getattr(self.sampler, name) for name in SAMPLER_FIELDS}
 
 
 def add_text_options(parser: ArgumentParser) -> None:

@@ -1,6 +1,7 @@
 """Grids, and their runs on the tiny model."""
 
 import io
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -21,6 +22,7 @@ from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
+from tests.tiny_cmlm import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
 GRID = {
@@ -153,6 +155,19 @@ def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys)
         found.append(read_output(tmp_path / "out" / "runs" / table["run"][0] / "output.txt"))
     assert found[1].hypotheses == {number: found[0].hypotheses[number] for number in (0, 1)}
     assert found[1].references == {number: found[0].references[number] for number in (0, 1)}
+
+
+def test_content_decides_the_identity_and_not_the_path(tiny, tmp_path):
+    """A checkpoint that was replaced in place is another one; the same one in another folder is the same."""
+    for name in ("one", "other"):
+        shutil.copytree(tiny.folder, tmp_path / name / "data")
+    one, other = (
+        TranslationBench(tmp_path / name / "data", tmp_path / name / "data/checkpoint.pt", "test", None, ())
+        for name in ("one", "other")
+    )
+    assert one.identity() == other.identity()
+    write_checkpoint(one.checkpoint, tiny.dictionary, scale=1.3, share_all_embeddings=True)
+    assert replace(one).identity() != other.identity()
 
 
 def test_limits_decide_the_identity(tiny):

@@ -140,6 +140,11 @@ def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
     assert contents(tmp_path / "own") == {Path("samples.jsonl"): b"mine"}
 
 
+def test_the_same_model_by_another_path_is_the_same(folder, tmp_path):
+    draw(folder, tmp_path / "out")
+    draw(folder / ".." / folder.name, tmp_path / "out")
+
+
 def test_another_model_in_the_same_place_is_another_setting(tmp_path):
     for layers in (2, 1):
         bert(num_hidden_layers=layers).float().save_pretrained(tmp_path / "model")
