@@ -50,6 +50,7 @@ def run(args: Namespace) -> None:
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
     pieces = pieces_for(args.data, args.sentencepiece_model, nbest)
     rescorer, rows = load_rescorer(args.data, args.gen_subset, args.path, args.electric, pieces), 0
+    rescorer.check_sources({number: text for number, text in first.sources.items() if number in nbest})
     with tqdm(unit=" sentences", total=len(nbest), leave=False) as bar:
         for batch in rescorer.rescore(nbest, args.energy):
             print_batch(batch, first)
@@ -67,6 +68,8 @@ def run(args: Namespace) -> None:
 def print_batch(batch: Rescored, first: Output) -> None:
     """Print fairseq's lines of a batch; sources and references are those of the first output."""
     for number, candidates in batch.best_first.items():
-        print(f"S-{number}\t{first.sources.get(number, '')}\nT-{number}\t{first.references.get(number, '')}")
+        for kind, texts in (("S", first.sources), ("T", first.references)):
+            if number in texts:
+                print(f"{kind}-{number}\t{texts[number]}")
         for score, text in candidates:
             print(f"H-{number}\t{score}\t{text}\nD-{number}\t{score}\t{text}")

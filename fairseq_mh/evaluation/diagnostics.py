@@ -34,13 +34,14 @@ def diagnose(trace: pl.DataFrame, burn_in: int) -> pl.DataFrame:
 
     Returns:
         A row for each sentence and length, with the columns `chains`, `frozen` (chains that never moved), `r_hat`,
-        `ess_bulk` and `ess_tail` (null where a chain is frozen), `autocorrelation` (of the energy at lag 1, the mean
-        over the chains that moved), `acceptance_rate`, `novel_rate` and `hamming` (the share of positions in which a
-        chain's last state differs from its first).
+        `ess_bulk` and `ess_tail` (null where a chain is frozen; R-hat also where there is one chain),
+        `autocorrelation` (of the energy at lag 1, the mean over the chains that moved), `acceptance_rate`,
+        `novel_rate` and `hamming` (the share of positions in which a chain's last state differs from its first).
 
     Raises:
-        UserError: where the temperature changes after burn-in, or too few sweeps are left.
+        UserError: where the trace is not whole, the temperature changes after burn-in, or too few sweeps are left.
     """
+    check_whole(trace)
     stretch = trace.filter(pl.col("sweep") > burn_in)
     temperatures, sweeps = stretch["temperature"].to_numpy(), stretch["sweep"].n_unique()
     if len(set(temperatures)) > 1:
@@ -57,6 +58,19 @@ def diagnose(trace: pl.DataFrame, burn_in: int) -> pl.DataFrame:
     return pl.DataFrame([_group(id_, length, part) for (id_, length), part in groups]).sort("id", "length")
 
 
+def check_whole(trace: pl.DataFrame) -> None:
+    """Raise UserError where a chain does not have each sweep once, from the start (sweep 0) to the last one."""
+    last = int(trace["sweep"].to_numpy().max())
+    chains = trace.group_by(CHAIN).agg(pl.len().alias("records"), pl.col("sweep").n_unique().alias("sweeps"))
+    torn = chains.filter((pl.col("records") != last + 1) | (pl.col("sweeps") != last + 1)).sort(CHAIN)
+    if len(torn):
+        row = torn.row(0, named=True)
+        raise UserError(
+            f"the trace is cut off or was written twice: chain {row['chain']} of sentence {row['id']} at length "
+            f"{row['length']} has {row['records']} records, and not each of the sweeps 0 to {last} once"
+        )
+
+
 def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
     chains = part["chain"].n_unique()
     energy = part["energy"].to_numpy().reshape(chains, -1)
@@ -65,7 +79,7 @@ def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
     moved = (tokens != tokens[:, :1]).any((1, 2))
     row: dict[str, Any] = {"id": sentence, "length": length, "chains": chains, "frozen": int((~moved).sum())}
     known = bool(moved.all())
-    row["r_hat"] = float(array_stats.rhat(energy, **AXES)) if known else None
+    row["r_hat"] = float(array_stats.rhat(energy, **AXES)) if known and chains > 1 else None
     row["ess_bulk"] = float(array_stats.ess(energy, **AXES, method="bulk")) if known else None
     row["ess_tail"] = float(array_stats.ess(energy, **AXES, method="tail", prob=(0.05, 0.95))) if known else None
     lags = array_stats.autocorr(energy[moved], axis=1)[:, 1] if moved.any() else []
@@ -88,7 +102,8 @@ def diagnosis_summary(table: pl.DataFrame) -> dict[str, float]:
         "groups": len(table),
         "chains": column["chains"].sum(),
         "frozen": column["frozen"].sum() / column["chains"].sum(),
-        "converged": (column["r_hat"] <= CONVERGED).mean(),  # false where R-hat is unknown
+        # false where a chain is frozen; nothing can be said where no group has two chains
+        "converged": (column["r_hat"] <= CONVERGED).mean() if (column["chains"] > 1).any() else np.nan,
     }
     for name in ("r_hat", "ess_bulk", "ess_tail", "autocorrelation", "acceptance_rate", "novel_rate", "hamming"):
         known = column[name][~np.isnan(column[name])]

@@ -45,6 +45,25 @@ class Rescorer(NamedTuple):
         words = " ".join(self.pieces.encode(text, out_type=str)) if self.pieces else text
         return self.cmlm.target(self.task.target_dictionary.encode_line(words, add_if_not_exist=False).long())
 
+    def check_sources(self, sources: dict[int, str]) -> None:
+        """Check that an output translates this subset.
+
+        Args:
+            sources: by sentence number, as S- lines give them.
+
+        Raises:
+            UserError: where a source is not the subset's.
+        """
+        dataset = self.task.dataset(self.subset)
+        for number, text in sources.items():
+            if number < len(dataset):
+                own = self.task.source_dictionary.string(dataset[number]["source"])
+                if letters(own) != letters(text):
+                    raise UserError(
+                        f"sentence {number} is not that of {self.subset}: its source is {text!r} (--gen-subset says "
+                        "which subset the output translates)"
+                    )
+
     def energies(self, candidates: list[tuple[int, str]], name: str) -> tuple[list[float], int]:
         """Evaluate candidates.
 
@@ -82,6 +101,13 @@ class Rescorer(NamedTuple):
                 for number, entries in groupby(ordered, key=lambda entry: entry[0][0])
             }
             yield Rescored(best_first, spent)
+
+
+def letters(text: str) -> str:
+    """Return a text without spaces and marks of pieces, which differ with --post-process, and without unknown words."""
+    for mark in (WORD, "@@", "<s>", "</s>"):
+        text = text.replace(mark, "")
+    return "".join(text.replace("<<unk>>", "<unk>").split())
 
 
 def load_rescorer(

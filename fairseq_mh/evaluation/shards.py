@@ -9,6 +9,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import ROWS_LINE, SECONDS_LINE, SENTENCE_LINE, readable_lines
 
 TRANSLATED_LINE = re.compile(r"Translated ([\d,]{1,20}) sentences")
+NO_SENTENCES = "Translated 0 sentences: "  # says a shard that has none
 LAST_LINE = "Generate "  # begins the last line of a run that has references
 
 
@@ -32,7 +33,8 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
         if twice := found.keys() & own:
             raise UserError(f"sentence {min(twice)} is in {path}, and in a file before it")
         found |= own
-        costs.append(_cost(lines))
+        if own:
+            costs.append(_cost(lines))
     missing = next((n for n, number in enumerate(sorted(found)) if n != number), None)
     if missing is not None and not gaps:
         raise UserError(f"sentence {missing} is in none of the files (if it was left out as too long: --gaps)")
@@ -52,6 +54,8 @@ def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
     for line in lines:
         if match := SENTENCE_LINE.match(line):
             found.setdefault(int(match[2]), []).append(line)
+    if not found and any(NO_SENTENCES in line for line in lines):
+        return {}  # there were fewer batches than shards
     if not found:
         raise UserError(f"{path} holds no sentence: not the output of fairseq-generate, or of a run that failed")
     for number, own in found.items():

@@ -98,3 +98,26 @@ def test_refusals():
         diagnose(held, burn_in=6)
     with pytest.raises(UserError, match="too few"):
         diagnose(trace_of(independent()[:, :15]), burn_in=0)
+
+
+CUTS = {
+    "cut off": lambda trace: trace.sort("chain", "sweep").head(len(trace) - 2),
+    "one line short": lambda trace: trace.sort("chain", "sweep").head(len(trace) - 1),
+    "without a start": lambda trace: trace.filter(pl.col("sweep") > 0),
+    "written twice": lambda trace: pl.concat([trace, trace.head(1)]),
+}
+
+
+@pytest.mark.parametrize("name", CUTS)
+def test_a_trace_that_is_not_whole_is_refused(name):
+    with pytest.raises(UserError, match="cut off or was written twice: chain"):
+        diagnose(CUTS[name](trace_of(independent())), burn_in=0)
+
+
+def test_of_one_chain_nothing_can_be_said():
+    table = diagnose(trace_of(independent()[:1]), burn_in=0)
+    summary = diagnosis_summary(table)
+    assert table["r_hat"].to_list() == [None]
+    assert np.isnan(summary["converged"])
+    assert np.isnan(summary["r_hat"])
+    assert summary["frozen"] == 0

@@ -89,3 +89,10 @@ def test_what_is_not_whole_is_refused(shards, tmp_path):
         cut.write_text("".join(f"{line}\n" for line in lines[:kept]))
         with pytest.raises(UserError, match=said):
             merged([*paths[:2], cut], gaps=False)
+
+
+def test_a_shard_without_sentences_is_merged(shards, tmp_path, capsys):
+    """What `fairseq-generate` prints where there are fewer batches than shards."""
+    (tmp_path / "empty.txt").write_text("Translated 0 sentences: shard 3 of 4 has none\n")
+    lines = merged([shards / f"{n}.txt" for n in (0, 1, 2)], gaps=False)
+    assert merged([shards / "0.txt", tmp_path / "empty.txt", shards / "1.txt", shards / "2.txt"], gaps=False) == lines

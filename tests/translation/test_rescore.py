@@ -68,6 +68,25 @@ def test_what_is_no_state_comes_last(tiny, tmp_path, capsys):
     assert [line.split("\t")[0] for line in found[1:]] == ["-inf", "-inf"]
 
 
+def test_no_reference_is_invented(tiny, nbest, tmp_path, capsys):
+    (tmp_path / "bare.txt").write_text(
+        "".join(f"{line}\n" for line in nbest.read_text().splitlines() if line[0] == "D")
+    )
+    text = rescored(capsys, tiny.folder, tmp_path / "bare.txt")
+    assert lines_of(text, "D").keys() == lines_of(nbest.read_text(), "D").keys()
+    assert not lines_of(text, "T")
+    assert not lines_of(text, "S")
+
+
+def test_the_output_of_another_subset_is_refused(tiny, nbest, tmp_path, capsys):
+    swapped = nbest.read_text().replace("S-0\ta b c a", "S-0\tb b c a")
+    (tmp_path / "other.txt").write_text(swapped)
+    assert main(["rescore", str(tiny.folder), str(tmp_path / "other.txt")]) == 1
+    said = capsys.readouterr()
+    assert "sentence 0 is not that of test" in said.err
+    assert not said.out
+
+
 MISTAKES = {
     "no electric": (("{nbest}", "--energy", "electric"), "go together"),
     "no file": (("nowhere.txt",), "nowhere.txt cannot be read"),
