@@ -2,13 +2,17 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12,$(shell command -v python$(version) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test heavy lint docs clean
+.PHONY: demo test slow heavy lint docs clean
 
 demo: .venv/installed
 	$(BIN)/fairseq-mh demo
 
 test: .venv/installed
 	$(BIN)/python -m pytest
+
+# What starts many processes or trains for a minute; CI runs it after `make test`.
+slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
 
 # What takes minutes: processes killed, long fuzz runs, every command of the documentation.
 heavy: .venv/installed

@@ -55,6 +55,7 @@ def test_the_user_dir_is_the_installed_package(tiny, site):
     assert sorted(lines_of(result.stdout, "H")) == list(range(6))
 
 
+@pytest.mark.slow
 def test_translate_and_options(tiny, site):
     run = ("--source-lang", "de", "--target-lang", "en", "--mh-sweeps", 1)
     assert len(site.command("translate", tiny.folder, "a b", "c", *run).splitlines()) == 2

@@ -135,6 +135,7 @@ def test_an_interruption_ends_in_one_line(command, capsys, monkeypatch, tmp_path
     assert lines[-1] == "fairseq-mh: interrupted; the same command goes on where it was"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_and_its_process(tiny, tmp_path):
     """A real one, while fairseq-generate decodes in a process of its own, for long."""
     (tmp_path / "grid.yaml").write_text(json.dumps({"runs": [{"decoder": "MH", "options": {"mh-sweeps": 100000}}]}))

@@ -142,6 +142,7 @@ def refusal(arguments) -> str:
     return lines[0]
 
 
+@pytest.mark.slow
 def test_unwritable_outputs_and_missing_files(tiny, tmp_path):
     corpus, run = write_corpus(tmp_path / "c.de"), ("--workers", 0, "--", *RUN)
     assert "Not a directory" in refusal([tiny.folder, corpus, "--output", corpus / "out", *run])
@@ -169,6 +170,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tiny, tmp_path, small_disk):
     """What is whole is kept; with room again, the same command goes on."""
     disk, enlarge = small_disk

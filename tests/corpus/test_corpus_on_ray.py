@@ -17,6 +17,7 @@ pytest.importorskip("ray", reason="without the extra ray")
 LONG = (*RUN, "--nbest", "2", "--mh-sweeps", "30")
 
 
+@pytest.mark.slow
 def test_two_workers_translate_as_this_process_does(tiny, tmp_path):
     corpus = write_corpus(tmp_path / "c.de", 2)
     counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, "--chunk-size", 2)

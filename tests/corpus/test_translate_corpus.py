@@ -114,6 +114,7 @@ def test_what_cannot_be_translated_has_a_record_that_says_so(tiny, tmp_path):
     assert (counts["untranslated"], counts["unknown"], counts["symbols"]) == (3, 3, 6)
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_the_same_command_goes_on(tiny, tmp_path):
     """Nothing lost, nothing twice, and no whole chunk translated again."""
     corpus, more = write_corpus(tmp_path / "c.de", 3), (*RUN, "--nbest", "2", "--mh-sweeps", "30")

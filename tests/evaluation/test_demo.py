@@ -2,6 +2,8 @@
 
 import shutil
 
+import pytest
+
 import fairseq_mh
 from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
@@ -10,6 +12,7 @@ from fairseq_mh.evaluation.demo import demo_bench, demo_grid, find_model
 from fairseq_mh.evaluation.translation_bench import TranslationBench
 
 
+@pytest.mark.slow
 def test_a_folder_without_an_electric(tiny, capsys, monkeypatch):
     """Its row is left out, which the last line says; all other decoders are shown."""
     decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, Electric energy"]

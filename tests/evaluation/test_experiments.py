@@ -95,6 +95,7 @@ def test_the_data_folder_stands_for_itself_in_a_grid(tmp_path, tiny, capsys):
     assert not (tmp_path / "out").exists()  # nothing was decoded
 
 
+@pytest.mark.slow
 def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     """All runs of the grid, in one table; what is finished is kept, what was stopped is run again."""
     bench = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
@@ -141,6 +142,7 @@ def test_a_failing_run_says_why(tiny, tmp_path):
     assert not (tmp_path / "results" / "results.csv").exists()
 
 
+@pytest.mark.slow
 def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys):
     """--limit decodes the first sentences alone; they keep their numbers and so their random streams."""
     grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": 2}}]}

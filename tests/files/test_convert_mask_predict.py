@@ -324,6 +324,7 @@ def test_masks_are_uniform_in_number_and_place():
     torch.testing.assert_close(masked.float().mean(0)[2:], torch.full((4,), 0.625), atol=0.0172, rtol=0)
 
 
+@pytest.mark.slow
 def test_fairseq_train_learns_words_and_lengths(published, tmp_path):
     """A few updates on a copying task, with fairseq's own criterion, from the converted checkpoint."""
     out = tmp_path / "out"

@@ -167,6 +167,7 @@ def pairs(tiny, tmp_path_factory) -> Tiny:
     return Tiny(folder, tiny.dictionary)
 
 
+@pytest.mark.slow
 def test_training_from_a_cmlm(tiny, pairs, tmp_path):
     """The frozen encoder stays as it was, the correlation is logged, and the trained model can be a chain's energy."""
     cmlm = tiny.folder / "checkpoint.pt"
@@ -182,6 +183,7 @@ def test_training_from_a_cmlm(tiny, pairs, tmp_path):
     generate(pairs, "--gen-subset", "test", *options)
 
 
+@pytest.mark.slow
 def test_training_without_a_cmlm(pairs, tmp_path):
     """The two-tower cloze model learns (its loss falls below that of guessing), and Electric learns with it."""
     done = train(pairs, tmp_path, "--noise-layers", "1", "--max-update", "400")
@@ -218,6 +220,7 @@ def test_an_electric_for_mask_predicts_own_model_is_refused(tiny, electric):
         Electric(load(electric, tiny), tiny.dictionary, cmlm)
 
 
+@pytest.mark.slow
 def test_training_needs_exactly_one_source_of_noise(tiny, pairs, tmp_path):
     both = ("--noise-layers", "1", "--noise-model", tiny.folder / "checkpoint.pt")
     for options in ((), both):

@@ -77,6 +77,7 @@ def test_only_training_pages_of_the_help_are_read():
     assert training_pages(rows) == rows[:1]
 
 
+@pytest.mark.slow
 def test_corpora_are_prepared_for_the_model_as_it_is(tmp_path, monkeypatch):
     held = [read_lines(MODEL / f"valid.{language}")[0] for language in ("en", "de")]
     rows = [("a", "Click the button.", "Klicken Sie hier."), ("b", *held), ("c", "snow ☃ man", "Schneemann")]

@@ -79,6 +79,7 @@ def test_options_in_a_process_of_their_own(tiny, name):
     assert expected in refused(cli("generate", tiny, *GENERATE, *options))
 
 
+@pytest.mark.slow
 def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
     """Neither before the first batch nor in the midst of decoding, when a reference turns out too long."""
     write_data(tiny.folder, tiny.dictionary, "late", [("a", "a"), ("abc", "abc" * 4)])

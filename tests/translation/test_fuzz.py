@@ -19,6 +19,7 @@ from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.sampler_config import energy_of
+from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.options import DECODINGS, SURROGATES, TranslationMHConfig, check
@@ -62,8 +63,6 @@ OPTIONS = {
 }
 GENERATION = {"iter_decode_with_beam": st.integers(1, 30), "iter_decode_max_iter": st.integers(0, 4)}
 GENERATION |= {"nbest": st.integers(1, 5), "retain_iter_history": st.booleans()}
-REFUSED = {"iter_decode_with_external_reranker": False, "print_alignment": None, "score_reference": False}
-REFUSED |= {"lm_path": None, "prefix_size": 0, "constraints": None, "retain_dropout": False}
 MODELS = [
     {},
     {"share_all_embeddings": True},
@@ -102,7 +101,7 @@ def sampler_options(draw):
     st.lists(st.lists(st.integers(3, len(DICTIONARY) - 1), min_size=1, max_size=9), min_size=1, max_size=3),
 )
 def test_any_options_decode_to_words_with_finite_energies(options, generation, kind, scale, sources):
-    cfg, generation = TranslationMHConfig(**options, seed=1, bf16=False), Namespace(**generation, **REFUSED)
+    cfg, generation = TranslationMHConfig(**options, seed=1, bf16=False), with_defaults(Namespace(**generation))
     check(cfg, generation)
     cmlm = cmlm_of(model(scale, **kind), DICTIONARY)
     generator = MHGenerator(cmlm, DICTIONARY, cfg, generation)

@@ -1,5 +1,7 @@
 """`fairseq-interactive` translates as `fairseq-generate` does, whatever its buffer holds."""
 
+import pytest
+
 from tests.tiny_cmlm import cli, lines_of
 
 OPTIONS = ("--mh-sweeps", 3, "--mh-chains", 2, "--nbest", 2)
@@ -51,6 +53,7 @@ def test_a_line_that_cannot_be_read_stops_no_other(tiny):
             assert said in result.stderr
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_translation_whatever_the_buffer(tiny):
     """Two equal lines are two lines, each with its own number."""
     lines = "".join(f"{line}\n" for line in ["a c b", "a c b", "b", "a c b", "c a b"] * 4)

@@ -19,6 +19,7 @@ def pairs(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_validation_by_bleu_is_by_our_decoder(pairs, tmp_path):
     """BLEU comes from the weights as they are at each validation."""
     command = [sys.executable, "-m", "fairseq_cli.train", str(pairs), "--cpu", "--num-workers", "0"]
