@@ -8,6 +8,7 @@ import fairseq_mh
 from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.translation.generator import MHGenerator
 from tests.tiny_cmlm import generate, lines_of
 
 TEXTS = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
@@ -98,3 +99,12 @@ def test_the_package_imports_nothing_heavy():
     assert fairseq_mh.__version__
     with pytest.raises(AttributeError):
         fairseq_mh.Traslator  # noqa: B018
+
+
+def test_n_best_translations_have_distinct_texts(translator, monkeypatch):
+    """A text can be cut into pieces in several ways: here all words are joined, and only their letters count."""
+    monkeypatch.setattr(MHGenerator, "_text", lambda generator, tokens: str(len(tokens)))
+    found = translator.decode(TEXTS, nbest=4, iter_decode_with_beam=3)
+    for result in found:
+        lengths = [one.length for one in result.translations]
+        assert len(set(lengths)) == len(lengths) > 1

@@ -31,6 +31,8 @@ def run(args: Namespace) -> None:
     refuse(refusals)
     if len(args.outputs) < 2:
         raise UserError("there is nothing to compare: give two outputs or more")
+    if len(set(args.outputs)) < len(args.outputs):
+        raise UserError("an output is given twice: each is one row of the table")
     outputs = {str(path): read_output(path) for path in args.outputs}
     if args.common:
         outputs = of_common_sentences(outputs)

@@ -104,6 +104,8 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
         if not isinstance(seeds, list) or not all(isinstance(options, dict) for options in given):
             raise UserError(f"{path}: seeds are a list, and options names with values; not so in {entry}")
         options = given[0] | given[1]
+        if empty := [name for name, value in options.items() if value == []]:
+            raise UserError(f"{path}: the option {empty[0]} has a list without a value")
         choices = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in itertools.product(*choices):
             chosen = {name: _with_data(value, data) for name, value in zip(options, values, strict=True)}

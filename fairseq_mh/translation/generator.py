@@ -65,6 +65,7 @@ class MHGenerator:
             begun.add(Path(self.trace.name))
         self.rows_spent = 0
         self.warned = False
+        self.joined = subwords(dictionary)
 
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Return hypotheses of each sentence, best first, at most `--nbest` of them.
@@ -120,9 +121,18 @@ class MHGenerator:
         return decoded
 
     def best(self, decoded: Decoded, sentences: int) -> list[list[Hypothesis]]:
-        """Return each sentence's distinct hypotheses, best first, at most `--nbest` of them."""
+        """Return each sentence's hypotheses of distinct texts, best first, at most `--nbest` of them."""
         ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
-        return [best[: self.generation.nbest] for best in ranked]
+        return [self._distinct(best) for best in ranked]
+
+    def _distinct(self, ranked: list[Hypothesis]) -> list[Hypothesis]:
+        """Return the first hypotheses of different texts: a text can be cut into pieces in several ways."""
+        kept: dict[str, Hypothesis] = {}
+        for one in ranked:
+            if len(kept) == self.generation.nbest:
+                break
+            kept.setdefault(self._text(one.tokens), one)
+        return list(kept.values())
 
     def _warn_of_unknown(self, source: Tensor) -> None:
         """Warn once where most symbols of the sources (B, S) are unknown."""
@@ -152,14 +162,13 @@ class MHGenerator:
         if self.cfg.mh_select != "mbr":
             return found
 
-        joined = subwords(self.dictionary)
-
-        def text(tokens: Tensor) -> str:
-            return self.dictionary.string(tokens, joined)
-
         return with_expected_utility(
-            found, plan, text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model"
+            found, plan, self._text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model"
         )
+
+    def _text(self, tokens: Tensor) -> str:
+        """Return the words of a target's tokens (T,) long, pieces joined as the dictionary's look."""
+        return self.dictionary.string(tokens, self.joined)
 
     def _needs_reference(self) -> bool:
         return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"

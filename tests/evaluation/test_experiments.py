@@ -211,3 +211,9 @@ def test_progress_is_shown_and_not_kept(tmp_path):
     assert [line.split("\t")[0] for line in lines[1:4]] == ["S-1", "H-1", "H-0"]
     assert len(lines) == 5
     assert last == lines[-1]
+
+
+def test_an_option_without_a_value_is_refused(tmp_path):
+    (tmp_path / "g.yaml").write_text("runs: [{decoder: MH, options: {mh-sweeps: []}}]")
+    with pytest.raises(UserError, match="mh-sweeps has a list without a value"):
+        read_grid(tmp_path / "g.yaml")

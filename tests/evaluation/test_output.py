@@ -90,9 +90,10 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
 
 
 def test_compare_as_a_command(tmp_path):
-    (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
+    for name in ("out", "other"):
+        (tmp_path / name).write_text(PRINTED, encoding="utf-8")
     command = [sys.executable, "-m", "fairseq_mh", "compare", str(tmp_path / "out")]
-    result = subprocess.run([*command, str(tmp_path / "out")], capture_output=True, text=True, check=True)
+    result = subprocess.run([*command, str(tmp_path / "other")], capture_output=True, text=True, check=True)
     assert "77" in result.stdout
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
@@ -102,8 +103,11 @@ def test_compare_as_a_command(tmp_path):
 def test_compare_the_first_sentences(tmp_path, capsys):
     (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
     assert first_sentences(read_output(tmp_path / "out"), 1).hypotheses == {0: "the cat"}
-    path = str(tmp_path / "out")
-    assert main(["compare", path, path, "--limit", "1"]) == 0
+    (tmp_path / "other").write_text(PRINTED, encoding="utf-8")
+    path, other = str(tmp_path / "out"), str(tmp_path / "other")
+    assert main(["compare", path, path]) == 1
+    assert "an output is given twice" in capsys.readouterr().err
+    assert main(["compare", path, other, "--limit", "1"]) == 0
     assert capsys.readouterr().out.startswith("1 sentences; ")
-    assert main(["compare", path, path, "--limit", "0"]) == 1
+    assert main(["compare", path, other, "--limit", "0"]) == 1
     assert "--limit must be 1 or more" in capsys.readouterr().err
