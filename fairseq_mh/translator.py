@@ -110,13 +110,13 @@ class Translator:
         Raises:
             UserError: for options that mean nothing.
         """
-        if options:
-            self._set_options(options)
+        kept = self.cfg, self.task.cfg, self.generator
         try:
+            if options:
+                self._set_options(options)
             return self._decoded(texts, numbers or range(len(texts)), samples, trace, progress)
         finally:
-            if options:
-                self._set_options({})
+            self.cfg, self.task.cfg, self.generator = kept
 
     def _set_options(self, options: dict[str, Any]) -> None:
         cfg = parse_generate_options(self.data, [*self.arguments, *arguments_of(options)])

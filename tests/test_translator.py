@@ -58,8 +58,10 @@ def test_options_of_one_call_do_not_stay(translator):
     before = translator.translate(TEXTS)
     lengths = translator.decode(TEXTS, iter_decode_with_beam=3, decoding="mask-predict", chains=1, nbest=5)
     assert any(len({found.length for found in result.translations}) > 1 for result in lengths)
+    own = translator.task.cfg
     with pytest.raises(UserError):
         translator.decode(TEXTS, chains=0)
+    assert translator.task.cfg is own
     assert translator.translate(TEXTS) == before
 
 
