@@ -12,6 +12,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import with_pieces
+from fairseq_mh.translation.generator import advance_bar
 from fairseq_mh.translation.results import SentenceResult
 from fairseq_mh.translator import Translator
 
@@ -48,12 +50,7 @@ def run(args: Namespace) -> None:
     for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
         numbers = range(number, number + len(lines))
         with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
-
-            def advance(ended: int, total: int, bar: tqdm = bar) -> None:
-                bar.total = total
-                bar.update(ended)
-
-            results = translator.decode(lines, numbers=numbers, trace=False, progress=advance)
+            results = translator.decode(lines, numbers=numbers, trace=False, progress=partial(advance_bar, bar))
         for number, result in zip(numbers, results, strict=True):
             print_result(args.json, translator.cfg.generation.nbest, number, result)
         sys.stdout.flush()

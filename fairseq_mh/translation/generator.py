@@ -78,7 +78,7 @@ class MHGenerator:
         """
         ids, hypotheses, refused = sample["id"].tolist(), [], []
         with self._bar() as bar:
-            progress = partial(_advance, bar)
+            progress = partial(advance_bar, bar)
             parts = list(in_halves(range(len(ids)), lambda rows: self.decode(_part(sample, rows), progress)))
         for rows, decoded in parts:
             if isinstance(decoded, str):
@@ -227,7 +227,8 @@ class MHGenerator:
         logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.context), self.rows_spent)
 
 
-def _advance(bar: tqdm, ended: int, total: int) -> None:
+def advance_bar(bar: tqdm, ended: int, total: int) -> None:
+    """Move a bar by the sweeps that have ended, of those of the batch: a `Progress` for it."""
     bar.total = total
     bar.update(ended)
 
