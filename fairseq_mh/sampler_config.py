@@ -4,20 +4,21 @@ Every name begins with `mh_`, because fairseq silently swallows a field that rep
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import ENERGIES, ONE_PASS
+from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.one_pass import OnePassEnergy, PartitionPseudoLikelihood
+from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from fairseq_mh.mcmc.sample import INFORMED, proposal_of
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.target import Energy, Term
 
 SAMPLERS = ChoiceEnum(["mh", "gibbs"])
 PROPOSALS = ChoiceEnum(["single", "block"])
@@ -73,9 +74,24 @@ def scan_of(cfg: SamplerConfig) -> str:
     return str(cfg.mh_scan or ("random" if cfg.mh_decoding == "gibbs" else "informed"))
 
 
-def energy_of(cfg: SamplerConfig) -> str:
-    """Return the column of the scores that is the target's energy."""
-    return str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else ONE_PASS
+def energy_of(
+    cfg: SamplerConfig, one_pass: Mapping[str, Callable[[], Term]] | None = None, further: Sequence[Term] = ()
+) -> Energy:
+    """Return the energy that the options ask for.
+
+    Args:
+        one_pass: the energies from one pass that `--mh-energy` and `--mh-surrogate` may name, beside `partition`.
+        further: terms beside the one that `--mh-energy` names.
+    """
+    partition = Term("partition", PartitionPseudoLikelihood(cfg.mh_surrogate_passes or 2), bounded=True)
+    named = {"partition": lambda: partition, **(one_pass or {})}
+    first = Term(str(cfg.mh_energy)) if cfg.mh_energy in ENERGIES else named[str(cfg.mh_energy)]()
+    if not cfg.mh_surrogate:
+        return Energy((first, *further))
+    if cfg.mh_surrogate == cfg.mh_energy:
+        return Energy((replace(first, screening=1.0), *further))
+    surrogate = replace(named[str(cfg.mh_surrogate)](), weight=0.0, screening=1.0)
+    return Energy((first, surrogate, *further))
 
 
 def proposal_settings(cfg: SamplerConfig) -> dict[str, Any]:
@@ -88,25 +104,9 @@ def proposal_settings(cfg: SamplerConfig) -> dict[str, Any]:
     }
 
 
-def kernel_of(
-    cfg: SamplerConfig,
-    lm: MaskedLM,
-    metropolis: bool,
-    one_pass: Mapping[str, Callable[[], OnePassEnergy]] | None = None,
-) -> Kernel:
-    """Return the kernel that the options ask for.
-
-    Args:
-        one_pass: the energies from one pass that `--mh-energy` and `--mh-surrogate` may name, beside `partition`.
-    """
-    energies = {"partition": lambda: PartitionPseudoLikelihood(cfg.mh_surrogate_passes or 2), **(one_pass or {})}
-    return Kernel(
-        lm,
-        energy=str(cfg.mh_energy) if cfg.mh_energy in ENERGIES else energies[str(cfg.mh_energy)](),
-        proposal=proposal_of(scan_of(cfg), **proposal_settings(cfg)),
-        metropolis=metropolis,
-        surrogate=energies[str(cfg.mh_surrogate)]() if cfg.mh_surrogate else None,
-    )
+def kernel_of(cfg: SamplerConfig, lm: MaskedLM, metropolis: bool, energy: Energy) -> Kernel:
+    """Return the kernel that the options ask for, with this energy (`energy_of`)."""
+    return Kernel(lm, energy, proposal_of(scan_of(cfg), **proposal_settings(cfg)), metropolis)
 
 
 def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule:

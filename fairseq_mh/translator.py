@@ -15,7 +15,6 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
-from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.options import translation_schedule
@@ -150,7 +149,7 @@ class Translator:
         self, sources: list[str], lines: Sequence[Line], decoded: Decoded, samples: bool, trace: bool
     ) -> list[SentenceResult]:
         """Return what was found of each sentence of a batch."""
-        found = BatchResults(decoded, energy_of(self.task.cfg), self.text)
+        found = BatchResults(decoded, self.text)
         best, drawn = self.generator.best(decoded, len(lines)), self._drawn(decoded, len(lines), samples)
         return [
             SentenceResult(
@@ -158,6 +157,7 @@ class Translator:
                 translations=[found.translation(one) for one in best[n]],
                 samples=[found.translation(one) for one in drawn[n]],
                 rows=found.rows(n),
+                expert_rows=found.expert_rows(n),
                 broken=found.broken(n),
                 trace=found.trace(n, line.number) if trace else [],
                 symbols=self._symbols(line),
@@ -172,7 +172,7 @@ class Translator:
         if samples:
             cfg, context = self.task.cfg, decoded.plan.context.tolist()
             ends = draws(decoded.sweeps, translation_schedule(cfg))
-            for one in hypotheses(ends, decoded.plan, energy_of(cfg), str(cfg.mh_length_select)):
+            for one in hypotheses(ends, decoded.plan, decoded.energy, str(cfg.mh_length_select)):
                 drawn[context[one.chain]].append(one)
         return drawn
 

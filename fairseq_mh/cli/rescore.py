@@ -1,8 +1,9 @@
-"""Order n-best lists of any system by a CMLM's energy, or an Electric's.
+"""Order n-best lists of any system by the energy that chains would sample.
 
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt out/more.txt > out/rescored.txt
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt --energy electric \\
         --electric models/libreoffice-de-en/electric.pt > out/rescored.txt
+    fairseq-mh rescore DATA out/nbest.txt --energy two-stream --expert ar.pt:2 > out/rescored.txt
 
 Reads outputs of fairseq-generate: all D- lines of a sentence, in all of the files, are its candidates. Prints S-, T-,
 H- and D- lines, best candidate first, which fairseq-mh compare reads. A score is minus the energy per token, in base 2
@@ -18,9 +19,10 @@ from tqdm import tqdm
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.output import Output, read_output
 from fairseq_mh.evaluation.rescorer import Rescored, load_rescorer, pieces_for, pooled_nbest
+from fairseq_mh.loading import arguments_of
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.sampler_config import refuse
-from fairseq_mh.translation.options import ONE_PASS_ENERGIES
+from fairseq_mh.translation.target import ONE_PASS_ENERGIES
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -30,6 +32,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--energy", default="norm", choices=choices, help="default: %(default)s")
     parser.add_argument("--path", type=Path, help="the CMLM's checkpoint; default: DATA/checkpoint.pt")
     parser.add_argument("--electric", type=Path, help="checkpoint of an electric_transformer, for --energy electric")
+    parser.add_argument("--expert", metavar="PATH[:WEIGHT]", help="further terms, as --mh-expert gives them")
     parser.add_argument("--gen-subset", default="test", help="the subset that is translated; default: %(default)s")
     parser.add_argument(
         "--sentencepiece-model",
@@ -49,10 +52,11 @@ def run(args: Namespace) -> None:
     refuse(refusals)
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
     pieces = pieces_for(args.data, args.sentencepiece_model, nbest)
-    rescorer, rows = load_rescorer(args.data, args.gen_subset, args.path, args.electric, pieces), 0
+    options = {"path": args.path, "energy": args.energy, "electric": args.electric, "expert": args.expert}
+    rescorer, rows = load_rescorer(args.data, args.gen_subset, arguments_of(options), pieces), 0
     rescorer.check_sources({number: text for number, text in first.sources.items() if number in nbest})
     with tqdm(unit=" sentences", total=len(nbest), leave=False) as bar:
-        for batch in rescorer.rescore(nbest, args.energy):
+        for batch in rescorer.rescore(nbest):
             print_batch(batch, first)
             rows += batch.rows
             bar.update(len(batch.best_first))

@@ -11,6 +11,7 @@ Shapes: M rows, L inputs of a row, Q wanted positions of a row, P wanted positio
 """
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from fairseq.models.nat import NATransformerDecoder
@@ -35,8 +36,10 @@ class DecoderEngine:
         ValueError: for a decoder with a part that this engine does not know, and would leave out.
     """
 
-    def __init__(self, decoder: NATransformerDecoder):
-        reason = next(unsupported_parts(decoder), None)
+    kinds: tuple[type, ...] = (NATransformerDecoder,)
+
+    def __init__(self, decoder: Any):
+        reason = next(unsupported_parts(decoder, self.kinds), None)
         if reason is not None:
             raise ValueError(reason)
         self.decoder = decoder
@@ -49,7 +52,7 @@ class DecoderEngine:
         def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
             x, padding = self.decoder.forward_embedding(inputs)  # (M, L, D)
             valid = ~padding[:, None, None] if padding.any() else None
-            return self._features(x, valid, _unique_inputs(inputs), sites, context, sources)
+            return self._features(x, valid, unique_inputs(inputs), sites, context, sources)
 
         return decode
 
@@ -72,7 +75,7 @@ class DecoderEngine:
             embedded, padding = zip(*map(self.decoder.forward_embedding, streams.chunk(2, 1)), strict=True)
             seen = _seen_by_two_streams(inputs.size(1), inputs.device) & ~torch.cat(padding, 1)[:, None, None]
             mask_sites = torch.cat([torch.zeros_like(sites), sites], 1)  # the features are the second stream's
-            unique = _unique_inputs(streams, streams=2)
+            unique = unique_inputs(streams, streams=2)
             return self._features(torch.cat(embedded, 1), seen, unique, mask_sites, context, sources)
 
         return decode
@@ -107,14 +110,18 @@ class DecoderEngine:
             unique = None  # from here on x depends on the whole row
         positions, wanted = _site_positions(sites)  # (M, Q)
         last = self.layers[-1]
-        x = last.forward(last.self_attention_at(x, valid, positions), sources[-1], context)[wanted]
+        x = last.forward(last.self_attention_at(x, valid, positions), sources[-1], context)
+        return self._after_layers(x[wanted])
+
+    def _after_layers(self, x: Tensor) -> Tensor:
+        """Return the features (P, D) of the last layer's output (P, D')."""
         x = x if self.decoder.layer_norm is None else self.decoder.layer_norm(x)
         return x if self.decoder.project_out_dim is None else self.decoder.project_out_dim(x)
 
 
-def unsupported_parts(decoder: NATransformerDecoder) -> Iterator[str]:
-    """Name the parts for which `DecoderEngine` cannot stand in for this decoder, or nothing where it can."""
-    if type(decoder) is not NATransformerDecoder:
+def unsupported_parts(decoder: Any, kinds: tuple[type, ...]) -> Iterator[str]:
+    """Name the parts for which an engine of these kinds cannot stand in for a decoder, or nothing where it can."""
+    if type(decoder) not in kinds:
         yield f"a {type(decoder).__name__}"
         return
     if not all(type(layer) in (TransformerDecoderLayer, TransformerDecoderLayerBase) for layer in decoder.layers):
@@ -142,7 +149,7 @@ def _seen_by_two_streams(length: int, device: torch.device) -> Tensor:
     return torch.cat([by_inputs, by_masks])
 
 
-def _unique_inputs(inputs: Tensor, streams: int = 1) -> UniqueInputs:
+def unique_inputs(inputs: Tensor, streams: int = 1) -> UniqueInputs:
     """Find the different pairs of symbol and position.
 
     Args:

@@ -1,7 +1,7 @@
-"""Orders n-best lists of any system by a CMLM's energy, or an Electric's."""
+"""Orders n-best lists of any system by the energy that chains would sample."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from fairseq_mh.evaluation.output import read_nbest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric
+from fairseq_mh.masked_lms.experts import Expert, load_expert, parse_experts
 from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
 from fairseq_mh.translation.rescoring import energies
 
@@ -28,15 +29,16 @@ class Rescored(NamedTuple):
     """A batch of sentences with their candidates in order."""
 
     best_first: dict[int, list[tuple[float, str]]]  # sentence number -> (score, candidate)
-    rows: int  # decoder rows that the energies took
+    rows: int  # decoder rows that the energies took, those of autoregressive models included
 
 
 class Rescorer(NamedTuple):
-    """A CMLM, and an Electric where it is asked for, with the sources of a data set."""
+    """A CMLM and what else the options ask for, with the sources of a data set."""
 
     task: Any
     cmlm: CMLM
     electric: Electric | None
+    experts: list[Expert]
     pieces: sentencepiece.SentencePieceProcessor | None  # None: candidates are pieces already
     subset: str
 
@@ -64,12 +66,11 @@ class Rescorer(NamedTuple):
                         "which subset the output translates)"
                     )
 
-    def energies(self, candidates: list[tuple[int, str]], name: str) -> tuple[list[float], int]:
+    def energies(self, candidates: list[tuple[int, str]]) -> tuple[list[float], int]:
         """Evaluate candidates.
 
         Args:
             candidates: sentence numbers and translations.
-            name: of the energy.
 
         Returns:
             The energy of each candidate in nats per token, and the decoder rows that they took.
@@ -86,15 +87,16 @@ class Rescorer(NamedTuple):
         source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
         targets = [self.target(text) for _, text in candidates]
         context = torch.tensor([place[number] for number, _ in candidates])
-        found, spent = energies(self.cmlm, self.electric, source, targets, context, name)
-        return [total / max(len(target), 1) for total, target in zip(found.tolist(), targets, strict=True)], spent
+        found = energies(self.cmlm, self.task.cfg, source, targets, context, self.electric, self.experts)
+        nats = [total / max(len(target), 1) for total, target in zip(found.energy.tolist(), targets, strict=True)]
+        return nats, found.rows + found.expert_rows
 
-    def rescore(self, nbest: NBest, name: str) -> Iterator[Rescored]:
+    def rescore(self, nbest: NBest) -> Iterator[Rescored]:
         """Yield the sentences in batches; a score is minus the energy per token, in base 2 as fairseq's scores are."""
         numbers = list(nbest)
         for start in range(0, len(numbers), SENTENCES_AT_ONCE):
             listed = [(number, text) for number in numbers[start : start + SENTENCES_AT_ONCE] for text in nbest[number]]
-            nats, spent = self.energies(listed, name)
+            nats, spent = self.energies(listed)
             ordered = sorted(zip(listed, nats, strict=True), key=lambda entry: (entry[0][0], entry[1]))
             best_first = {
                 number: [(-energy / math.log(2), text) for (_, text), energy in entries]
@@ -113,8 +115,7 @@ def letters(text: str) -> str:
 def load_rescorer(
     data: Path,
     subset: str,
-    path: Path | None,
-    electric: Path | None,
+    options: Sequence[str],
     pieces: sentencepiece.SentencePieceProcessor | None,
 ) -> Rescorer:
     """Load the models and the data.
@@ -122,19 +123,18 @@ def load_rescorer(
     Args:
         data: fairseq's data folder.
         subset: the name of the subset that the candidates translate.
-        path: the CMLM's checkpoint; None: DATA/checkpoint.pt.
-        electric: the checkpoint of an Electric, for its energy.
+        options: those of `fairseq-generate` that say which energy.
         pieces: what cuts the candidates into pieces; None: they are pieces already.
 
     Raises:
         UserError: for a checkpoint of another kind, or files that are damaged.
     """
-    arguments = ["--path", str(path)] if path else []
-    task, (model,) = load_checkpoint(parse_generate_options(str(data), arguments))
+    task, (model,) = load_checkpoint(parse_generate_options(str(data), options))
     task.load_dataset(subset)
     cmlm = cmlm_of(model, task.target_dictionary)
-    loaded = load_electric(str(electric), task, cmlm) if electric else None
-    return Rescorer(task, cmlm, loaded, pieces, subset)
+    electric = load_electric(task.cfg.mh_electric, task, cmlm) if task.cfg.mh_electric else None
+    experts = [load_expert(path, weight, task, cmlm) for path, weight in parse_experts(task.cfg.mh_expert or "")]
+    return Rescorer(task, cmlm, electric, experts, pieces, subset)
 
 
 def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, total
 from fairseq_mh.mcmc.record import Sweep
+from fairseq_mh.mcmc.target import Energy
 
 logger = logging.getLogger(__name__)
 
@@ -29,20 +29,20 @@ def open_trace(path: str) -> TextIO:
 
 
 def trace_records(
-    sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
+    sweeps: list[Sweep], energy: Energy, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Yield a record for each sweep of N finished chains, one chain after the other.
 
     Args:
         sweeps: the record of the run, the start first.
-        energy: the column of the scores that is the target's energy.
+        energy: the target's.
         ids: the sentence of each chain.
         lengths: the tokens of each chain's states.
         chains: the number of each chain among those of its length.
     """
-    energies = [{name: total(sweep.end.scores, name) for name in COLUMNS} for sweep in sweeps]
+    energies = [(energy.total(sweep.end.scores), energy.by_name(sweep.end.scores)) for sweep in sweeps]
     for n, (sentence, length, chain) in enumerate(zip(ids, lengths, chains, strict=True)):
-        for number, (sweep, by_name) in enumerate(zip(sweeps, energies, strict=True)):
+        for number, (sweep, (total, by_name)) in enumerate(zip(sweeps, energies, strict=True)):
             yield {
                 "id": sentence,
                 "length": length,
@@ -50,17 +50,18 @@ def trace_records(
                 "sweep": number,
                 "temperature": sweep.temperature,
                 "tokens": sweep.end.tokens[n, :length].tolist(),
-                "energy": json_number(float(by_name[energy][n])),
-                **{f"energy_{name}": json_number(float(by_name[name][n])) for name in ENERGIES},
+                "energy": json_number(float(total[n])),
+                **{f"energy_{name}": json_number(float(nats[n])) for name, nats in by_name.items()},
                 "proposals": int(sweep.proposals[n]),
                 "accepted": int(sweep.accepted[n]),
                 "novel": int(sweep.novel[n]),
                 "rows": int(sweep.rows[n]),
+                "expert_rows": int(sweep.expert_rows[n]),
             }
 
 
 def write_trace(
-    file: TextIO, sweeps: list[Sweep], energy: str, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
+    file: TextIO, sweeps: list[Sweep], energy: Energy, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
 ) -> None:
     """Write the records of N finished chains (`trace_records`) as JSON lines."""
     file.writelines(json.dumps(record) + "\n" for record in trace_records(sweeps, energy, ids, lengths, chains))

@@ -9,7 +9,7 @@ positions of a query, U updates of a sweep. Energies and log-probabilities are i
 
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.energy import COLUMNS, ENERGIES, site_scores, total
+from fairseq_mh.mcmc.energy import ENERGIES, site_scores, total
 from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.logits_lm import LogitsLM
@@ -21,12 +21,13 @@ from fairseq_mh.mcmc.sample import sample
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import State
+from fairseq_mh.mcmc.target import Energy, Term
 from fairseq_mh.mcmc.trial import Info
 
 __all__ = [
-    "COLUMNS",
     "ENERGIES",
     "SCANS",
+    "Energy",
     "Info",
     "Informed",
     "Kernel",
@@ -42,6 +43,7 @@ __all__ = [
     "Snapshot",
     "State",
     "Sweep",
+    "Term",
     "chain_stream",
     "conditional",
     "run",

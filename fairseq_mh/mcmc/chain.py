@@ -42,9 +42,9 @@ def run(
         streams: one generator a chain (`chain_stream`).
         progress: is told of every sweep that a chain ends.
     """
-    state, spent = kernel.init(start.clone(), context)
+    state, *begun = kernel.init(start.clone(), context)
     clocks = Clocks(schedule, kernel.proposal, start.ne(kernel.lm.pad), streams, kernel.decisions)
-    record = Record(state, spent, kernel.target, schedule)
+    record = Record(state, (begun[0], begun[1]), kernel.energy, schedule)
     if not schedule.sweeps:
         return record.finished()
     live = torch.ones(len(start), dtype=torch.bool, device=start.device)

@@ -9,7 +9,8 @@ With f(w, t, X_\\t) the logit of symbol w at position t, t alone being masked:
 E_raw is not identified by training: a constant c(X_\\t) added to a position's logits leaves the loss alone and changes
 E_raw; E_centred (ours) takes that freedom away. All three come from the same T masked rows, so all are always kept.
 
-A state's scores (N, T, E + 2) have a column for each name of `COLUMNS`: minus each position's share of that energy.
+A state's scores (N, T, E) have a column for each of them, in this order, and then one for each energy from one pass of
+the target (`Energy`): minus each position's share of that energy.
 """
 
 from typing import NamedTuple
@@ -19,14 +20,11 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 
-ONE_PASS = "one-pass"  # the column of a target that is an energy from one pass
-SURROGATE = "surrogate"  # the column of delayed acceptance's first stage
-
 
 class Evaluation(NamedTuple):
     """What is found at P positions, each of them masked alone."""
 
-    scores: Tensor  # (P, E) float32 or float64, nats: minus the position's share of each of `ENERGIES`
+    scores: Tensor  # (P, 3) float32 or float64, nats: minus the position's share of each of `ENERGIES`
     features: Tensor  # (P, D)
 
 
@@ -67,7 +65,7 @@ def site_features(lm: MaskedLM, tokens: Tensor, context: Tensor, sites: Tensor) 
 
 
 def score(lm: MaskedLM, features: Tensor, symbols: Tensor) -> Tensor:
-    """Return minus the positions' shares of each of `ENERGIES`, in nats: (P, D), (P,) long -> (P, E)."""
+    """Return minus the positions' shares of each of `ENERGIES`, in nats: (P, D), (P,) long -> (P, 3)."""
     found = []
     parts = (part.split(query_size(features)) for part in (features, symbols))
     for some_features, some_symbols in zip(*parts, strict=True):
@@ -77,33 +75,19 @@ def score(lm: MaskedLM, features: Tensor, symbols: Tensor) -> Tensor:
 
 
 def site_scores(scores: Tensor, name: str) -> Tensor:
-    """Return minus each position's share of the energy of that name: (..., E + 2) -> (...)."""
-    return scores[..., COLUMNS.index(name)]
-
-
-def set_site_scores(scores: Tensor, name: str, values: Tensor) -> None:
-    """Write minus each position's share of the energy of that name, in place: (..., E + 2), (...)."""
-    scores[..., COLUMNS.index(name)] = values.to(scores)
+    """Return minus each position's share of the energy of that name in `ENERGIES`: (..., E) -> (...)."""
+    return scores[..., list(ENERGIES).index(name)]
 
 
 def set_masked_scores(scores: Tensor, sites: Tensor, values: Tensor) -> None:
-    """Write what `score` found at these sites, in place: (N, T, E + 2), (N, T) bool, (P, E)."""
+    """Write what `score` found at these sites, in place: (N, T, E), (N, T) bool, (P, 3)."""
     scores[..., : len(ENERGIES)][sites] = values
 
 
 def total(scores: Tensor, name: str) -> Tensor:
-    """Return the energy of that name, in nats: (N, T, E + 2) -> (N,)."""
+    """Return the energy of that name in `ENERGIES`, in nats: (N, T, E) -> (N,)."""
     return -site_scores(scores, name).sum(-1)
 
 
-def certainty(name: str) -> str:
-    """Return the column that says how certain each position is, where the target is the energy of that name.
-
-    exp(-share) of that column is the symbol's probability given the others, or what stands for it.
-    """
-    return ONE_PASS if name == ONE_PASS else "norm"
-
-
 ENERGIES = {"raw": raw, "norm": norm, "centred": centred}
-COLUMNS = (*ENERGIES, ONE_PASS, SURROGATE)
 BOUNDED = {"norm"}  # every position's share is 0 or more, so that some positions bound the energy from below

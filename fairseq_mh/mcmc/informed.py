@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.conditional import Conditional, conditional
-from fairseq_mh.mcmc.energy import site_scores
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import Proposed, draw_masked
 from fairseq_mh.mcmc.scan import sequential_scan
@@ -41,9 +40,7 @@ class Informed:
     def draws(self, masked: np.ndarray) -> int:
         return 2 * masked.shape[1]
 
-    def __call__(
-        self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: str = "norm"
-    ) -> Proposed:
+    def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int) -> Proposed:
         length, valid, count = masked.size(1), state.tokens.ne(lm.pad), masked.sum(1, keepdim=True)
         # The largest log-weights plus Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
         noise = -(-for_choice(uniforms)[:, :length].log()).log()
@@ -65,11 +62,11 @@ def for_symbols(uniforms: Tensor) -> Tensor:
     return uniforms[:, 1::2]
 
 
-def log_choice(scores: Tensor, valid: Tensor, order: Tensor, certainty: str) -> Tensor:
+def log_choice(scores: Tensor, valid: Tensor, order: Tensor, certainty: int) -> Tensor:
     """Return the log-probability of choosing these positions in this order.
 
     Args:
-        scores: (N, T, E + 2) nats, of the state.
+        scores: (N, T, E) nats, of the state.
         valid: (N, T) bool, the positions that are no padding.
         order: (N, K) long, filled up with NOWHERE.
         certainty: the column of the scores that says how certain each position is.
@@ -85,6 +82,6 @@ def log_choice(scores: Tensor, valid: Tensor, order: Tensor, certainty: str) -> 
     return (own / left).where(taken, 1).log().sum(1)
 
 
-def site_weights(scores: Tensor, certainty: str) -> Tensor:
-    """Return the weight of each position in an informed choice: (N, T, E + 2) -> (N, T)."""
-    return FLOOR - site_scores(scores, certainty).clamp(max=0).expm1()
+def site_weights(scores: Tensor, certainty: int) -> Tensor:
+    """Return the weight of each position in an informed choice: (N, T, E) -> (N, T)."""
+    return FLOOR - scores[..., certainty].clamp(max=0).expm1()

@@ -7,15 +7,15 @@ below, so a candidate is evaluated in stages, until its ratio is below u: the de
 rows is never asked for. Between two stages a candidate is a `Trial`; trials that wait for their next stage may be of
 any chain, at any time of its run.
 
-An energy from one pass is evaluated whole. As a surrogate S of the target's energy it makes acceptance delayed
-(Christen and Fox, 2005): a candidate must first be accepted by S in the energy's place, and is only then evaluated, and
-accepted by what S left out:
+The target is a weighted sum of terms (`Energy`). Those from one pass are evaluated first, each of them whole. Where
+some of them are a surrogate S, acceptance is delayed (Christen and Fox, 2005): a candidate must first be accepted by S
+in the energy's place, and is only then evaluated, and accepted by what S left out:
 
     a_1 = min(1, exp(-(S(X') - S(X)) / tau) q(X | X') / q(X' | X))
     a_2 = min(1, exp(-(E(X') - E(X)) / tau + (S(X') - S(X)) / tau))
 
 Both ratios of the way back are one over those of the way there, so the target stays what it is, whatever S is: a bad
-surrogate costs acceptances, never correctness. Where the target itself is an energy from one pass, a_1 decides alone.
+surrogate costs acceptances, never correctness.
 
 Degenerate Gibbs is the same proposal, always accepted: the baseline, not a sampler of exp(-E / tau).
 """
@@ -25,26 +25,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import (
-    BOUNDED,
-    ENERGIES,
-    ONE_PASS,
-    SURROGATE,
-    certainty,
-    evaluate,
-    score,
-    set_masked_scores,
-    set_site_scores,
-    site_features,
-    site_scores,
-    total,
-)
+from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, evaluate, score, set_masked_scores, site_features
 from fairseq_mh.mcmc.informed import NOWHERE, Informed, log_choice
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal, Proposed
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
 from fairseq_mh.mcmc.state import State, repeat, select, unevaluated, where
+from fairseq_mh.mcmc.target import Energy, Term, as_energy
 from fairseq_mh.mcmc.trial import Info, Screened, Trial
 
 
@@ -54,64 +41,47 @@ class Kernel:
 
     Args:
         lm: the model.
-        energy: the target's: a name of `ENERGIES`, or an energy from one pass.
+        energy: the target's.
         proposal: how candidates are drawn.
         metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
-        surrogate: the energy of delayed acceptance's first stage; None: acceptance has one stage.
 
     Raises:
-        ValueError: for an energy of another name, a surrogate of an energy that takes as few rows, or an informed
-            proposal without energies to be informed by.
+        ValueError: for an informed proposal without energies to be informed by.
     """
 
     lm: MaskedLM
-    energy: str | OnePassEnergy = "norm"
+    energy: Energy = field(default_factory=lambda: as_energy("norm"))
     proposal: Proposal = field(default_factory=MaskedConditional)
     metropolis: bool = True
-    surrogate: OnePassEnergy | None = None
 
     def __post_init__(self):
-        if isinstance(self.energy, str) and self.energy not in ENERGIES:
-            raise ValueError(f"the energy must be one of {', '.join(ENERGIES)}, and is {self.energy}")
-        if self.surrogate is not None and self.target == ONE_PASS:
-            raise ValueError("a surrogate stands in for a costlier energy than one from one pass")
         if not self.metropolis and isinstance(self.proposal, Informed):
             raise ValueError(
                 "informed proposals read the energies of every state, which degenerate Gibbs does not know"
             )
 
     @property
-    def target(self) -> str:
-        """The column of the scores that is the target's energy."""
-        return self.energy if isinstance(self.energy, str) else ONE_PASS
-
-    @property
     def decisions(self) -> int:
         """How many uniforms an acceptance takes."""
-        return 1 if self.surrogate is None else 2
+        return 2 if self.energy.delayed else 1
 
-    def _first_stage(self) -> tuple[str, OnePassEnergy] | None:
-        """Return the energy from one pass that is evaluated before the masked conditionals, and its column."""
-        if self.surrogate is not None:
-            return SURROGATE, self.surrogate
-        return None if isinstance(self.energy, str) else (ONE_PASS, self.energy)
+    def init(self, tokens: Tensor, context: Tensor) -> tuple[State, Tensor, Tensor]:
+        """Score these tokens (N, T) in these contexts (N,).
 
-    def init(self, tokens: Tensor, context: Tensor) -> tuple[State, Tensor]:
-        """Score these tokens (N, T) in these contexts (N,); return the state and the decoder rows (N,) it took."""
-        state, rows = unevaluated(self.lm, tokens, context), torch.zeros_like(context)
-        for column in (ONE_PASS, SURROGATE):
-            set_site_scores(state.scores, column, torch.zeros_like(tokens))
-        if first := self._first_stage():
-            column, energy = first
-            shares, rows = energy(self.lm, tokens, context)
-            set_site_scores(state.scores, column, shares)
-        if self.target == ONE_PASS:
-            return state, rows
-        state, spent = self.complete(state)
-        return state, rows + spent
+        Returns:
+            the state; the decoder rows (N,) long that it took, and those of autoregressive models.
+        """
+        state = unevaluated(self.lm, tokens, context, len(self.energy.columns))
+        spent, everyone = _no_rows(context), torch.ones_like(context, dtype=torch.bool)
+        for term in self.energy.one_pass:
+            self._evaluate(term, tokens, context, everyone, state.scores, spent)
+        if self.energy.masked:
+            state, rows = self.complete(state)
+            spent[False] += rows
+        return state, spent[False], spent[True]
 
     def complete(self, state: State) -> tuple[State, Tensor]:
-        """Return the state with all features and scores, and the decoder rows (N,) that it took."""
+        """Return the state with all features and masked scores, and the decoder rows (N,) that it took."""
         valid = self._valid(state)
         missing = valid & ~state.known
         features, scores = state.features.clone(), state.scores.clone()
@@ -137,7 +107,7 @@ class Kernel:
         masked = masked[:, :ahead] & (torch.arange(ahead, device=masked.device) < updates[:, None])[..., None]
         uniforms, source = uniforms[:, :ahead].flatten(0, 1), repeat(state, ahead)
         draws = uniforms[:, : -self.decisions]
-        proposed = self.proposal(self.lm, source, masked.flatten(0, 1), draws, certainty(self.target))
+        proposed = self.proposal(self.lm, source, masked.flatten(0, 1), draws, self.energy.certainty)
         unchanged = (proposed.candidate == source.tokens).all(1) & (proposed.log_reverse == proposed.log_forward)
         skipped = unchanged.view(-1, ahead).long().cumprod(1).sum(1).minimum(updates - 1)
         spent = proposed.rows.view(-1, ahead).sum(1)  # of the first update, which alone may take any
@@ -166,6 +136,7 @@ class Kernel:
             accepted=accepted,
             novel=novel,
             rows=trial.rows,
+            expert_rows=trial.expert_rows,
             skipped=trial.skipped,
         )
         return where(novel, candidate, state), info
@@ -177,12 +148,11 @@ class Kernel:
             log_u: (M, `decisions`) logs of the acceptance's uniforms.
             same: (M,) bool: the candidate is the state again, and accepted.
         """
-        screened = self._screen(state, proposed, temperature, log_u[:, 0])
+        screened = self._screen(state, proposed, temperature, log_u)
+        scores = screened.scores
         alone = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # masked as it was in the state
-        new = screened.passed[:, None] & self._valid(state)
-        scores, features = (part.masked_fill(new[..., None], 0) for part in (state.scores, state.features))
-        if first := self._first_stage():
-            set_site_scores(scores, first[0], screened.shares)
+        new = (screened.open & bool(self.energy.masked))[:, None] & self._valid(state)
+        features = state.features.masked_fill(new[..., None], 0)
         free = new & alone  # its features are the state's
         if free.any():
             features[free] = state.features[free]
@@ -190,7 +160,7 @@ class Kernel:
         return Trial(
             state=state,
             candidate=State(proposed.candidate, state.context, scores, features, new | alone),
-            log_rest=(screened.log_rest - self._log_choice(state, proposed.order)).masked_fill(same, 0),
+            log_rest=screened.log_rest.masked_fill(same, 0),
             log_u=log_u[:, -1],
             temperature=temperature,
             order=proposed.order.masked_fill(same[:, None], NOWHERE),
@@ -199,36 +169,64 @@ class Kernel:
             open=new & ~free,
             asked=new,
             rows=screened.rows,
+            expert_rows=screened.expert_rows,
             skipped=torch.zeros_like(screened.rows),
         )
 
     def _screen(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor) -> Screened:
-        """Evaluate the energy from one pass, where there is one, and say which candidates go on to the next stage."""
-        log_q = proposed.log_reverse - proposed.log_forward
-        changed = (proposed.candidate != state.tokens).any(1) & self.metropolis
-        first, rows = self._first_stage(), proposed.rows.clone()
-        if first is None:
-            return Screened(changed, log_q, torch.zeros_like(state.tokens), rows)
-        column, energy = first
-        shares = site_scores(state.scores, column).clone()
-        if changed.any():
-            found, spent = energy(self.lm, proposed.candidate[changed], state.context[changed])
-            shares[changed] = found.to(shares)
-            rows[changed] += spent
-        rise = (site_scores(state.scores, column) - shares).sum(1) / temperature
-        log_ratio = log_q - rise
-        if self.target == ONE_PASS:
-            return Screened(torch.zeros_like(changed), log_ratio, shares, rows)
-        passed = changed & (log_u < log_ratio)
-        return Screened(passed, rise.where(passed | ~changed, log_ratio - torch.inf), shares, rows)
+        """Evaluate the energies from one pass, cheap ones first, and say which candidates are not decided by them."""
+        energy, spent = self.energy, _no_rows(state.context)
+        passed = (proposed.candidate != state.tokens).any(1) & self.metropolis
+        scores = self._forget(state, passed)
+        log_rest = proposed.log_reverse - proposed.log_forward
+        if energy.delayed:
+            for term in energy.one_pass:
+                if term.screening:
+                    self._evaluate(term, proposed.candidate, state.context, passed, scores, spent)
+            rise = (energy.surrogate(scores) - energy.surrogate(state.scores)) / temperature
+            accepted = log_u[:, 0] < log_rest - rise
+            log_rest = torch.where(accepted | ~passed, rise.where(passed, 0), log_rest - rise - torch.inf)
+            passed = passed & accepted
+        log_rest = log_rest - self._log_choice(state, proposed.order)
+        undecided = passed
+        for term, bounded in energy.stages():
+            if bounded:
+                rise = (energy.total(scores) - energy.total(state.scores)) / temperature
+                undecided = undecided & (log_u[:, -1] < log_rest - rise)
+            self._evaluate(term, proposed.candidate, state.context, undecided, scores, spent)
+        return Screened(passed, undecided, log_rest, scores, spent[False] + proposed.rows, spent[True])
+
+    def _evaluate(
+        self,
+        term: Term,
+        tokens: Tensor,
+        context: Tensor,
+        which: Tensor,
+        scores: Tensor,
+        spent: dict[bool, Tensor],
+    ) -> None:
+        """Write the shares of an energy from one pass for these sequences (N,) bool into the scores, in place."""
+        if which.any():
+            assert term.energy is not None
+            shares, rows = term.energy(self.lm, tokens[which], context[which])
+            self.energy.set_shares(scores, term, which, shares)
+            spent[term.expert][which] += rows
+
+    def _forget(self, state: State, changed: Tensor) -> Tensor:
+        """Return the scores of candidates that differ from their states (N,) bool, nothing being evaluated: 0."""
+        scores, new = state.scores.clone(), (changed[:, None] & self._valid(state))[..., None]
+        known = 0 if self.energy.masked else len(ENERGIES)  # nobody asks for masked conditionals: they stay NaN
+        scores[..., known:].masked_fill_(new, 0)
+        return scores
 
     def _ask(self, trial: Trial) -> Trial:
         """Ask for the positions that are expected to decide, of what is not decided yet."""
-        if self.target not in BOUNDED:
+        masked = self.energy.masked
+        if masked is None or masked.name not in BOUNDED:
             return trial._replace(asked=trial.open)
         log_ratio = self._log_ratio(trial)
         still_open = trial.open & (trial.log_u < log_ratio)[:, None]
-        needed = (log_ratio - trial.log_u) * trial.temperature
+        needed = (log_ratio - trial.log_u) * trial.temperature / masked.weight
         return trial._replace(open=still_open, asked=next_stage(still_open, trial.expected, needed))
 
     def _log_ratio(self, trial: Trial) -> Tensor:
@@ -236,12 +234,17 @@ class Kernel:
 
         What is not known yet counts 0, so that the ratio falls with every stage, to the true one.
         """
-        rise = total(trial.candidate.scores, self.target) - total(trial.state.scores, self.target)
+        rise = self.energy.total(trial.candidate.scores) - self.energy.total(trial.state.scores)
         return trial.log_rest - rise.where(trial.passed, 0.0) / trial.temperature
 
     def _log_choice(self, state: State, order: Tensor) -> Tensor:
         """Return the log-probability (N,) of choosing these positions (N, K), in this order, in this state."""
-        return log_choice(state.scores, self._valid(state), order, certainty(self.target))
+        return log_choice(state.scores, self._valid(state), order, self.energy.certainty)
 
     def _valid(self, state: State) -> Tensor:
         return state.tokens.ne(self.lm.pad)
+
+
+def _no_rows(context: Tensor) -> dict[bool, Tensor]:
+    """Return counts (N,) of the decoder's rows (False) and of autoregressive models' rows (True)."""
+    return {expert: torch.zeros_like(context) for expert in (False, True)}

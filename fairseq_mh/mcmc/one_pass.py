@@ -1,6 +1,6 @@
 """Energies that are no function of masked conditionals, one position each: cheap, or learned.
 
-One of them can be the target, exp(-E / tau), or the surrogate of delayed acceptance (`Kernel`).
+They are terms of the target, or of delayed acceptance's surrogate (`Term`).
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
 
 class OnePassEnergy(Protocol):
-    """A function of the tokens alone, for a few decoder rows a sequence however long it is."""
+    """A function of the tokens alone, for a few rows a sequence however long it is."""
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         """Evaluate M sequences.
@@ -25,7 +25,7 @@ class OnePassEnergy(Protocol):
             context: (M,) long, which context each sequence belongs to.
 
         Returns:
-            minus each position's share in nats (M, T), 0 at padding, and the decoder rows (M,) long that it took.
+            minus each position's share in nats (M, T), 0 at padding, and the rows (M,) long that it took.
         """
         ...
 

@@ -42,7 +42,7 @@ class Proposal(Protocol):
         """Return how many uniforms each of these updates (U, length) bool reads."""
         ...
 
-    def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: str) -> Proposed:
+    def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int) -> Proposed:
         """Draw a candidate for each chain.
 
         Args:
@@ -78,9 +78,7 @@ class MaskedConditional:
     def draws(self, masked: np.ndarray) -> int:
         return int(masked.sum(1).max())
 
-    def __call__(
-        self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: str = "norm"
-    ) -> Proposed:
+    def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int = 0) -> Proposed:
         return draw_masked(lm, state, masked, uniforms, self.log_q)
 
 

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import total
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import State
+from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.mcmc.trial import Info
 
 
@@ -16,7 +16,7 @@ class Snapshot(NamedTuple):
 
     sweep: Tensor  # (N,) long
     tokens: Tensor  # (N, T) long
-    scores: Tensor  # (N, T, E + 2), as in State
+    scores: Tensor  # (N, T, E), as in State
 
 
 class Sweep(NamedTuple):
@@ -28,6 +28,7 @@ class Sweep(NamedTuple):
     accepted: Tensor  # unchanged candidates included
     novel: Tensor
     rows: Tensor  # decoder rows spent, the energies of the end included
+    expert_rows: Tensor  # rows of autoregressive models
     broken: Tensor  # proposals rejected because their ratio was NaN
 
 
@@ -46,23 +47,24 @@ class Record:
 
     Args:
         state: that the run begins at.
-        spent: (N,) long, the decoder rows that its evaluation took.
-        target: the column of the scores that is the target's energy.
+        spent: (N,) long, the decoder rows that its evaluation took, and those of autoregressive models.
+        energy: the target's.
     """
 
-    def __init__(self, state: State, spent: Tensor, target: str, schedule: Schedule):
-        self._target, self._schedule = target, schedule
+    def __init__(self, state: State, spent: tuple[Tensor, Tensor], energy: Energy, schedule: Schedule):
+        self._energy, self._schedule = energy, schedule
         self._tokens, self._scores = (
             part.repeat(schedule.sweeps + 1, *[1] * part.dim()) for part in (state.tokens, state.scores)
         )
-        self._counts = spent.new_zeros(schedule.sweeps + 1, len(COUNTS), len(spent))
-        self._counts[0, COUNTS.index("rows")] = spent
-        self._lowest = Snapshot(torch.zeros_like(spent), state.tokens.clone(), state.scores.clone())
+        self._counts = spent[0].new_zeros(schedule.sweeps + 1, len(COUNTS), len(state.tokens))
+        for name, rows in zip(("rows", "expert_rows"), spent, strict=True):
+            self._counts[0, COUNTS.index(name)] = rows
+        self._lowest = Snapshot(torch.zeros_like(state.context), state.tokens.clone(), state.scores.clone())
 
     def add_updates(self, chains: Tensor, sweep: Tensor, info: Info) -> None:
         """Count what updates of these chains (M,) did, each in its sweep (M,)."""
         done, broken = info.skipped + 1, info.log_ratio.isnan()
-        counts = (done, info.accepted + info.skipped, info.novel, info.rows, broken)
+        counts = (done, info.accepted + info.skipped, info.novel, info.rows, info.expert_rows, broken)
         self._counts[sweep, :, chains] += torch.stack([count.long() for count in counts], 1)
 
     def add_rows(self, chains: Tensor, sweep: Tensor, spent: Tensor) -> None:
@@ -79,8 +81,8 @@ class Record:
         """
         end = sweep[ended], chains[ended]
         self._tokens[end], self._scores[end] = state.tokens[ended], state.scores[ended]
-        best = total(self._lowest.scores[chains], self._target).nan_to_num(nan=torch.inf)
-        lower = total(state.scores, self._target) < best  # the earlier one on a tie
+        best = self._energy.total(self._lowest.scores[chains]).nan_to_num(nan=torch.inf)
+        lower = self._energy.total(state.scores) < best  # the earlier one on a tie
         since = sweep - self._schedule.burn_in
         taken = (ended & (since == 0)) | (scored & (since > 0) & lower)
         for kept, new in zip(self._lowest, (sweep, state.tokens, state.scores), strict=True):

@@ -14,6 +14,7 @@ from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal
 from fairseq_mh.mcmc.record import Run
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.target import Energy, as_energy
 
 INFORMED = "informed"  # a scan that is the proposal's own
 
@@ -39,7 +40,7 @@ def sample(
     start: Tensor,
     *,
     context: Tensor | None = None,
-    energy: str | OnePassEnergy = "norm",
+    energy: str | OnePassEnergy | Energy = "norm",
     temperature: float = 1.0,
     final_temperature: float | None = None,
     sweeps: int = 33,
@@ -58,7 +59,7 @@ def sample(
         lm: any model behind the `MaskedLM` protocol.
         start: (N, T) long, the first states, padded behind their ends with `lm.pad`.
         context: (N,) long, the model's context of each chain; all are in context 0 unless given.
-        energy: a name of `ENERGIES`, or an energy from one pass.
+        energy: a name of `ENERGIES`, an energy from one pass, or a weighted sum of terms.
         temperature: of the target, above 0.
         final_temperature: at the last sweep, linear in between; the same unless given.
         sweeps: how often each position is redrawn.
@@ -91,7 +92,7 @@ def sample(
         block_size=block_size,
         final_block_size=block_size if final_block_size is None else final_block_size,
     )
-    kernel = Kernel(lm, energy, proposal_of(scan, proposal_temperature), metropolis)
+    kernel = Kernel(lm, as_energy(energy), proposal_of(scan, proposal_temperature), metropolis)
     lengths = valid.sum(1).tolist()
     streams = [chain_stream(seed, 0, length, chain) for chain, length in enumerate(lengths)]
     return run(kernel, start, context, streams, schedule, progress)

@@ -18,7 +18,7 @@ def expected_shares(scores: Tensor, masked: Tensor) -> Tensor:
     """Guess the positions' shares of candidates' E_norm.
 
     Args:
-        scores: (N, T, E + 2) nats, of the states that the candidates come from.
+        scores: (N, T, E) nats, of the states that the candidates come from.
         masked: (N, T) bool, the positions that the candidates drew again.
 
     Returns:

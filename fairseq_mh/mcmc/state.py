@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import COLUMNS
+from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 
 Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tuples
@@ -16,16 +16,16 @@ class State(NamedTuple):
 
     tokens: Tensor  # (N, T) long, padded
     context: Tensor  # (N,) long: the model's context of each chain
-    scores: Tensor  # (N, T, E + 2) nats: minus each position's share of each of COLUMNS, 0 at padding
+    scores: Tensor  # (N, T, E) nats: minus each position's share of each of `Energy.columns`, 0 at padding
     features: Tensor  # (N, T, D): of each position, it alone being masked
     known: Tensor  # (N, T) bool: the positions whose features are of these tokens; elsewhere they mean nothing
 
 
-def unevaluated(lm: MaskedLM, tokens: Tensor, context: Tensor) -> State:
+def unevaluated(lm: MaskedLM, tokens: Tensor, context: Tensor, columns: int = len(ENERGIES)) -> State:
     """Return the state of these tokens (N, T) in these contexts (N,) with nothing evaluated: its scores are NaN."""
     features = lm.no_features(*tokens.shape)
     dtype = torch.promote_types(features.dtype, torch.float32)  # of logits
-    scores = torch.full((*tokens.shape, len(COLUMNS)), torch.nan, dtype=dtype, device=tokens.device)
+    scores = torch.full((*tokens.shape, columns), torch.nan, dtype=dtype, device=tokens.device)
     scores = scores.masked_fill(tokens.eq(lm.pad)[..., None], 0)
     return State(tokens, context, scores, features, torch.zeros_like(tokens, dtype=torch.bool))
 

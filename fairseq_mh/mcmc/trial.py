@@ -12,15 +12,16 @@ class Trial(NamedTuple):
 
     state: State  # that the candidate comes from
     candidate: State  # its scores and features are 0 where they are not known yet
-    log_rest: Tensor  # (M,) nats: the log ratio but for the candidate's own energy and choice of positions
+    log_rest: Tensor  # (M,) nats: the log ratio but for the two energies and the candidate's choice of positions
     log_u: Tensor  # (M,) log of the acceptance's uniform
     temperature: Tensor  # (M,) tau of the target
     order: Tensor  # (M, K) long, of an informed choice
     expected: Tensor  # (M, T) nats: a guess of the shares of the candidate's energy
-    passed: Tensor  # (M,) bool: its masked conditionals decide
+    passed: Tensor  # (M,) bool: it differs from the state, and its energy decides
     open: Tensor  # (M, T) bool: the positions of an undecided candidate that are not evaluated
     asked: Tensor  # (M, T) bool: those of them to evaluate next; a candidate with none can be decided
     rows: Tensor  # (M,) long: decoder rows spent
+    expert_rows: Tensor  # (M,) long: rows of autoregressive models
     skipped: Tensor  # (M,) long: updates before this one, which proposed the state itself
 
 
@@ -32,13 +33,16 @@ class Info(NamedTuple):
     accepted: Tensor  # (M,) bool, unchanged candidates included
     novel: Tensor  # (M,) bool: accepted, and not the state it came from
     rows: Tensor  # (M,) long: decoder rows spent
+    expert_rows: Tensor  # (M,) long: rows of autoregressive models
     skipped: Tensor  # (M,) long: accepted updates before it, whose candidates were unchanged
 
 
 class Screened(NamedTuple):
-    """What the first stage, of an energy from one pass, leaves to the masked conditionals of M candidates."""
+    """What the energies from one pass leave to the masked conditionals of M candidates."""
 
-    passed: Tensor  # (M,) bool: the candidates to evaluate: all without a first stage, none where it is the target's
-    log_rest: Tensor  # (M,) nats: the log ratio but for the energies; of a candidate that failed, minus infinity or NaN
-    shares: Tensor  # (M, T) nats: the first stage's scores of the candidates
+    passed: Tensor  # (M,) bool: differs from its state, and is not rejected by the surrogate
+    open: Tensor  # (M,) bool: passed, and not rejected for certain by what is evaluated
+    log_rest: Tensor  # (M,) nats: the log ratio but for the energies; minus infinity or NaN where the surrogate rejects
+    scores: Tensor  # (M, T, E) nats, of the candidates; 0 where they are not known
     rows: Tensor  # (M,) long: decoder rows spent so far
+    expert_rows: Tensor  # (M,) long: rows of autoregressive models

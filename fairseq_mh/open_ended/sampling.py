@@ -16,7 +16,7 @@ from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.open_ended.blanks import Blanks, TextModel
 from fairseq_mh.open_ended.template import Template
-from fairseq_mh.sampler_config import SamplerConfig, kernel_of, proposal_settings, schedule_of
+from fairseq_mh.sampler_config import SamplerConfig, energy_of, kernel_of, proposal_settings, schedule_of
 
 
 class Chains(NamedTuple):
@@ -53,7 +53,7 @@ def sample(
     blanks = Blanks(model, padded(model, [template.text(model.blank, lengths, stream) for stream in streams]))
     contexts = torch.arange(len(streams), device=blanks.texts.device)
     start, spent = fill(blanks, streams, partial(conditional, **proposal_settings(cfg)))
-    kernel = kernel_of(cfg, blanks, metropolis=cfg.mh_decoding == "mh")
+    kernel = kernel_of(cfg, blanks, cfg.mh_decoding == "mh", energy_of(cfg))
     first, *others = run(kernel, start, contexts, streams, schedule_of(cfg), progress).sweeps
     sweeps = [first._replace(rows=first.rows + spent), *others]
     ends = blanks.filled(sweeps[-1].end.tokens.to(contexts.device), contexts)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.chain import run
-from fairseq_mh.mcmc.energy import COLUMNS
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.sampler_config import energy_of, kernel_of
-from fairseq_mh.translation.options import TranslationMHConfig, one_pass_of, translation_schedule
+from fairseq_mh.mcmc.target import Energy
+from fairseq_mh.sampler_config import kernel_of
+from fairseq_mh.translation.options import TranslationMHConfig, translation_schedule
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
 from fairseq_mh.translation.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
 
@@ -29,6 +29,7 @@ class Decoded(NamedTuple):
     rows: Tensor  # (N,) long: decoder rows spent on decoding
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T): the states of the chains, in order
     plan: Plan  # of the N chains
+    energy: Energy  # that they sampled
 
 
 def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
@@ -40,10 +41,11 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     first = finished.sweeps[0]
     sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
-    found = hypotheses(snapshots, start.plan, energy_of(cfg), str(cfg.mh_length_select))
+    found = hypotheses(snapshots, start.plan, start.energy, str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
     nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
-    return Decoded(found, sweeps, rows, [(sweep.end.tokens, nothing_masked) for sweep in sweeps], start.plan)
+    history = [(sweep.end.tokens, nothing_masked) for sweep in sweeps]
+    return Decoded(found, sweeps, rows, history, start.plan, start.energy)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
@@ -54,16 +56,17 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
         first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
         sweeps = [first._replace(rows=filled.rows.cpu())]
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
-    tokens, positional, unevaluated = filled.tokens.cpu(), filled.scores.cpu(), dict.fromkeys(COLUMNS, math.nan)
+    tokens, positional, nan = filled.tokens.cpu(), filled.scores.cpu(), math.nan
+    unevaluated = dict.fromkeys(start.energy.columns, nan)
     found = [
-        Hypothesis(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], unevaluated)
+        Hypothesis(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], nan, unevaluated)
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
-    return Decoded(found, sweeps, filled.rows.cpu(), filled.history, start.plan)
+    return Decoded(found, sweeps, filled.rows.cpu(), filled.history, start.plan, start.energy)
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    kernel = kernel_of(cfg, start.lm, metropolis, one_pass_of(start.lm, start.electric))
+    kernel = kernel_of(cfg, start.lm, metropolis, start.energy)
     if (progress := start.progress) is None:
         return run(kernel, tokens, start.plan.context, start.streams, schedule)
     total = len(tokens) * schedule.sweeps

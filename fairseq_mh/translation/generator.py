@@ -21,14 +21,15 @@ from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.electric import Electric
+from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.chain import chain_stream
-from fairseq_mh.sampler_config import energy_of
 from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.minimum_bayes_risk import with_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
 from fairseq_mh.translation.selection import Hypothesis, best_first
 from fairseq_mh.translation.start import Plan, Progress, Start, plan_chains
+from fairseq_mh.translation.target import translation_energy
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 5  # of progress, where standard error is no terminal
@@ -44,6 +45,7 @@ class MHGenerator:
         generation: fairseq's generation options, of which `iter_decode_with_beam` (lengths a sentence),
             `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
         electric: where the options ask for one.
+        experts: whose energies are further terms.
 
     Raises:
         UserError: where the trace cannot be written.
@@ -56,14 +58,15 @@ class MHGenerator:
         cfg: TranslationMHConfig,
         generation,
         electric: Electric | None = None,
+        experts: Sequence[Expert] = (),
     ):
         self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
-        self.electric = electric
+        self.electric, self.experts = electric, experts
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         if self.trace:
             begun.add(Path(self.trace.name))
-        self.rows_spent = 0
+        self.rows_spent, self.expert_rows_spent = 0, 0
         self.warned = False
         self.joined = subwords(dictionary)
 
@@ -110,12 +113,12 @@ class MHGenerator:
         """
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
         self._warn_of_unknown(source[0])
+        for expert in self.experts:
+            if source[0].size(1) > expert.longest_source:
+                raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
         reference = self._references(sample) if self._needs_reference() else None
-        start = self._start(encoder_out, sample["id"].tolist(), reference)
-        if self.electric:
-            start = start._replace(electric=self.electric.bind(encoder_out, source))
-        start = start._replace(progress=progress)
+        start = self._start(encoder_out, source, sample["id"].tolist(), reference)._replace(progress=progress)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         self._report(decoded, sample["id"].tolist())
         return decoded
@@ -146,16 +149,21 @@ class MHGenerator:
                 *(unknown.sum(), symbols.sum()),
             )
 
-    def _start(self, encoder_out: dict, ids: list[int], reference: Tensor | None) -> Start:
+    def _start(
+        self, encoder_out: dict, source: tuple[Tensor, Tensor], ids: list[int], reference: Tensor | None
+    ) -> Start:
         lm = self.cmlm.bind(encoder_out)
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
         log_p = self.cmlm.length_log_probs(encoder_out)
+        for expert in self.experts:
+            log_p[:, expert.longest_target + 1 :] = -math.inf
         plan = plan_chains(log_p, chains_of(self.cfg), self.generation.iter_decode_with_beam, gold)
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
         positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
         blank = torch.where(positions < plan.lengths[:, None], lm.mask, lm.pad)
-        return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference)
+        energy = translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts)
+        return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference, energy)
 
     def _scored(self, found: list[Hypothesis], plan: Plan) -> list[Hypothesis]:
         """Return hypotheses with the score that ranks them: minus their energy as it is, or their expected utility."""
@@ -217,14 +225,19 @@ class MHGenerator:
             write_trace(
                 self.trace,
                 decoded.sweeps,
-                energy_of(self.cfg),
+                decoded.energy,
                 sentences,
                 plan.lengths.tolist(),
                 plan.chains.tolist(),
             )
         self.rows_spent += int(decoded.rows.sum())
+        self.expert_rows_spent += sum(int(sweep.expert_rows.sum()) for sweep in decoded.sweeps)
         warn_of_broken(decoded.sweeps)
-        logger.info("%d sentences, %d chains, decoder rows so far: %d", len(ids), len(plan.context), self.rows_spent)
+        experts = f", of experts: {self.expert_rows_spent}" if self.experts else ""
+        logger.info(
+            "%d sentences, %d chains, decoder rows so far: %d%s",
+            *(len(ids), len(plan.context), self.rows_spent, experts),
+        )
 
 
 def advance_bar(bar: tqdm, ended: int, total: int) -> None:

@@ -1,6 +1,5 @@
 """The plugin's options: fields of the task's dataclass, so that fairseq shows them on its command lines."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -8,10 +7,8 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
-from fairseq_mh.masked_lms.cmlm import BoundCMLM
-from fairseq_mh.masked_lms.two_stream import TwoStream
+from fairseq_mh.masked_lms.experts import parse_experts
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
 from fairseq_mh.translation.generation_options import unread
@@ -19,10 +16,10 @@ from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.presets import PRESETS
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
+from fairseq_mh.translation.target import ONE_PASS_ENERGIES
 
 PRESET_CHOICES = ChoiceEnum(list(PRESETS))
 DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])
-ONE_PASS_ENERGIES = ("two-stream", "electric")  # energies that do not take a row for each position
 ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS_ENERGIES])
 SURROGATES = ChoiceEnum(["partition", *ONE_PASS_ENERGIES])
 START_CHOICES = ChoiceEnum(list(STARTS))
@@ -52,6 +49,12 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     )
     mh_electric: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None, "checkpoint of an electric_transformer, with --mh-energy electric or --mh-surrogate electric"
+    )
+    mh_expert: Optional[str] = option(  # noqa: UP045
+        None,
+        "PATH[:WEIGHT][,PATH[:WEIGHT]...]: further models with the same dictionary, whose energies of a translation, "
+        "times their weights, are added to that of --mh-energy: an autoregressive transformer (minus log p), an "
+        "electric_transformer, or another cmlm_transformer (two-stream). Default weight: 1",
     )
     mh_chains: Optional[int] = option(  # noqa: UP045  (fairseq cannot read `int | None`)
         None, "chains for each length of each sentence. Default: 3; mask-predict, which is deterministic, has one"
@@ -105,21 +108,6 @@ def chains_of(cfg: TranslationMHConfig) -> int:
     return default if cfg.mh_chains is None else cfg.mh_chains
 
 
-def one_pass_of(lm: BoundCMLM, electric: OnePassEnergy | None) -> dict[str, Callable[[], OnePassEnergy]]:
-    """Return the energies of `ONE_PASS_ENERGIES`, by name, each made when it is called for.
-
-    Args:
-        lm: a CMLM with its sources.
-        electric: of the same sources, where the options ask for it (`needs_electric`).
-    """
-
-    def loaded() -> OnePassEnergy:
-        assert electric is not None
-        return electric
-
-    return {"two-stream": lambda: TwoStream(lm), "electric": loaded}
-
-
 def needs_electric(cfg: TranslationMHConfig) -> bool:
     """Return whether the options name an Electric's energy."""
     return "electric" in (cfg.mh_energy, cfg.mh_surrogate)
@@ -136,6 +124,7 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
     """
     check_sampler(cfg)
     translation_schedule(cfg)
+    parse_experts(cfg.mh_expert or "")
     given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
     refusals = {
         "--mh-chains must be 1 or more": chains_of(cfg) < 1,
@@ -150,6 +139,9 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         ),
         "--mh-electric is for --mh-energy electric or --mh-surrogate electric": (
             bool(cfg.mh_electric) and not needs_electric(cfg)
+        ),
+        "--mh-expert is a term of the energy that chains sample: it needs --mh-decoding mh": (
+            cfg.mh_decoding != "mh" and bool(cfg.mh_expert)
         ),
         "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,

@@ -5,6 +5,7 @@ Section 4.4 of Electric (Clark et al., 2020) ranks the translations of a source 
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from fairseq.data import data_utils
@@ -12,52 +13,54 @@ from torch import Tensor
 
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.electric import Electric
-from fairseq_mh.masked_lms.two_stream import TwoStream
-from fairseq_mh.mcmc.energy import evaluate, site_scores
-from fairseq_mh.mcmc.one_pass import OnePassEnergy
-from fairseq_mh.translation.options import ONE_PASS_ENERGIES
+from fairseq_mh.masked_lms.experts import Expert
+from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.target import translation_energy
+
+
+class Evaluated(NamedTuple):
+    """The energies of N targets, and what they took."""
+
+    energy: Tensor  # (N,) float64, nats: that of the options; infinite for a target that is no state
+    by_name: dict[str, Tensor]  # of each term, without its weight; NaN where the options do not ask for it
+    rows: int  # decoder rows
+    expert_rows: int  # rows of autoregressive models
 
 
 @torch.no_grad()
 def energies(
     cmlm: CMLM,
-    electric: Electric | None,
+    cfg: TranslationMHConfig,
     source: tuple[Tensor, Tensor],
     targets: Sequence[Tensor],
     context: Tensor,
-    name: str,
-) -> tuple[Tensor, int]:
-    """Return the energies of N targets, and the decoder rows that they took.
+    electric: Electric | None = None,
+    experts: Sequence[Expert] = (),
+) -> Evaluated:
+    """Return the energies of N targets as chains would have them.
 
     Args:
         cmlm: the model.
-        electric: needed for the energy `electric` alone.
+        cfg: says which energy.
         source: tokens (B, S) long and lengths (B,) long.
         targets: N tensors (T,) long, without padding.
         context: (N,) long, the index of each target's source in the batch.
-        name: of the energy, in `ENERGIES` or `ONE_PASS_ENERGIES`.
-
-    Returns:
-        (N,) float64, nats, infinite for a target that is no state; and the number of rows.
+        electric: where the options name its energy.
+        experts: further terms.
     """
-    found = torch.full((len(targets),), math.inf, dtype=torch.float64)
+    encoder_out = cmlm.model.forward_encoder(source)
+    lm = cmlm.bind(encoder_out)
+    energy = translation_energy(cfg, lm, encoder_out, source, electric, experts)
+    total = torch.full((len(targets),), math.inf, dtype=torch.float64)
+    by_name = {name: torch.full_like(total, math.nan) for name in energy.columns}
     states = [n for n, target in enumerate(targets) if 1 <= len(target) <= cmlm.longest and cmlm.allowed[target].all()]
     if not states:
-        return found, 0
-    encoder_out = cmlm.model.forward_encoder(source)
+        return Evaluated(total, by_name, 0, 0)
     tokens = data_utils.collate_tokens([targets[n] for n in states], cmlm.pad).to(source[0].device)
-    valid, context = tokens.ne(cmlm.pad), context[states].to(tokens.device)
-    lm = cmlm.bind(encoder_out)
-    if name in ONE_PASS_ENERGIES:
-        if name == "electric":
-            if electric is None:
-                raise ValueError("the energy `electric` needs an Electric")
-            energy: OnePassEnergy = electric.bind(encoder_out, source)
-        else:
-            energy = TwoStream(lm)
-        shares, spent = energy(lm, tokens, context)
-    else:
-        scores = site_scores(evaluate(lm, tokens, context, valid).scores, name).double()
-        shares, spent = torch.zeros_like(tokens, dtype=torch.float64).masked_scatter(valid, scores), valid.sum(1)
-    found[states] = -shares.sum(1).cpu()
-    return found, int(spent.sum())
+    state, rows, expert_rows = Kernel(lm, energy).init(tokens, context[states].to(tokens.device))
+    scores = state.scores.double()
+    total[states] = energy.total(scores).cpu()
+    for name, nats in energy.by_name(scores).items():
+        by_name[name][states] = nats.cpu()
+    return Evaluated(total, by_name, int(rows.sum()), int(expert_rows.sum()))

@@ -21,7 +21,7 @@ class Translation:
     tokens: Tensor  # (T,) long, without BOS and EOS
     score: float  # nats; hypotheses are ranked by it, higher is better
     energy: float  # nats: the target's; NaN where it was not evaluated
-    energies: dict[str, float]  # nats, by the name of `mcmc.COLUMNS`; NaN where not evaluated
+    energies: dict[str, float]  # nats, by the name of the term, without its weight; NaN where not evaluated
     token_log_probs: Tensor  # (T,) nats: each token given all others, or minus its share of an energy from one pass
     length: int  # tokens
     chain: int  # the number of the chain among those of its length
@@ -36,6 +36,7 @@ class SentenceResult:
     translations: list[Translation] = field(default_factory=list)  # best first
     samples: list[Translation] = field(default_factory=list)  # the state at the end of every sweep that counts
     rows: int = 0  # decoder rows spent
+    expert_rows: int = 0  # rows of autoregressive experts
     broken: int = 0  # proposals rejected because the model's numbers were no numbers
     untranslated: str | None = None  # why there is no translation
     symbols: int = 0  # of the source
@@ -48,17 +49,21 @@ class BatchResults:
 
     Args:
         decoded: the batch.
-        energy: the column of the scores that is the target's energy.
         text: from a hypothesis's tokens to words.
     """
 
-    def __init__(self, decoded: Decoded, energy: str, text: Callable[[Tensor], str]):
-        self.decoded, self.energy, self.text = decoded, energy, text
+    def __init__(self, decoded: Decoded, text: Callable[[Tensor], str]):
+        self.decoded, self.text = decoded, text
         self.plan = Plan(*(part.cpu() for part in decoded.plan))
 
     def rows(self, sentence: int) -> int:
         """Return the decoder rows that a sentence took."""
         return int(self.decoded.rows[self.plan.context == sentence].sum())
+
+    def expert_rows(self, sentence: int) -> int:
+        """Return the rows of autoregressive experts that a sentence took."""
+        mine = self.plan.context == sentence
+        return sum(int(sweep.expert_rows[mine].sum()) for sweep in self.decoded.sweeps)
 
     def broken(self, sentence: int) -> int:
         """Return how many of a sentence's proposals were rejected because the model's numbers were no numbers."""
@@ -71,7 +76,7 @@ class BatchResults:
             text=self.text(found.tokens),
             tokens=found.tokens,
             score=found.score,
-            energy=found.energies[self.energy],
+            energy=found.energy,
             energies=found.energies,
             token_log_probs=found.positional,
             length=len(found.tokens),
@@ -84,7 +89,7 @@ class BatchResults:
         mine = (self.plan.context == sentence).nonzero()[:, 0]
         sweeps = [_of_chains(sweep, mine) for sweep in self.decoded.sweeps]
         lengths, chains = self.plan.lengths[mine].tolist(), self.plan.chains[mine].tolist()
-        return list(trace_records(sweeps, self.energy, [number] * len(mine), lengths, chains))
+        return list(trace_records(sweeps, self.decoded.energy, [number] * len(mine), lengths, chains))
 
 
 def _of_chains(sweep: Any, chains: Tensor) -> Any:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import COLUMNS, certainty, site_scores, total
 from fairseq_mh.mcmc.record import Run, Snapshot, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.start import Plan
 
 
@@ -20,7 +20,8 @@ class Hypothesis(NamedTuple):
     tokens: Tensor  # (T,) long
     positional: Tensor  # (T,) nats: log-probability of each token, or minus its share of an energy from one pass
     score: float  # higher is better
-    energies: dict[str, float]  # nats, for each name of `COLUMNS`; NaN where not evaluated
+    energy: float  # nats: the target's; NaN where it was not evaluated
+    energies: dict[str, float]  # nats, for each name of `Energy.columns`; NaN where not evaluated
 
 
 def samples(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
@@ -58,23 +59,24 @@ def length_model(energy: Tensor, plan: Plan) -> Tensor:
     return -energy + plan.log_p_length.cpu()
 
 
-def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: str, length_select: str) -> list[Hypothesis]:
+def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, length_select: str) -> list[Hypothesis]:
     """Return the states of all chains in these snapshots as hypotheses.
 
     Args:
         snapshots: of the N chains.
         plan: of the same chains.
-        energy: the column of the scores that is the target's energy.
+        energy: the target's.
         length_select: a name of `LENGTH_SELECTIONS`, which makes scores of energies.
     """
     found = []
     for snapshot in snapshots:
-        nats = {name: total(snapshot.scores, name) for name in COLUMNS}
-        scores = LENGTH_SELECTIONS[length_select](nats[energy], plan).tolist()
-        positional = site_scores(snapshot.scores, certainty(energy))
+        total, nats = energy.total(snapshot.scores), energy.by_name(snapshot.scores)
+        scores = LENGTH_SELECTIONS[length_select](total, plan).tolist()
+        positional = snapshot.scores[..., energy.certainty]
         for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
-            tokens, energies = snapshot.tokens[n, :length], {name: float(nats[name][n]) for name in COLUMNS}
-            found.append(Hypothesis(n, int(snapshot.sweep[n]), tokens, positional[n, :length], score, energies))
+            tokens, energies = snapshot.tokens[n, :length], {name: float(of[n]) for name, of in nats.items()}
+            sweep, own = int(snapshot.sweep[n]), positional[n, :length]
+            found.append(Hypothesis(n, sweep, tokens, own, score, float(total[n]), energies))
     return found
 
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
+from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.mask_predict import Filled, mask_predict
 
 Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
@@ -64,7 +64,7 @@ class Start(NamedTuple):
     passes: int  # the number of mask-predict's passes
     streams: list[np.random.Generator]  # each chain's own randomness
     reference: Tensor | None  # (B, T') long, padded, without special tokens
-    electric: OnePassEnergy | None = None  # Electric, bound to the same sentences
+    energy: Energy  # the target's
     filled: Filled | None = None  # mask-predict's result, where it was run to choose the lengths
     spent: Tensor | int = 0  # (N,) long: the decoder rows that this took
     progress: Progress | None = None

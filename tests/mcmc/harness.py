@@ -1,5 +1,6 @@
 """Helpers of the sampler's tests: kernels on tables, single steps, chains, and a chi-square test."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -9,10 +10,12 @@ import torch
 
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import MaskedConditional
-from tests.mcmc.tables import random_table
+from fairseq_mh.mcmc.target import Energy, Term, as_energy
+from tests.mcmc.tables import SUMS, random_table, tables_of
 
 FALSE_ALARM = 1e-6  # the p-value below which a statistical test fails
 
@@ -45,14 +48,25 @@ def kernel_of(lm, energy="norm", metropolis=True, proposal=MaskedConditional, sc
 
     Args:
         lm: a table.
-        energy: the target's.
+        energy: the target's: a name, an energy from one pass, or a sum of terms.
         metropolis: False for degenerate Gibbs.
         proposal: its class.
         scan: the keyword argument of a `MaskedConditional`, if it is not the default.
         surrogate: of delayed acceptance.
         q: the settings of `conditional`.
     """
-    return Kernel(lm, energy, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis, surrogate)
+    target = as_energy(energy)
+    if surrogate is not None:
+        target = Energy((*target.terms, Term("surrogate", surrogate, weight=0.0, screening=1.0)))
+    return Kernel(lm, target, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis)
+
+
+def target_of(name, lm):
+    """Return the energy of that name in `ENERGIES` or `SUMS`, or the energy from one pass of a table."""
+    named = {table: Term(table, energy) for table, energy in tables_of(lm).items()}
+    named["bounded"] = replace(named["bounded"], bounded=True, expert=True)
+    named |= {masked: Term(masked) for masked in ENERGIES}
+    return Energy(tuple(replace(named[term], weight=weight) for term, weight in SUMS.get(name, {name: 1.0}).items()))
 
 
 def at(kernel, tokens):

@@ -76,13 +76,27 @@ def joint_table(probabilities: np.ndarray) -> TableLM:
     return TableLM(table)
 
 
-class TableEnergy:
-    """A `OnePassEnergy` whose shares are looked up in a table of random numbers, some above 0 and some below."""
+# Sums of terms, by name: the weight of each term.
+SUMS = {
+    "norm + one-pass": {"norm": 0.7, "one-pass": 1.3},
+    "raw + bounded": {"raw": 1.0, "bounded": 0.5},
+    "bounded + norm": {"bounded": 2.0, "norm": 0.5},
+    "one-pass + bounded": {"one-pass": 0.5, "bounded": 1.5},
+}
 
-    def __init__(self, lm: TableLM, seed: int):
+
+class TableEnergy:
+    """A `OnePassEnergy` whose shares are looked up in a table of random numbers, some above 0 and some below.
+
+    Args:
+        bounded: no share is below 0.
+    """
+
+    def __init__(self, lm: TableLM, seed: int, bounded: bool = False):
         length, self.symbols = lm.table.size(1), lm.symbols
         generator = torch.Generator().manual_seed(seed)
         self.table = torch.randn(self.symbols**length, length, generator=generator, dtype=torch.float64) * 0.4 + 0.2
+        self.table = self.table.abs() if bounded else self.table
 
     def __call__(self, lm, tokens, context):
         powers = self.symbols ** torch.arange(tokens.size(1) - 1, -1, -1)
@@ -96,22 +110,27 @@ class TableEnergy:
         return self.table[number].tolist()
 
 
+def tables_of(lm: TableLM) -> dict[str, TableEnergy]:
+    """Return the energies from one pass that `SUMS` names."""
+    return {"one-pass": TableEnergy(lm, seed=6), "bounded": TableEnergy(lm, seed=7, bounded=True)}
+
+
 class Reference:
     """All states of a TableLM's context 0, its target, and the transition matrix of every move.
 
     Args:
         lm: the table.
-        energy: a name of `ENERGIES`, or `one-pass`.
+        energy: a name of `ENERGIES`, `one-pass`, or a sum of both: see `SUMS`.
         temperature: of the target.
         q: the proposal's settings: temperature, and optionally nucleus, top_k and mix.
-        one_pass: the target's energy where `energy` is `one-pass`.
     """
 
-    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, one_pass: TableEnergy | None = None):
+    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict):
         table = lm.table[0].numpy()
         self.length, self.symbols = table.shape[0], lm.symbols
         self.states = list(itertools.product(range(self.symbols), repeat=self.length))
-        self._table, self._q, self._one_pass = table, q, one_pass if energy == "one-pass" else None
+        self._table, self._q, self._tables = table, q, tables_of(lm)
+        self._name = energy
         weights = np.array([math.exp(-self.energy(state, energy) / temperature) for state in self.states])
         self.weights, self.target = weights, weights / weights.sum()
 
@@ -124,8 +143,10 @@ class Reference:
 
     def energy(self, state, name):
         """Return the energy of a state, in nats."""
-        if self._one_pass:
-            return sum(self._one_pass.shares(state))
+        if name in SUMS:
+            return sum(weight * self.energy(state, term) for term, weight in SUMS[name].items())
+        if name in self._tables:
+            return sum(self._tables[name].shares(state))
         result = 0.0
         for site, symbol in enumerate(state):
             logits = self.logits(state, site, {site})
@@ -192,8 +213,8 @@ class Reference:
 
     def choice(self, state, order, floor):
         """Return the probability of choosing these sites in this order, one by one, each among those that are left."""
-        if self._one_pass:
-            certain = [min(1.0, math.exp(-share)) for share in self._one_pass.shares(state)]
+        if self._name.startswith("one-pass"):
+            certain = [min(1.0, math.exp(-share)) for share in self._tables["one-pass"].shares(state)]
         else:
             certain = [self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
         weights = [1 + floor - p for p in certain]

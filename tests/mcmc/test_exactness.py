@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc.energy import ENERGIES, ONE_PASS, SURROGATE, total
+from fairseq_mh.mcmc.energy import ENERGIES, total
 from fairseq_mh.mcmc.informed import FLOOR, Informed
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
-from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step
-from tests.mcmc.tables import Reference, TableEnergy, inconsistent_table, random_table
+from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step, target_of
+from tests.mcmc.tables import SUMS, Reference, TableEnergy, inconsistent_table, random_table
 
 TABLES = {
     "V2T2": random_table(2, 2, seed=1),
@@ -33,6 +33,9 @@ PROPOSALS = (  # the target's temperature, and the proposal's settings
 )
 
 
+TARGETS = (*ENERGIES, "one-pass", *SUMS)
+
+
 def settings(energies):
     """Combine every table with every energy, and every energy with every proposal."""
     names = ("name", "energy", "temperature", "q")
@@ -47,10 +50,10 @@ def moves_of(reference) -> dict:
     return {move: reference.transition(move) for move in (*sites, (0, reference.length - 1), tuple(range(len(sites))))}
 
 
-@settings((*ENERGIES, ONE_PASS))
+@settings(TARGETS)
 def test_reference_is_exact(name, energy, temperature, q):
     """The enumerated Metropolis-Hastings satisfies detailed balance, keeps the target and reaches every state."""
-    reference = Reference(TABLES[name], energy, temperature, q, TableEnergy(TABLES[name], seed=6))
+    reference = Reference(TABLES[name], energy, temperature, q)
     informed_updates = [reference.informed_update(size, FLOOR) for size in range(1, reference.length + 1)]
     for matrix in (*moves_of(reference).values(), *informed_updates):
         np.testing.assert_allclose(matrix.sum(1), 1, atol=1e-10)
@@ -61,14 +64,13 @@ def test_reference_is_exact(name, energy, temperature, q):
     assert (np.linalg.matrix_power(informed_updates[0], 50) > 0).all()
 
 
-@settings((*ENERGIES, ONE_PASS))
+@settings(TARGETS)
 def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q):
     """From every state, by every move: the ratio to 1e-10, and the frequencies within sampling error."""
     lm, copies = TABLES[name], 1000
-    one_pass = TableEnergy(lm, seed=6)
-    reference = Reference(lm, energy, temperature, q, one_pass)
+    reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), **q)
     for sites, expected in moves_of(reference).items():
         masked = torch.zeros_like(states, dtype=torch.bool)
         masked[:, list(sites)] = True
@@ -76,14 +78,13 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
         check_ratios(reference, lm, info, states, sites, expected)
 
 
-@settings((*ENERGIES, ONE_PASS))
+@settings(TARGETS)
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
     """The choice of the sites depends on the tokens, so its probability is in the ratio, there and back."""
     lm, copies = TABLES[name], 1000
-    one_pass = TableEnergy(lm, seed=6)
-    reference = Reference(lm, energy, temperature, q, one_pass)
+    reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, proposal=Informed, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), proposal=Informed, **q)
     for block_size in {1, 2, reference.length}:
         masked = torch.arange(reference.length).expand(len(states), -1) < block_size
         info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block_size, FLOOR))
@@ -119,8 +120,9 @@ def test_a_partition_of_single_positions_is_the_energy():
     lm = TABLES["V2T4"]
     states = torch.tensor(list(itertools.product(range(2), repeat=4)))
     kernel = kernel_of(lm, surrogate=PartitionPseudoLikelihood(4))
-    state, rows = kernel.init(states, torch.zeros(len(states), dtype=torch.long))
-    torch.testing.assert_close(total(state.scores, SURROGATE), total(state.scores, "norm"), atol=1e-12, rtol=0)
+    state, rows, _ = kernel.init(states, torch.zeros(len(states), dtype=torch.long))
+    surrogate = kernel.energy.by_name(state.scores)["surrogate"]
+    torch.testing.assert_close(surrogate, total(state.scores, "norm"), atol=1e-12, rtol=0)
     assert (rows == 4 + 4).all()
 
 
@@ -141,6 +143,7 @@ def one_step(reference, kernel, states, masked, temperature, expected):
     _, whole = step(kernel, at(kernel, states), masked, temperature, uniforms)
     assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is a right one
     assert (info.rows <= whole.rows).all()
+    assert (info.expert_rows <= whole.expert_rows).all()
     return whole
 
 

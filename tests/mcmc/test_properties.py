@@ -10,16 +10,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fairseq_mh.mcmc.energy import ENERGIES, ONE_PASS, total
+from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.informed import FLOOR, Informed
 from fairseq_mh.mcmc.proposal import MaskedConditional
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule
-from tests.mcmc.harness import kernel_of, run_from, step
-from tests.mcmc.tables import Reference, TableEnergy, TableLM, random_table
+from tests.mcmc.harness import kernel_of, run_from, step, target_of
+from tests.mcmc.tables import SUMS, Reference, TableLM, random_table
 from tests.mcmc.test_target import MeanForSum, NoChoiceInRatio, NoHastings
 
-TARGETS = (*ENERGIES, ONE_PASS)
+TARGETS = (*ENERGIES, "one-pass", *SUMS)
 thorough = settings(max_examples=300, deadline=None, derandomize=True, print_blob=True)
 
 TABLES = st.builds(
@@ -39,12 +39,12 @@ Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
 
 def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
     """Check pi(x) q(x'|x) a(x -> x') = pi(x') q(x|x') a(x' -> x), in logs, for all candidates that were drawn."""
-    one_pass = TableEnergy(lm, seed=6)
-    reference = Reference(lm, energy, temperature, {**q, "top_k": q.get("top_k") or lm.symbols}, one_pass)
+    settings = {**q, "top_k": q.get("top_k") or lm.symbols}
+    reference = Reference(lm, energy, temperature, settings)
     states = torch.tensor(reference.states).repeat_interleave(8, 0)
     masked = torch.zeros_like(states, dtype=torch.bool)
     masked[:, list(sites)] = True
-    kernel = kernel_of(lm, one_pass if energy == ONE_PASS else energy, proposal=proposal, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), proposal=proposal, **q)
     generator = torch.Generator().manual_seed(seed)
     uniforms = torch.rand(len(states), 2 * reference.length + 1, generator=generator, dtype=torch.float64)
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
@@ -129,8 +129,7 @@ def test_any_chain_stays_in_the_state_space_and_counts_right(chosen, broken):
     if broken is not None:
         lm = TableLM(lm.table.clone())
         lm.table[:, ::2, ::3, 0] = broken
-    target = TableEnergy(lm, seed=6) if energy == ONE_PASS else energy
-    kernel = kernel_of(lm, target, proposal=proposal, scan=scan, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), proposal=proposal, scan=scan, **q)
     start = torch.randint(lm.symbols, (5, lm.table.size(1)), generator=torch.Generator().manual_seed(seed))
     finished = run_from(kernel, start, Schedule(**schedule), seed)
     for number, sweep in enumerate(finished.sweeps):
@@ -139,9 +138,9 @@ def test_any_chain_stays_in_the_state_space_and_counts_right(chosen, broken):
         assert (sweep.accepted + sweep.broken <= sweep.proposals).all()
         assert (sweep.proposals >= (number > 0)).all()
         if broken is None:
-            assert total(sweep.end.scores, energy).isfinite().all()
+            assert kernel.energy.total(sweep.end.scores).isfinite().all()
             assert not sweep.broken.any()
     assert ((finished.lowest.tokens >= 0) & (finished.lowest.tokens < lm.symbols)).all()
     if broken is None:
-        ends = torch.stack([total(sweep.end.scores, energy) for sweep in finished.sweeps[schedule["burn_in"] :]])
-        assert (total(finished.lowest.scores, energy) <= ends.min(0).values + 1e-9).all()
+        ends = torch.stack([kernel.energy.total(sweep.end.scores) for sweep in finished.sweeps[schedule["burn_in"] :]])
+        assert (kernel.energy.total(finished.lowest.scores) <= ends.min(0).values + 1e-9).all()

@@ -1,10 +1,12 @@
 """The sampler in one call, on a model of one's own."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc import Informed, Kernel, LogitsLM, MaskedConditional, PartitionPseudoLikelihood, Schedule, sample
+from fairseq_mh.mcmc import Energy, Kernel, LogitsLM, MaskedConditional, Schedule, Term, sample
 from fairseq_mh.mcmc.energy import total
 from tests.mcmc.harness import FALSE_ALARM, LM, number_of, p_value, run_from
 from tests.mcmc.tables import Reference, TableEnergy
@@ -59,6 +61,20 @@ def test_what_means_nothing_is_refused(name):
         sample(own_model(), **settings)
 
 
-def test_a_surrogate_of_a_cheap_energy_is_refused():
-    with pytest.raises(ValueError, match="costlier"):
-        Kernel(LM, TableEnergy(LM, seed=6), Informed(), surrogate=PartitionPseudoLikelihood(1))
+TABLE = TableEnergy(LM, seed=6)
+NO_SUMS = {
+    "a surrogate of itself": (Term("one-pass", TABLE, screening=1.0),),
+    "a surrogate of masked conditionals alone": (Term("norm", screening=1.0),),
+    "two terms of masked conditionals": (Term("norm"), Term("raw")),
+    "two terms of one name": (Term("table", TABLE), Term("table", TABLE)),
+    "a weight below 0": (Term("norm"), Term("table", TABLE, weight=-1.0)),
+    "a weight that is no number": (Term("norm", weight=math.nan),),
+    "no weight": (Term("norm", weight=0.0),),
+    "no term": (),
+}
+
+
+@pytest.mark.parametrize("name", NO_SUMS)
+def test_what_is_no_sum_of_terms_is_refused(name):
+    with pytest.raises(ValueError, match=r"\w"):
+        Energy(NO_SUMS[name])

@@ -14,11 +14,18 @@ from fairseq_mh.mcmc.masked_lm import state_logits
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from fairseq_mh.mcmc.proposal import MaskedConditional, draw_masked
 from fairseq_mh.mcmc.schedule import Schedule
-from tests.mcmc.harness import FALSE_ALARM, LM, SCHEDULES, Moves, Q, kernel_of, number_of, p_value, run_from
-from tests.mcmc.tables import Reference, TableEnergy
+from fairseq_mh.mcmc.target import Energy
+from tests.mcmc.harness import FALSE_ALARM, LM, SCHEDULES, Moves, Q, kernel_of, number_of, p_value, run_from, target_of
+from tests.mcmc.tables import SUMS, Reference, TableEnergy
 
 COPIES, SWEEPS, TEMPERATURE = 5000, 40, 1.0
 ENERGY = TableEnergy(LM, seed=6)
+
+
+def name_of(energy) -> str:
+    """Return the name of an energy in `ENERGIES` or `SUMS`, or `one-pass`; a surrogate is no part of it."""
+    terms = {term.name: term.weight for term in energy.terms if term.weight}
+    return next((name for name, sum_of in SUMS.items() if sum_of == terms), next(iter(terms)))
 
 
 def long_run_p_value(kernel, lm=LM, **blocks) -> float:
@@ -27,7 +34,7 @@ def long_run_p_value(kernel, lm=LM, **blocks) -> float:
     The slowest of these kernels, the informed one with E_raw, is then within 2e-3 of the target (total variation, by
     enumeration).
     """
-    reference = Reference(lm, kernel.target, TEMPERATURE, Q, ENERGY)
+    reference = Reference(lm, name_of(kernel.energy), TEMPERATURE, Q)
     least_likely = torch.tensor(reference.states[int(reference.target.argmin())])
     finished = run_from(kernel, least_likely.repeat(COPIES, 1), Schedule(SWEEPS, **blocks), seed=7)
     counts = np.bincount(number_of(finished.sweeps[-1].end.tokens, lm), minlength=len(reference.states))
@@ -35,7 +42,7 @@ def long_run_p_value(kernel, lm=LM, **blocks) -> float:
 
 
 CASES = [("norm", name) for name in SCHEDULES] + list(
-    itertools.product(("raw", "centred"), ("single", "informed pairs"))
+    itertools.product(("raw", "centred", *SUMS), ("single", "informed pairs"))
 )
 
 
@@ -43,7 +50,8 @@ CASES = [("norm", name) for name in SCHEDULES] + list(
 def test_chain_has_the_target_distribution(schedule, energy):
     """Every schedule, and every energy with both kinds of moves; `test_exactness.py` combines all of them."""
     proposal, scan, blocks = SCHEDULES[schedule]
-    assert long_run_p_value(kernel_of(LM, energy, proposal=proposal, scan=scan, **Q), **blocks) > FALSE_ALARM
+    kernel = kernel_of(LM, target_of(energy, LM), proposal=proposal, scan=scan, **Q)
+    assert long_run_p_value(kernel, **blocks) > FALSE_ALARM
 
 
 def annealed_p_value(first: float, last: float) -> float:
@@ -170,6 +178,26 @@ def test_a_surrogate_that_the_second_stage_ignores_fails():
     kernel = kernel_of(LM, surrogate=PartitionPseudoLikelihood(1), **Q)
     kernel = IgnoresSurrogate(**vars(kernel))
     assert long_run_p_value(kernel) < FALSE_ALARM
+
+
+class ForgetsWeights(Energy):
+    """A sum of terms that forgets their weights."""
+
+    def total(self, scores):
+        nats = self.by_name(scores)
+        return torch.stack([nats[term.name] for term in self.terms]).sum(0)
+
+
+class LeavesOutTheLastTerm(Energy):
+    """A sum of terms that leaves out the last one."""
+
+    def total(self, scores):
+        return self.by_name(scores)[self.terms[0].name] * self.terms[0].weight
+
+
+@pytest.mark.parametrize("wrong", [ForgetsWeights, LeavesOutTheLastTerm])
+def test_a_wrong_sum_of_terms_fails(wrong):
+    assert long_run_p_value(kernel_of(LM, wrong(target_of("norm + one-pass", LM).terms), **Q)) < FALSE_ALARM
 
 
 def test_an_energy_from_one_pass_without_the_choice_in_the_ratio_fails():

@@ -1,0 +1,48 @@
+"""An autoregressive decoder for many whole targets of few sentences: teacher forcing with less work.
+
+As in `DecoderEngine`, what depends on the source alone is computed once a sentence, and the first layer's queries, keys
+and values once for each different pair of symbol and position.
+"""
+
+import torch
+from fairseq.models.transformer import TransformerDecoder, TransformerDecoderBase
+from torch import Tensor
+
+from fairseq_mh.engine.decoder import Decode, DecoderEngine, unique_inputs
+from fairseq_mh.engine.layer import UniqueInputs
+
+
+class CausalEngine(DecoderEngine):
+    """The weights of a stock `transformer`'s decoder, arranged for many rows.
+
+    Args:
+        decoder: the stock decoder.
+
+    Raises:
+        ValueError: for a decoder with a part that this engine does not know, and would leave out.
+    """
+
+    kinds = (TransformerDecoder, TransformerDecoderBase)
+
+    def bind(self, encoder_out: dict) -> Decode:
+        """Return the decoder of these encoded sources, in which each input sees itself and those before it."""
+        sources = self._prepare_sources(encoder_out)
+
+        def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
+            length, x = inputs.size(1), self._embed(inputs)
+            unique: UniqueInputs | None = unique_inputs(inputs)
+            seen = torch.ones(length, length, dtype=torch.bool, device=inputs.device).tril()[None, None]
+            for layer, source in zip(self.layers, sources, strict=True):
+                x = layer.forward(layer.self_attention(x, seen, unique), source, context)
+                unique = None  # from here on x depends on the inputs before it
+            return self._after_layers(x[sites])
+
+        return decode
+
+    def _embed(self, inputs: Tensor) -> Tensor:
+        """Return the embedded inputs: (M, L) long -> (M, L, D)."""
+        decoder = self.decoder
+        x = decoder.embed_scale * decoder.embed_tokens(inputs)
+        x = x if decoder.project_in_dim is None else decoder.project_in_dim(x)
+        x = x if decoder.embed_positions is None else x + decoder.embed_positions(inputs)
+        return x if decoder.layernorm_embedding is None else decoder.layernorm_embedding(x)

@@ -1,0 +1,80 @@
+"""An autoregressive model as an energy of whole targets: teacher forcing, one row a target.
+
+E(X) = - sum_t log p(X_t | X_<t, source) - log p(EOS | X, source)
+"""
+
+import torch
+from fairseq.data import Dictionary, data_utils
+from fairseq.models.transformer import TransformerModelBase
+from torch import Tensor
+
+from fairseq_mh.engine.causal import CausalEngine
+from fairseq_mh.engine.linear import apply_linear
+from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.energy import norm
+from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size
+
+
+class Autoregressive:
+    """fairseq's `transformer` with the dictionary of its targets.
+
+    Args:
+        model: in eval mode.
+        dictionary: of the targets.
+
+    Raises:
+        UserError: for a decoder that the engine does not know.
+    """
+
+    def __init__(self, model: TransformerModelBase, dictionary: Dictionary):
+        self.model, self.pad, self.eos, self.bos = model, dictionary.pad(), dictionary.eos(), dictionary.bos()
+        try:
+            self.decoder = CausalEngine(model.decoder)
+        except ValueError as reason:
+            raise UserError(f"an expert needs a plain decoder; this model has {reason}") from None
+
+    def bind(self, source: tuple[Tensor, Tensor]) -> "BoundAutoregressive":
+        """Return the energy of targets of these sources.
+
+        Args:
+            source: the sources' tokens (B, S) long as a CMLM reads them, and lengths (B,) long.
+        """
+        lines = [line[line.ne(self.pad) & line.ne(self.bos)] for line in source[0]]  # autoregressive models see no BOS
+        tokens = data_utils.collate_tokens(lines, self.pad, left_pad=True)
+        lengths = tokens.ne(self.pad).sum(1)
+        return BoundAutoregressive(self, self.model.encoder(tokens, src_lengths=lengths))
+
+
+class BoundAutoregressive:
+    """A `OnePassEnergy`: an `Autoregressive` model bound to a batch of encoded sources.
+
+    Args:
+        expert: the model.
+        encoder_out: its encoder's output.
+    """
+
+    def __init__(self, expert: Autoregressive, encoder_out: dict):
+        self.expert, self.pad, self.decode = expert, expert.pad, expert.decoder.bind(encoder_out)
+
+    def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
+        """Return the decoder's features (P, D) at these sites; shapes as in `MaskedLM`."""
+        longest = int(tokens.ne(self.pad).sum(1).max())
+        return self.decode(tokens[:, :longest], sites[:, :longest], context)
+
+    def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        valid, eos = tokens.ne(self.pad), self.expert.eos
+        length = valid.sum(1, keepdim=True)
+        inputs = torch.cat([tokens.new_full((len(tokens), 1), eos), tokens], 1)  # (M, T + 1)
+        outputs = torch.cat([tokens, tokens.new_full((len(tokens), 1), self.pad)], 1).scatter(1, length, eos)
+        sites = inputs.ne(self.pad)
+        features, symbols = features_of(self, inputs, sites, context), outputs[sites]
+        parts = zip(features.split(query_size(features)), symbols.split(query_size(features)), strict=True)
+        log_p = torch.zeros(inputs.shape, dtype=torch.float64, device=tokens.device)
+        log_p[sites] = torch.cat([norm(self._logits(some), of) for some, of in parts]).double()
+        shares = log_p[:, :-1].masked_fill(~valid, 0)
+        return shares.scatter_add(1, length - 1, log_p.gather(1, length)), torch.ones_like(context)
+
+    def _logits(self, features: Tensor) -> Tensor:
+        """Return the logits of the whole vocabulary in at least float32: (P, D) -> (P, V)."""
+        logits = apply_linear(self.expert.model.decoder.output_projection, features)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
