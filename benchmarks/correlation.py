@@ -24,6 +24,7 @@ from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import mask_predict
+from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies
 
 BATCH = 10  # sentences
@@ -69,7 +70,10 @@ def compare_energies(cmlm, electric, sample, number):
     context = context.repeat(number)
     targets = [line[line.ne(cmlm.pad)] for line in tokens]
     names = ["norm", "two-stream", *(["electric"] if electric else [])]
-    found = {name: energies(cmlm, electric, source, targets, context, name)[0] for name in names}
+    found = {
+        name: energies(cmlm, TranslationMHConfig(mh_energy=name), source, targets, context, electric).energy
+        for name in names
+    }
     for passes in (1, 2, 3):
         found[f"partition, {passes}"] = -PartitionPseudoLikelihood(passes)(lm, tokens, context)[0].sum(1)
     return {name: nats.view(number, -1).numpy() for name, nats in found.items()}

@@ -92,6 +92,7 @@ def files_with(pattern: str) -> set[str]:
 def test_the_model_is_known_by_few_files():
     """The task, the generator and the decoders never look inside a model."""
     assert files_with("output_projection|encoder_attn|extract_features") == {
+        "masked_lms/autoregressive.py",
         "masked_lms/cmlm.py",
         "masked_lms/roberta.py",
         "masked_lms/stock_decoder.py",

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.target import as_energy
 from fairseq_mh.translation.start import STARTS, Start, plan_chains
 from tests.mcmc.tables import TableLM, random_table
 
@@ -40,5 +41,6 @@ def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_brok
     plan = plan_chains(torch.tensor([[-torch.inf, -torch.inf, -torch.inf, 0.0]]), chains=4, beam=1)
     streams = [np.random.default_rng(n) for n in range(4)]
     for name in STARTS.keys() - {"reference"}:
-        tokens = STARTS[name](Start(lm, plan, torch.zeros(4, 3, dtype=torch.long), 2, streams, None)).tokens
+        start = Start(lm, plan, torch.zeros(4, 3, dtype=torch.long), 2, streams, None, as_energy("norm"))
+        tokens = STARTS[name](start).tokens
         assert lm.allowed[tokens].all(), name
