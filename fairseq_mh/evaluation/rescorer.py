@@ -15,7 +15,7 @@ from fairseq_mh.evaluation.output import read_nbest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric
-from fairseq_mh.masked_lms.experts import Expert, load_expert, parse_experts
+from fairseq_mh.masked_lms.experts import Expert, load_experts
 from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
 from fairseq_mh.translation.rescoring import energies
 
@@ -133,7 +133,7 @@ def load_rescorer(
     task.load_dataset(subset)
     cmlm = cmlm_of(model, task.target_dictionary)
     electric = load_electric(task.cfg.mh_electric, task, cmlm) if task.cfg.mh_electric else None
-    experts = [load_expert(path, weight, task, cmlm) for path, weight in parse_experts(task.cfg.mh_expert or "")]
+    experts = load_experts(task.cfg.mh_expert, task, cmlm)
     return Rescorer(task, cmlm, electric, experts, pieces, subset)
 
 

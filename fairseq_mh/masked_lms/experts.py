@@ -58,6 +58,15 @@ def parse_experts(given: str) -> list[tuple[str, float]]:
     return experts
 
 
+def load_experts(given: str | None, task: FairseqTask, cmlm: CMLM) -> list[Expert]:
+    """Load the experts that `--mh-expert` gives (`parse_experts`), in the CMLM's precision, on its device.
+
+    Raises:
+        UserError: as `parse_experts` and `load_expert`.
+    """
+    return [load_expert(path, weight, task, cmlm) for path, weight in parse_experts(given or "")]
+
+
 def load_expert(path: str, weight: float, task: FairseqTask, cmlm: CMLM) -> Expert:
     """Load an expert in the CMLM's precision, on its device.
 

@@ -19,7 +19,7 @@ from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.files.data_files import check_split
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.masked_lms.electric import load_electric
-from fairseq_mh.masked_lms.experts import load_expert, parse_experts
+from fairseq_mh.masked_lms.experts import load_experts
 from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator, check_references
 from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
@@ -91,8 +91,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         for split in self.datasets if self.cfg.mh_gold_length or self.cfg.mh_init == "reference" else ():
             check_references(cmlm, self.datasets[split])
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
-        given = parse_experts(self.cfg.mh_expert or "")
-        experts = [load_expert(path, weight, self, cmlm) for path, weight in given]
+        experts = load_experts(self.cfg.mh_expert, self, cmlm)
         return MHGenerator(cmlm, self.target_dictionary, self.cfg, generation, electric, experts)
 
     def valid_step(self, sample, model, criterion):
