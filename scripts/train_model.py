@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from fairseq_mh.files.checkpoints import allow_fairseq_types
-from scripts.distil import SHARDS, distil
+from scripts.distil import distil
 from scripts.fairseq_training import ENCODER_LAYERS, fairseq_train, weights_alone
 from scripts.mix_corpora import mixture
 from scripts.scoring import BEAM, MASK_PREDICT, note, valid_bleu
@@ -137,7 +137,6 @@ def main():
     parser.add_argument("--updates", type=int, nargs=4, default=(15000, 5000, 5000, 10000), help="of each stage")
     parser.add_argument("--electric-updates", type=int, default=4000, help="0: no Electric")
     parser.add_argument("--save-every", type=int, default=250, help="updates between checkpoints")
-    parser.add_argument("--shards", type=int, default=SHARDS, help="in which the teacher's translations are made")
     args = parser.parse_args()
     allow_fairseq_types()
     out, folder = args.output, args.output / "export"
@@ -146,7 +145,7 @@ def main():
         as_teacher(args.model / "checkpoint.pt", ENCODER_LAYERS, start)
     for stage, updates in zip(STAGES, args.updates, strict=True):
         if stage.name == FIRST_CMLM:
-            distil(out, args.model, start, DISTILLED, args.shards)
+            distil(out, args.model, start, DISTILLED)
             start = as_cmlm(start, out / "cmlm_start.pt")
         start = run_stage(stage, out, args.model, start, updates, args.save_every)
     export(out, args.model, folder)

@@ -66,7 +66,7 @@ class MHGenerator:
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         if self.trace:
             begun.add(Path(self.trace.name))
-        self.rows_spent, self.expert_rows_spent = 0, 0
+        self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
         self.warned = False
         self.joined = subwords(dictionary)
 
@@ -77,7 +77,7 @@ class MHGenerator:
         of score minus infinity, and a warning says why.
 
         Raises:
-            UserError: as `decode`, and where no sentence of the batch can be decoded.
+            UserError: as `decode`, and where no sentence of the batch can be decoded, nor could any before it.
         """
         ids, hypotheses, refused = sample["id"].tolist(), [], []
         with self._bar() as bar:
@@ -90,7 +90,8 @@ class MHGenerator:
             else:
                 best = self.best(decoded, len(rows))
                 hypotheses += [[self._hypothesis(one, decoded) for one in found] for found in best]
-        if len(refused) == len(ids):
+        self.translated += len(ids) - len(refused)
+        if not self.translated:
             raise SentenceError(refused[0])
         for reason in refused:
             logger.warning("not translated: %s", reason)
@@ -114,7 +115,7 @@ class MHGenerator:
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
         self._warn_of_unknown(source[0])
         for expert in self.experts:
-            if source[0].size(1) > expert.longest_source:
+            if int(source[1].max()) > expert.longest_source:  # a half of a batch is padded as the whole was
                 raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
         reference = self._references(sample) if self._needs_reference() else None

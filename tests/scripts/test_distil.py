@@ -12,17 +12,17 @@ def test_translations_return_to_their_corpora(tmp_path, monkeypatch):
     for name, lines in corpora.items():
         (tmp_path / "corpora" / f"{name}.de").write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     monkeypatch.setattr(distil, "mixture", lambda *arguments: tmp_path / "sources")
-    shards = ["H-0\t-0.1\t▁one\nD-0\t-0.1\t▁no\nH-4\t-0.1\t▁five\n", f"H-3\t-1\t{'▁for ' * 99}\nH-2\t-1\t▁three\n"]
+    lines = ["H-0\t-0.1\t▁one", "D-0\t-0.1\t▁no", "H-4\t-0.1\t▁five", f"H-3\t-1\t{'▁for ' * 99}", "H-2\t-1\t▁three"]
     translated = []
 
     def translate(data, checkpoint, split, output, options):
-        translated.append(options.split()[-1])
-        output.write_text(shards[int(translated[-1])], encoding="utf-8")
+        translated.append(data)
+        output.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
     monkeypatch.setattr(distil, "translate", translate)
     for _ in range(2):
-        distil.distil(tmp_path, tmp_path / "model", tmp_path / "teacher.pt", ["a", "b"], 2)
-    assert translated == ["0", "1"]
+        distil.distil(tmp_path, tmp_path / "model", tmp_path / "teacher.pt", ["a", "b"])
+    assert translated == [tmp_path / "sources"]
     for name, expected in (("a", ["▁eins", "▁one"]), ("b", ["▁drei", "▁three", "▁fünf", "▁five"])):
         sides = [read_lines(tmp_path / "corpora" / f"{name}_distilled.{language}") for language in ("de", "en")]
         assert [text for pair in zip(*sides, strict=True) for text in pair] == expected

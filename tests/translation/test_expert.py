@@ -1,0 +1,193 @@
+"""Experts through `fairseq-generate`: other models whose energies are terms of what the chains sample."""
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+
+from fairseq_mh.engine.causal import CausalEngine
+from fairseq_mh.engine.decoder import DecoderEngine
+from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, refused, trace_of, write_checkpoint
+
+WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 16, 5000
+SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")
+
+
+@pytest.fixture(scope="module")
+def expert(tiny, tmp_path_factory):
+    """A tiny random autoregressive model with the dictionary of the tiny CMLM, whose opinions are strong."""
+    path = tmp_path_factory.mktemp("expert") / "teacher.pt"
+    write_checkpoint(path, tiny.dictionary, arch="transformer", scale=2.0, share_all_embeddings=True)
+    return path
+
+
+@pytest.fixture(scope="module")
+def stock(tiny, expert):
+    """Minus log p of a state given the first test source, by fairseq's own decoder in float64."""
+    cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
+    task = TranslationLevenshteinTask.setup_task(cfg)
+    (model,), _ = checkpoint_utils.load_model_ensemble([str(expert)], task=task)
+    model.eval().double()
+    task.load_dataset("test")
+    source = task.dataset("test")[0]["source"]
+    eos, bos = tiny.dictionary.eos(), tiny.dictionary.bos()
+    source = source[source.ne(bos)][None]  # the CMLM's sources begin with BOS, an autoregressive model's do not
+
+    @torch.no_grad()
+    def energy(state) -> float:
+        inputs, outputs = torch.tensor([[eos, *state]]), torch.tensor([[*state, eos]])
+        logits = model(source, torch.tensor([source.size(1)]), inputs)[0].double()
+        return -float(logits.log_softmax(-1).gather(-1, outputs[..., None]).sum())
+
+    return energy
+
+
+@pytest.mark.parametrize("own", ["norm", "two-stream"])
+def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_path, own):
+    """5,000 chains of one sentence: total variation to the enumerated exp(-(E + w E_expert) / tau).
+
+    With C chains over S states the expected distance of a right sampler is at most sqrt(S / C) / 2 = 0.037, and it
+    exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid). The control: the same
+    chains are further than that from either model's own distribution.
+    """
+    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", own, *SINGLE)
+    options += ("--mh-temperature", TEMPERATURE, "--mh-final-temperature", TEMPERATURE)
+    options += ("--mh-proposal-temperature", 1.3, "--mh-chains", CHAINS, "--mh-sweeps", SWEEPS)
+    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-expert", f"{expert}:{WEIGHT}")
+    ends = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS)
+    words = [tiny.dictionary.index(word) for word in "abc"]
+    states = list(itertools.product(words, repeat=3))
+    mine = {tuple(record["tokens"]): record[f"energy_{own}"] for record in records}
+    assert set(mine) == set(states)
+    cmlm = np.array([mine[state] for state in states])
+    teacher = np.array([stock(state) for state in states])
+    frequencies = np.array([ends[state] for state in states]) / CHAINS
+    bound = np.sqrt(len(states) / CHAINS) / 2 + 0.043
+
+    def distance(energies):
+        weights = np.exp(-energies / TEMPERATURE)
+        return np.abs(frequencies - weights / weights.sum()).sum() / 2
+
+    assert distance(cmlm + WEIGHT * teacher) < bound
+    assert distance(cmlm) > bound
+    assert distance(teacher) > bound
+    number = {state: i for i, state in enumerate(states)}
+    for record in records[:200]:  # fairseq's decoder has a float32 softmax in its attention, in float64 too
+        index = number[tuple(record["tokens"])]
+        assert record["energy_expert"] == pytest.approx(teacher[index], abs=1e-5)
+        assert record["energy"] == pytest.approx(cmlm[index] + WEIGHT * record["energy_expert"], abs=1e-6)
+
+
+def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monkeypatch):
+    """Every row that a decoder computes is counted, in the column of its model."""
+    counted = Counter()
+
+    def counting(name, bind):
+        def bound(*args, **kwargs):
+            decode = bind(*args, **kwargs)
+
+            def decode_and_count(inputs, sites, context):
+                counted[name] += len(inputs)
+                return decode(inputs, sites, context)
+
+            return decode_and_count
+
+        return bound
+
+    monkeypatch.setattr(DecoderEngine, "bind", counting("rows", DecoderEngine.bind))
+    monkeypatch.setattr(CausalEngine, "bind", counting("expert_rows", CausalEngine.bind))
+    options = ("--mh-expert", expert, "--mh-energy", "norm", "--mh-sweeps", 4, "--mh-init", "masked")
+    records = trace_of(tiny, tmp_path / "trace", *options)
+    for name in ("rows", "expert_rows"):
+        assert sum(record[name] for record in records) == counted[name] > 0
+
+
+@pytest.mark.parametrize("own", ["norm", "two-stream"])
+def test_a_chain_does_not_depend_on_its_batch(tiny, expert, tmp_path, own):
+    options = ("--mh-expert", expert, "--mh-energy", own, "--mh-chains", 2, "--mh-sweeps", 4)
+    options += ("--iter-decode-with-beam", 2)
+
+    def states(batch):
+        records = trace_of(tiny, tmp_path / "trace", *options, *batch)
+        keys = ("id", "length", "chain", "sweep", "tokens", "accepted", "rows", "expert_rows")
+        return sorted([record[key] for key in keys] for record in records)
+
+    alone = states(("--batch-size", 1))
+    assert len(alone) == 6 * 2 * 2 * 5
+    assert states(("--batch-size", 6)) == alone
+    assert states(("--max-tokens", 14)) == alone
+
+
+def test_experts_of_three_kinds_are_terms_of_one_sum(tiny, expert, tmp_path):
+    """Another CMLM counts as two-stream; a weight that is not given is 1."""
+    other = tmp_path / "other.pt"
+    write_checkpoint(other, tiny.dictionary, scale=1.1, share_all_embeddings=True)
+    options = ("--mh-expert", f"{expert}:2,{other}", "--mh-energy", "two-stream", "--mh-sweeps", 2)
+    for record in trace_of(tiny, tmp_path / "trace", *options):
+        terms = record["energy_two-stream"], record["energy_expert"], record["energy_expert-2"]
+        assert record["energy"] == pytest.approx(terms[0] + 2 * terms[1] + terms[2], abs=1e-9)
+        assert terms[2] != pytest.approx(terms[0], abs=1e-3)
+
+
+def test_the_score_of_a_hypothesis_is_the_sum_a_token(tiny, expert, tmp_path):
+    """The score is the weighted sum's, not that of the first term."""
+    trace = tmp_path / "trace"
+    options = ("--mh-expert", f"{expert}:{WEIGHT}", "--mh-sweeps", 0, "--mh-chains", 1)
+    result = generated_here(tiny, *options, "--mh-trace", trace)
+    assert result.returncode == 0, result.stderr
+    records = {record["id"]: record for record in map(json.loads, trace.read_text().splitlines())}
+    for number, (line,) in lines_of(result.stdout, "H").items():
+        record = records[number]
+        assert float(line.split("\t")[0]) * np.log(2) == pytest.approx(-record["energy"] / record["length"], abs=1e-4)
+
+
+def bad_experts(tiny, tmp_path):
+    foreign = tmp_path / "foreign.pt"
+    write_checkpoint(foreign, dictionary_of("abcdefghijklmnop"), arch="transformer")
+    nonsense = tmp_path / "nonsense.pt"
+    nonsense.write_text("no checkpoint")
+    levenshtein = tmp_path / "levenshtein.pt"
+    write_checkpoint(levenshtein, tiny.dictionary, arch="nonautoregressive_transformer")
+    return {
+        "another dictionary": (foreign, "foreign.pt"),
+        "no checkpoint": (nonsense, "nonsense.pt"),
+        "not an expert": (levenshtein, "NATransformerModel"),
+        "no file": (tmp_path / "missing.pt", "missing.pt"),
+    }
+
+
+@pytest.mark.parametrize("kind", ["another dictionary", "no checkpoint", "not an expert", "no file"])
+def test_what_is_no_expert_is_refused_in_a_line(tiny, tmp_path, kind):
+    path, named = bad_experts(tiny, tmp_path)[kind]
+    line = refused(generated_here(tiny, "--mh-expert", path))
+    assert named in line
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [("x.pt:heavy", "heavy"), ("x.pt:0", "above 0"), ("x.pt:-1", "above 0"), ("x.pt:nan", "above 0"), (",", "path")],
+)
+def test_a_weight_that_is_no_weight_is_refused(tiny, given, said):
+    assert said in refused(generated_here(tiny, "--mh-expert", given))
+
+
+def test_an_expert_of_a_decoder_without_acceptance_is_refused(tiny, expert):
+    for decoding in ("gibbs", "mask-predict"):
+        assert "--mh-expert" in refused(generated_here(tiny, "--mh-expert", expert, "--mh-decoding", decoding))
+
+
+def test_a_source_beyond_the_expert_is_an_answer_and_a_note(tiny, tmp_path):
+    """Its own sentence is left untranslated; the others are not."""
+    short = tmp_path / "short.pt"
+    write_checkpoint(short, tiny.dictionary, arch="transformer", max_source_positions=5)
+    for size in (6, 1):
+        result = generated_here(tiny, "--mh-expert", short, "--mh-sweeps", 1, "--batch-size", size)
+        assert result.returncode == 0, result.stderr
+        texts = {number: found[0] for number, found in lines_of(result.stdout, "D").items()}
+        assert len(texts) == 6
+        assert [number for number, text in texts.items() if text.startswith("-inf")] == [2]
