@@ -150,7 +150,7 @@ class Translator:
     ) -> list[SentenceResult]:
         """Return what was found of each sentence of a batch."""
         found = BatchResults(decoded, self.text)
-        best, drawn = self.generator.best(decoded, len(lines)), self._drawn(decoded, len(lines), samples)
+        best, drawn = self.generator.best(decoded, sources), self._drawn(decoded, len(lines), samples)
         return [
             SentenceResult(
                 source,

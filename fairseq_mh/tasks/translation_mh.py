@@ -92,7 +92,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
             check_references(cmlm, self.datasets[split])
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
         experts = load_experts(self.cfg.mh_expert, self, cmlm)
-        return MHGenerator(cmlm, self.target_dictionary, self.cfg, generation, electric, experts)
+        dictionaries = self.target_dictionary, self.source_dictionary
+        return MHGenerator(cmlm, dictionaries[0], self.cfg, generation, electric, experts, dictionaries[1])
 
     def valid_step(self, sample, model, criterion):
         """Return the loss and, with `--eval-bleu`, the counts of BLEU of translations by these decoders."""

@@ -25,11 +25,12 @@ from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.halves import in_halves
-from fairseq_mh.translation.minimum_bayes_risk import with_expected_utility
+from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
 from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Plan, Progress, Start, plan_chains
+from fairseq_mh.translation.start import Progress, Start, plan_chains
 from fairseq_mh.translation.target import translation_energy
+from fairseq_mh.translation.utilities import utility_of
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 5  # of progress, where standard error is no terminal
@@ -46,9 +47,10 @@ class MHGenerator:
             `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
         electric: where the options ask for one.
         experts: whose energies are further terms.
+        source_dictionary: the targets' unless given.
 
     Raises:
-        UserError: where the trace cannot be written.
+        UserError: for an unknown utility, and where the trace cannot be written.
     """
 
     def __init__(
@@ -59,9 +61,12 @@ class MHGenerator:
         generation,
         electric: Electric | None = None,
         experts: Sequence[Expert] = (),
+        source_dictionary: Dictionary | None = None,
     ):
         self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
         self.electric, self.experts = electric, experts
+        self.source_dictionary = source_dictionary or dictionary
+        self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         if self.trace:
@@ -88,7 +93,8 @@ class MHGenerator:
                 refused.append(f"sentence {ids[rows[0]]}: {decoded}")
                 hypotheses.append([self._nothing()])
             else:
-                best = self.best(decoded, len(rows))
+                tokens = _part(sample, rows)["net_input"]["src_tokens"]
+                best = self.best(decoded, [self.source_dictionary.string(line, self.joined) for line in tokens])
                 hypotheses += [[self._hypothesis(one, decoded) for one in found] for found in best]
         self.translated += len(ids) - len(refused)
         if not self.translated:
@@ -124,18 +130,24 @@ class MHGenerator:
         self._report(decoded, sample["id"].tolist())
         return decoded
 
-    def best(self, decoded: Decoded, sentences: int) -> list[list[Hypothesis]]:
-        """Return each sentence's hypotheses of distinct texts, best first, at most `--nbest` of them."""
-        ranked = best_first(self._scored(decoded.found, decoded.plan), sentences, decoded.plan)
-        return [self._distinct(best) for best in ranked]
+    def best(self, decoded: Decoded, sources: Sequence[str]) -> list[list[Hypothesis]]:
+        """Return each sentence's hypotheses of distinct texts, best first, at most `--nbest` of them.
+
+        Args:
+            decoded: the batch.
+            sources: the texts of its sentences.
+        """
+        ranked = [self._distinct(best) for best in best_first(decoded.found, len(sources), decoded.plan)]
+        if self.utility:
+            weigh = partial(by_expected_utility, text=self._text, utility=self.utility, beta=self.cfg.mh_mbr_beta)
+            ranked = [weigh(best, source=source) for best, source in zip(ranked, sources, strict=True)]
+        return [best[: self.generation.nbest] for best in ranked]
 
     def _distinct(self, ranked: list[Hypothesis]) -> list[Hypothesis]:
         """Return the first hypotheses of different texts: a text can be cut into pieces in several ways."""
         kept: dict[str, Hypothesis] = {}
         for one in ranked:
-            if len(kept) == self.generation.nbest:
-                break
-            kept.setdefault(self._text(one.tokens), one)
+            kept.setdefault(self._text(one), one)
         return list(kept.values())
 
     def _warn_of_unknown(self, source: Tensor) -> None:
@@ -158,7 +170,9 @@ class MHGenerator:
         log_p = self.cmlm.length_log_probs(encoder_out)
         for expert in self.experts:
             log_p[:, expert.longest_target + 1 :] = -math.inf
-        plan = plan_chains(log_p, chains_of(self.cfg), self.generation.iter_decode_with_beam, gold)
+        log_p = log_p + self.cfg.mh_length_bias * torch.arange(log_p.size(1), device=log_p.device)
+        beam, reward = self.generation.iter_decode_with_beam, self.cfg.mh_length_reward
+        plan = plan_chains(log_p, chains_of(self.cfg), beam, gold, reward)
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
         positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
@@ -166,18 +180,9 @@ class MHGenerator:
         energy = translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts)
         return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference, energy)
 
-    def _scored(self, found: list[Hypothesis], plan: Plan) -> list[Hypothesis]:
-        """Return hypotheses with the score that ranks them: minus their energy as it is, or their expected utility."""
-        if self.cfg.mh_select != "mbr":
-            return found
-
-        return with_expected_utility(
-            found, plan, self._text, str(self.cfg.mh_utility), self.cfg.mh_length_select == "length-model"
-        )
-
-    def _text(self, tokens: Tensor) -> str:
-        """Return the words of a target's tokens (T,) long, pieces joined as the dictionary's look."""
-        return self.dictionary.string(tokens, self.joined)
+    def _text(self, found: Hypothesis) -> str:
+        """Return the words of a hypothesis, pieces joined as the dictionary's look."""
+        return self.dictionary.string(found.tokens, self.joined)
 
     def _needs_reference(self) -> bool:
         return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"

@@ -1,60 +1,40 @@
-"""Minimum Bayes risk over the chains' samples (Kumar and Byrne, 2004; Eikema and Aziz, 2020).
+"""Minimum Bayes risk over the states of the chains (Kumar and Byrne, 2004), weighted by their energies.
 
-    x* = argmax_h sum_r p(r) u(h, r)
+    x* = argmax_h sum_r p(r) u(h, r),    p(r) proportional to exp(beta s(r))
 
-h and r run over the distinct translations that the chains visited, p(r) is the share of the visits to r, and u is a
-sentence score of sacrebleu. Where the length model compares lengths, a visit weighs p(length | source), so that p
-estimates p(length | source) p(X | length, source).
+h and r run over the distinct translations found. s is the score that ranks them otherwise, so that with energies per
+token p(r) is exp(-beta E(r) / T). How often chains visited a translation has no part in it: an annealed chain visits
+what is near its end.
 """
 
-from collections import defaultdict
-from collections.abc import Callable
-
-from sacrebleu.metrics import BLEU, CHRF
-from torch import Tensor
+import math
+from collections.abc import Callable, Sequence
 
 from fairseq_mh.translation.selection import Hypothesis
-from fairseq_mh.translation.start import Plan
+from fairseq_mh.translation.utilities import Utility
 
-UTILITIES: dict[str, Callable] = {"chrf": CHRF, "bleu": lambda: BLEU(effective_order=True)}
+MOST = 16  # of the likeliest translations are compared: on validation, all of 30 gave the same BLEU and chrF
 
 
-def with_expected_utility(
-    found: list[Hypothesis], plan: Plan, text: Callable[[Tensor], str], utility: str, by_length: bool
+def by_expected_utility(
+    ranked: Sequence[Hypothesis], *, text: Callable[[Hypothesis], str], utility: Utility, beta: float, source: str
 ) -> list[Hypothesis]:
-    """Return the hypotheses with their expected utilities (0 to 100) as scores.
+    """Return a sentence's likeliest hypotheses, highest expected utility first, with that as their score.
 
     Args:
-        found: samples of all chains of a batch; a repeated one occurs as often as it was visited.
-        plan: of the chains.
-        text: turns a hypothesis's tokens into the text that the utility reads.
-        utility: a name of `UTILITIES`.
-        by_length: whether a visit weighs p(length | source) rather than 1.
+        ranked: hypotheses of distinct texts, best score first.
+        text: of a hypothesis.
+        utility: of each text against each other.
+        beta: inverse temperature of the weights, of the unit of the scores.
+        source: its text, which some utilities read.
     """
-    weights = plan.log_p_length.exp().tolist() if by_length else [1.0] * len(plan.context)
-    visits: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))  # sentence -> translation -> weight
-    texts, context = [text(hypothesis.tokens) for hypothesis in found], plan.context.tolist()
-    for hypothesis, words in zip(found, texts, strict=True):
-        visits[context[hypothesis.chain]][words] += weights[hypothesis.chain]
-    scores = {sentence: expected_utilities(samples, utility) for sentence, samples in visits.items()}
-    return [
-        hypothesis._replace(score=scores[context[hypothesis.chain]][words])
-        for hypothesis, words in zip(found, texts, strict=True)
-    ]
-
-
-def expected_utilities(samples: dict[str, float], utility: str) -> dict[str, float]:
-    """Return each translation's mean utility (0 to 100) against all of them.
-
-    Args:
-        samples: the weight of each translation.
-        utility: a name of `UTILITIES`.
-    """
-    metric, total = UTILITIES[utility](), sum(samples.values())
-    return {
-        hypothesis: sum(
-            weight * metric.sentence_score(hypothesis, [reference]).score for reference, weight in samples.items()
-        )
-        / total
-        for hypothesis in samples
-    }
+    known = [one for one in ranked if not math.isnan(one.score)][:MOST]
+    if not known:
+        return list(ranked)
+    texts = [text(one) for one in known]
+    weights = [math.exp(beta * (one.score - known[0].score)) for one in known]
+    scored = []
+    for one, against in zip(known, utility(texts, texts, source), strict=True):
+        expected = sum(weight * score for weight, score in zip(weights, against, strict=True)) / sum(weights)
+        scored.append(one._replace(score=expected))
+    return sorted(scored, key=lambda one: -one.score)

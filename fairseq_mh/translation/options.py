@@ -1,5 +1,6 @@
 """The plugin's options: fields of the task's dataclass, so that fairseq shows them on its command lines."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -12,7 +13,6 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
 from fairseq_mh.translation.generation_options import unread
-from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.presets import PRESETS
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
@@ -24,7 +24,6 @@ ENERGY_CHOICES = ChoiceEnum([*ENERGIES, *ONE_PASS_ENERGIES])
 SURROGATES = ChoiceEnum(["partition", *ONE_PASS_ENERGIES])
 START_CHOICES = ChoiceEnum(list(STARTS))
 SELECTION_CHOICES = ChoiceEnum(list(SELECTIONS))
-UTILITY_CHOICES = ChoiceEnum(list(UTILITIES))
 LENGTH_CHOICES = ChoiceEnum(list(LENGTH_SELECTIONS))
 
 
@@ -73,16 +72,33 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
         "(warm-start), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; "
         "implies its length)",
     )
+    mh_add_mask_predict: bool = option(
+        False, "mask-predict's translation of each length (--iter-decode-max-iter) is a hypothesis, too"
+    )
     mh_select: SELECTION_CHOICES = option(
         "lowest-energy",
         "what of a chain is a hypothesis: its states after burn-in, best energy first; its last state alone; or its "
-        "states after burn-in, best expected utility against all of them first (mbr: minimum Bayes risk)",
+        "states after burn-in, best expected utility against all of them first, the likelier ones weighing more (mbr: "
+        "minimum Bayes risk)",
     )
-    mh_utility: UTILITY_CHOICES = option("chrf", "with --mh-select mbr: sacrebleu's score of one against another")
+    mh_utility: str = option(
+        "bleu-chrf",
+        "with --mh-select mbr: what one translation is worth where another is right: bleu, chrf or their mean "
+        "(bleu-chrf) by sacrebleu, or, with the extra mbrs, a metric of mbrs's: NAME[:SETTING=VALUE,...]",
+    )
+    mh_mbr_beta: float = option(
+        20.0, "with --mh-select mbr: a translation weighs exp(this times its score); 0: all weigh the same"
+    )
     mh_length_select: LENGTH_CHOICES = option(
         "token-mean",
-        "how hypotheses of different lengths compare: energy per token, or energy minus log p(length | source); "
+        "how hypotheses of different lengths compare: minus energy per token, or log p(length | source) minus energy; "
         "mask-predict: chains run at one length only, that of the likeliest mask-predict translation",
+    )
+    mh_length_bias: float = option(
+        0.0, "nats for each token that are added to log p(length | source): below 0, lengths are shorter than predicted"
+    )
+    mh_length_reward: float = option(
+        0.0, "with --mh-length-select length-model: nats for each token that are added to the score"
     )
     mh_gold_length: bool = option(False, "decode at the reference's length (for studies)")
     mh_trace: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
@@ -153,8 +169,15 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
             given_length and generation.iter_decode_with_beam > 1
         ),
-        "--mh-select mbr ranks what chains visited; --mh-decoding mask-predict has no chains": (
-            cfg.mh_decoding == "mask-predict" and cfg.mh_select == "mbr"
+        "--mh-add-mask-predict adds hypotheses to those of chains that accept: it needs --mh-decoding mh": (
+            cfg.mh_decoding != "mh" and cfg.mh_add_mask_predict
+        ),
+        "--mh-mbr-beta must be 0 or more, and finite": not 0 <= cfg.mh_mbr_beta < math.inf,
+        "--mh-length-bias and --mh-length-reward must be finite": not all(
+            map(math.isfinite, (cfg.mh_length_bias, cfg.mh_length_reward))
+        ),
+        "--mh-length-reward is for --mh-length-select length-model": (
+            cfg.mh_length_reward != 0 and cfg.mh_length_select != "length-model"
         ),
         "--mh-init reference begins a chain; --mh-decoding mask-predict has none (for its length: --mh-gold-length)": (
             cfg.mh_decoding == "mask-predict" and cfg.mh_init == "reference"

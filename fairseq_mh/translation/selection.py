@@ -34,11 +34,6 @@ def draws(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
     return [end for end in samples(sweeps, schedule) if end.sweep.all() or not schedule.sweeps]
 
 
-def visited(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """Return one snapshot for each counted sweep, so that a state weighs as often as a chain visited it."""
-    return draws(run.sweeps, schedule)
-
-
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:
     """Return every sample and the states of lowest energy; their scores put the lowest first."""
     return [run.lowest, *samples(run.sweeps, schedule)]
@@ -55,8 +50,8 @@ def token_mean(energy: Tensor, plan: Plan) -> Tensor:
 
 
 def length_model(energy: Tensor, plan: Plan) -> Tensor:
-    """Return minus the energy plus log p(length | source) (N,), the joint score of length and tokens."""
-    return -energy + plan.log_p_length.cpu()
+    """Return minus the energy plus the score of the length (N,): the joint score of length and tokens."""
+    return -energy + plan.length_scores.cpu()
 
 
 def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, length_select: str) -> list[Hypothesis]:
@@ -94,6 +89,6 @@ def _sort_key(hypothesis: Hypothesis) -> tuple[bool, float]:
     return math.isnan(hypothesis.score), -hypothesis.score
 
 
-SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": visited}
+SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": lowest_energy}
 # With "mask-predict" all chains of a sentence have one length, which mask-predict chose before they started.
 LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model, "mask-predict": token_mean}

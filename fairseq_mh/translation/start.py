@@ -27,10 +27,10 @@ class Plan(NamedTuple):
     context: Tensor  # (N,) long: the index of each chain's sentence in the batch
     lengths: Tensor  # (N,) long: the number of tokens of each chain's states
     chains: Tensor  # (N,) long: the number of each chain among those of its sentence and length
-    log_p_length: Tensor  # (N,) nats: log p(length | source)
+    length_scores: Tensor  # (N,) nats: log p(length | source), and a reward for each token
 
 
-def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None) -> Plan:
+def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None, reward: float = 0.0) -> Plan:
     """Plan the chains of a batch: some of each of a sentence's likeliest lengths, or of its given length.
 
     Args:
@@ -38,6 +38,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         chains: C, the number of chains of each length.
         beam: K, the number of lengths of each sentence; a sentence with fewer possible lengths has fewer.
         gold: (B,) long, the lengths to use instead; their log-probability counts as 0.
+        reward: nats for each token, by which lengths compare.
 
     Raises:
         SentenceError: where a sentence has no possible length.
@@ -52,7 +53,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
     context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
     context, lengths, scores = (part[possible].repeat_interleave(chains) for part in (context, lengths, scores))
     number = torch.arange(chains, device=log_p.device).repeat(len(context) // chains)
-    return Plan(context, lengths, number, scores)
+    return Plan(context, lengths, number, scores + reward * lengths)
 
 
 class Start(NamedTuple):
@@ -70,12 +71,26 @@ class Start(NamedTuple):
     progress: Progress | None = None
 
 
+def first_of_each_length(start: Start) -> tuple[Start, Tensor]:
+    """Return the start of the first chain of each length, and which of the N chains they are: (M,) long."""
+    first = start.plan.chains.eq(0).nonzero()[:, 0]
+    filled = start.filled
+    ours = start._replace(
+        plan=Plan(*(part[first] for part in start.plan)),
+        blank=start.blank[first],
+        streams=[start.streams[n] for n in first.tolist()],
+        filled=filled if filled is None else Filled(*(part[first] for part in filled[:3]), []),
+        progress=None,
+    )
+    return ours, first
+
+
 def at_likeliest_lengths(start: Start) -> Start:
     """Keep the length of each sentence whose mask-predict translation has the highest mean log-probability."""
     plan = start.plan
-    first = plan.chains.eq(0).nonzero()[:, 0]  # the first chain of each length
-    context = plan.context[first]
-    filled = mask_predict(start.lm, start.blank[first], context, start.passes)
+    ours, first = first_of_each_length(start)
+    context = ours.plan.context
+    filled = mask_predict_start(ours)
     mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
     best: dict[int, int] = {}  # sentence -> the index in `first` of its best length
     for index, sentence in enumerate(context.tolist()):

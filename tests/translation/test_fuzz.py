@@ -20,10 +20,10 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator
-from fairseq_mh.translation.minimum_bayes_risk import UTILITIES
 from fairseq_mh.translation.options import DECODINGS, SURROGATES, TranslationMHConfig, check
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
+from fairseq_mh.translation.utilities import SACREBLEU
 from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import dictionary_of, generate, model_of
 
@@ -57,7 +57,9 @@ OPTIONS = {
     "mh_thin": st.integers(1, 3),
     "mh_init": one_of(*(name for name in STARTS if name != "reference")),
     "mh_select": one_of(*SELECTIONS),
-    "mh_utility": one_of(*UTILITIES),
+    "mh_utility": one_of(*SACREBLEU),
+    "mh_mbr_beta": one_of(0.0, 20.0),
+    "mh_length_bias": one_of(-9.0, -0.2, 0.0, 1.0),
     "mh_length_select": one_of(*LENGTH_SELECTIONS),
 }
 GENERATION = {"iter_decode_with_beam": st.integers(1, 30), "iter_decode_max_iter": st.integers(0, 4)}
@@ -70,11 +72,11 @@ MODELS = [
 ]
 
 
-DECODERS = {  # what each cannot have
-    "mh": {"mh_energy": one_of(*ENERGIES)},
-    "one pass": {"mh_energy": st.just("two-stream"), "mh_surrogate": st.none()},
+DECODERS = {  # what each cannot have, or alone has
+    "mh": {"mh_energy": one_of(*ENERGIES), "mh_add_mask_predict": st.booleans()},
+    "one pass": {"mh_energy": st.just("two-stream"), "mh_surrogate": st.none(), "mh_add_mask_predict": st.booleans()},
     "gibbs": {"mh_energy": one_of(*ENERGIES), "mh_surrogate": st.none(), "mh_scan": one_of(None, "random")},
-    "mask-predict": {"mh_chains": one_of(None, 1), "mh_select": one_of("last", "lowest-energy")},
+    "mask-predict": {"mh_chains": one_of(None, 1)},
 }
 DECODERS["mask-predict"] |= DECODERS["gibbs"]
 
@@ -108,7 +110,7 @@ def test_any_options_decode_to_words_with_finite_energies(options, generation, k
     padded = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=DICTIONARY.pad())
     source = {"src_tokens": padded, "src_lengths": torch.tensor([len(line) for line in lines])}
     decoded = generator.decode({"id": torch.arange(len(lines)), "net_input": source})
-    best = generator.best(decoded, len(lines))
+    best = generator.best(decoded, ["a b"] * len(lines))
     assert len(best) == len(lines)
     known = cfg.mh_decoding != "mask-predict"
     for candidates in best:

@@ -235,38 +235,41 @@ def test_select_and_burn_in(tiny, tmp_path, capsys):
         assert scores["lowest-energy", 0][n] >= scores["last", 0][n]
 
 
+@pytest.mark.parametrize("beta", [0, 3.0])
 @pytest.mark.parametrize(
-    ("length_select", "burn_in", "thin"), [("token-mean", 0, 1), ("length-model", 2, 1), ("token-mean", 0, 3)]
+    "scores", [("token-mean",), ("length-model", "--mh-length-reward", 0.5, "--mh-length-bias", -0.2)]
 )
-def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, length_select, burn_in, thin):
-    """Over all visits of all chains; with the length model, a visit counts as much as its length is likely."""
-    options = ("--mh-select", "mbr", "--mh-chains", 3, "--iter-decode-with-beam", 2, "--nbest", 20)
-    options += ("--mh-length-select", length_select, "--mh-burn-in", burn_in, "--mh-thin", thin)
-    records = trace_of(tiny, tmp_path / "trace", *SHORT, *options)
+def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, beta, scores):
+    """Over the distinct states at the ends of sweeps, the start among them, each weighing exp(beta score)."""
+    options = ("--mh-chains", 3, "--iter-decode-with-beam", 2, "--nbest", 99, "--mh-length-select", *scores)
+    options += ("--mh-scan", "sequential", "--mh-utility", "chrf", "--mh-mbr-beta", beta)
+    by_score = expected_by_score(trace_of(tiny, tmp_path / "trace", *SHORT, *options), capsys)
+    trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--mh-select", "mbr")
     lines = lines_of(capsys.readouterr().out, "H")
-    model, dataset = stock
-    for number in range(len(dataset)):
-        source = dataset[number]["source"][None]
-        log_p = model.decoder.forward_length(
-            normalize=True, encoder_out=model.encoder(source, torch.tensor([source.size(1)]))
-        )[0]
-        visits = Counter()
-        for r in records:
-            kept = r["sweep"] >= max(burn_in, 1) and (3 - r["sweep"]) % thin == 0  # the start is no draw
-            if r["id"] == number and kept:
-                text = tiny.dictionary.string(torch.tensor(r["tokens"]))
-                likely = log_p[r["length"] + 2].exp().item()
-                visits[text] += likely if length_select == "length-model" else 1
-        expected = {
-            hypothesis: sum(sentence_chrf(hypothesis, [text]).score * n for text, n in visits.items())
-            / sum(visits.values())
-            for hypothesis in visits
-        }
+    assert len(lines) == len(by_score) == 6
+    for number, weights in by_score.items():
+        weights = {text: np.exp(beta * (score - max(weights.values()))) for text, score in weights.items()}
         scores, texts = zip(*(line.split("\t") for line in lines[number]), strict=True)
-        assert set(texts) == set(expected)
-        assert list(map(float, scores)) == sorted(map(float, scores), reverse=True)
-        for score, text in zip(scores, texts, strict=True):
-            assert float(score) * np.log(2) == pytest.approx(expected[text], abs=1e-3)
+        assert set(texts) <= set(weights)
+        assert len(texts) == min(len(weights), 16)
+        if len(weights) <= 16:
+            expected = {
+                text: sum(sentence_chrf(text, [other]).score * weight for other, weight in weights.items())
+                / sum(weights.values())
+                for text in weights
+            }
+            assert [float(score) * np.log(2) for score in scores] == pytest.approx(
+                sorted(expected.values(), reverse=True), abs=1e-3
+            )
+
+
+def expected_by_score(records, capsys) -> dict[int, dict[str, float]]:
+    """The score in nats of every text that the H- lines of a run hold, by sentence."""
+    lines = lines_of(capsys.readouterr().out, "H")
+    return {
+        number: {line.split("\t")[1]: float(line.split("\t")[0]) * np.log(2) for line in found}
+        for number, found in lines.items()
+    }
 
 
 @torch.no_grad()
@@ -314,3 +317,43 @@ def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
     energies = [[r["energy"] for r in records] for records in (whole, short)]
     assert energies[0] != energies[1]
     assert np.allclose(*energies, rtol=0.02)
+
+
+@pytest.mark.parametrize("length_select", ["token-mean", "mask-predict"])
+def test_the_translations_of_mask_predict_are_hypotheses_too(tiny, tmp_path, capsys, length_select):
+    """And what they took is counted: their passes, where nobody else needed them, and the rows of their energies."""
+    lengths = ("--iter-decode-with-beam", 2, "--iter-decode-max-iter", 2, "--nbest", 99)
+    lengths += ("--mh-length-select", length_select)
+    heuristic = trace_of(tiny, tmp_path / "heuristic", "--mh-decoding", "mask-predict", *lengths)
+    wanted = lines_of(capsys.readouterr().out, "H")
+    options = (*SHORT, *lengths, "--mh-sweeps", 0, "--mh-init", "random", "--mh-chains", 2)
+    alone = trace_of(tiny, tmp_path / "alone", *options)
+    without = lines_of(capsys.readouterr().out, "H")
+    both = trace_of(tiny, tmp_path / "both", *options, "--mh-add-mask-predict")
+    found = lines_of(capsys.readouterr().out, "H")
+    for number, lines in found.items():
+        texts = [line.split("\t")[1] for line in lines]
+        kept = wanted[number] if length_select == "token-mean" else wanted[number][:1]
+        added = {line.split("\t")[1] for line in kept}
+        assert set(texts) == {line.split("\t")[1] for line in without[number]} | added
+    assert [r["tokens"] for r in both] == [r["tokens"] for r in alone]
+    rows = sum(r["rows"] for r in both) - sum(r["rows"] for r in alone)
+    passes = sum(r["rows"] for r in heuristic) if length_select == "token-mean" else 0
+    lengths_kept = {(r["id"], r["length"]) for r in both}
+    assert rows == passes + sum(length for _, length in lengths_kept)
+
+
+def test_a_bias_of_lengths_shortens_them_where_the_model_is_unsure(tiny, stock, tmp_path):
+    """The length is the likeliest under log p(T | source) + bias T."""
+    model, dataset = stock
+    records = {}
+    for bias in (0.0, -1.0):
+        options = ("--mh-sweeps", 0, "--mh-chains", 1, "--mh-length-bias", bias)
+        records[bias] = {r["id"]: r["length"] for r in trace_of(tiny, tmp_path / "trace", *options)}
+    assert sum(records[-1.0].values()) < sum(records[0.0].values())
+    for bias, lengths in records.items():
+        for number, length in lengths.items():
+            source = dataset[number]["source"][None]
+            encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+            log_p = model.decoder.forward_length(normalize=True, encoder_out=encoder_out)[0, 3:13]
+            assert length == 1 + int((log_p + bias * torch.arange(len(log_p))).argmax())

@@ -17,7 +17,7 @@ def test_a_sentence_gets_its_own_possible_lengths():
     assert plan.context.tolist() == [0] * 6 + [1] * 2
     assert plan.lengths.tolist() == [1, 1, 2, 2, 0, 0, 2, 2]
     assert plan.chains.tolist() == [0, 1] * 4
-    assert plan.log_p_length.tolist() == [
+    assert plan.length_scores.tolist() == [
         log_p[sentence, length] for sentence, length in zip(plan.context, plan.lengths, strict=True)
     ]
 
@@ -30,7 +30,7 @@ def test_a_sentence_without_a_length_is_not_lost_in_silence():
 def test_a_given_length_is_certain():
     """Also one that the length predictor has no class for."""
     plan = plan_chains(torch.tensor([[-1.0, -torch.inf]]), chains=1, beam=1, gold=torch.tensor([1]))
-    assert (plan.lengths.tolist(), plan.log_p_length.tolist()) == ([1], [0.0])
+    assert (plan.lengths.tolist(), plan.length_scores.tolist()) == ([1], [0.0])
 
 
 def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_broken():
