@@ -33,6 +33,7 @@ def run(
     streams: Sequence[np.random.Generator],
     schedule: Schedule,
     progress: Progress | None = None,
+    held: Tensor | None = None,
 ) -> Run:
     """Run N chains.
 
@@ -41,14 +42,18 @@ def run(
         context: (N,) long, the model's context of each chain.
         streams: one generator a chain (`chain_stream`).
         progress: is told of every sweep that a chain ends.
+        held: (N, T) bool, the positions that no move draws again; none unless given. A sweep is as many updates as
+            there are others.
     """
-    state, *begun = kernel.init(start.clone(), context)
-    clocks = Clocks(schedule, kernel.proposal, start.ne(kernel.lm.pad), streams, kernel.decisions)
+    state, *begun = kernel.init(start.clone(), context, held)
+    clocks = Clocks(schedule, kernel.proposal, state.free, streams, kernel.decisions)
     record = Record(state, (begun[0], begun[1]), kernel.energy, schedule)
-    if not schedule.sweeps:
+    live = state.free.any(1) & (schedule.sweeps > 0)  # where all is held, every sweep ends as it began
+    if not live.any():
         return record.finished()
-    live = torch.ones(len(start), dtype=torch.bool, device=start.device)
-    trials = kernel.begin(state, *clocks.next(live.nonzero()[:, 0], AHEAD))
+    if progress and not live.all():
+        progress(int((~live).sum()) * schedule.sweeps)
+    trials = kernel.begin(state, *clocks.next(torch.arange(len(start), device=start.device), AHEAD))
     while live.any():
         chains = (live & ~trials.asked.any(1)).nonzero()[:, 0]
         if not len(chains):

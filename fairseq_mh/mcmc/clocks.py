@@ -20,7 +20,7 @@ class Clocks:
     Args:
         schedule: of all chains.
         proposal: that the updates are for.
-        valid: (N, T) bool, the positions of each chain.
+        free: (N, T) bool, the positions of each chain that updates draw again.
         streams: one generator a chain.
         decisions: how many uniforms an acceptance takes.
     """
@@ -29,15 +29,16 @@ class Clocks:
         self,
         schedule: Schedule,
         proposal: Proposal,
-        valid: Tensor,
+        free: Tensor,
         streams: Sequence[np.random.Generator],
         decisions: int,
     ):
         self.schedule, self.proposal, self.streams, self.decisions = schedule, proposal, streams, decisions
-        self.lengths, self.width, self.device = valid.sum(1).tolist(), valid.size(1), valid.device
-        self._sweep = np.ones(len(valid), dtype=int)  # the one that the chain is in; after the last, one more
-        self._done = np.zeros(len(valid), dtype=int)  # updates of the sweep
-        self._updates = [self._draw(chain) for chain in range(len(valid))]  # of each chain's sweep
+        self.width, self.device = free.size(1), free.device
+        self._free = [np.flatnonzero(row) for row in free.cpu().numpy()]
+        self._sweep = np.ones(len(free), dtype=int)  # the one that the chain is in; after the last, one more
+        self._done = np.zeros(len(free), dtype=int)  # updates of the sweep
+        self._updates = [self._draw(chain) for chain in range(len(free))]  # of each chain's sweep
 
     def next(self, chains: Tensor, ahead: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return the next updates of these chains (M,) long, as many as their sweeps have left, at most `ahead`.
@@ -80,10 +81,12 @@ class Clocks:
     def _draw(self, chain: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw a sweep: the positions of its U updates (U, length) bool and their uniforms (U, S + decisions).
 
-        After the last sweep there are none.
+        After the last sweep there are none, and where no position is free.
         """
-        sweep, length, stream = int(self._sweep[chain]), self.lengths[chain], self.streams[chain]
-        if sweep > self.schedule.sweeps:
-            return np.zeros((0, length), dtype=bool), np.zeros((0, self.decisions))
-        masked = self.proposal.scan_positions(length, self.schedule.block_size_at(sweep, length), stream)
+        sweep, free, stream = int(self._sweep[chain]), self._free[chain], self.streams[chain]
+        if sweep > self.schedule.sweeps or not len(free):
+            return np.zeros((0, 0), dtype=bool), np.zeros((0, self.decisions))
+        chosen = self.proposal.scan_positions(len(free), self.schedule.block_size_at(sweep, len(free)), stream)
+        masked = np.zeros((len(chosen), free[-1] + 1), dtype=bool)
+        masked[:, free] = chosen
         return masked, stream.random((len(masked), self.proposal.draws(masked) + self.decisions))

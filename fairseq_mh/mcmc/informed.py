@@ -41,14 +41,14 @@ class Informed:
         return 2 * masked.shape[1]
 
     def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int) -> Proposed:
-        length, valid, count = masked.size(1), state.tokens.ne(lm.pad), masked.sum(1, keepdim=True)
+        length, free, count = masked.size(1), state.free, masked.sum(1, keepdim=True)
         # The largest log-weights plus Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
         noise = -(-for_choice(uniforms)[:, :length].log()).log()
-        weights = site_weights(state.scores, certainty).masked_fill(~valid, 0)
+        weights = site_weights(state.scores, certainty).masked_fill(~free, 0)
         ranked = (weights.log() + noise).argsort(dim=1, descending=True)
         taken = torch.arange(length, device=masked.device) < count
         chosen = torch.zeros_like(masked).scatter(1, ranked, taken)
-        order = ranked.masked_fill(~taken | (count == valid.sum(1, keepdim=True)), NOWHERE)
+        order = ranked.masked_fill(~taken | (count == free.sum(1, keepdim=True)), NOWHERE)
         return draw_masked(lm, state, chosen, for_symbols(uniforms), self.log_q)._replace(order=order)
 
 
@@ -62,22 +62,22 @@ def for_symbols(uniforms: Tensor) -> Tensor:
     return uniforms[:, 1::2]
 
 
-def log_choice(scores: Tensor, valid: Tensor, order: Tensor, certainty: int) -> Tensor:
+def log_choice(scores: Tensor, free: Tensor, order: Tensor, certainty: int) -> Tensor:
     """Return the log-probability of choosing these positions in this order.
 
     Args:
         scores: (N, T, E) nats, of the state.
-        valid: (N, T) bool, the positions that are no padding.
+        free: (N, T) bool, the positions to choose from.
         order: (N, K) long, filled up with NOWHERE.
         certainty: the column of the scores that says how certain each position is.
 
     Returns:
         (N,) nats; 0 where nothing was chosen.
     """
-    taken, weights = order.ne(NOWHERE), site_weights(scores, certainty).masked_fill(~valid, 0)
+    taken, weights = order.ne(NOWHERE), site_weights(scores, certainty).masked_fill(~free, 0)
     own = weights.gather(1, order.clamp(min=0)).masked_fill(~taken, 0)
-    outside = torch.ones(len(order), valid.size(1) + 1, dtype=torch.bool, device=order.device)
-    outside = outside.scatter(1, order.where(taken, valid.size(1)), False)[:, :-1]
+    outside = torch.ones(len(order), free.size(1) + 1, dtype=torch.bool, device=order.device)
+    outside = outside.scatter(1, order.where(taken, free.size(1)), False)[:, :-1]
     left = own.flip(1).cumsum(1).flip(1) + (weights * outside).sum(1, keepdim=True)
     return (own / left).where(taken, 1).log().sum(1)
 

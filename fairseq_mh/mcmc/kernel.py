@@ -65,13 +65,16 @@ class Kernel:
         """How many uniforms an acceptance takes."""
         return 2 if self.energy.delayed else 1
 
-    def init(self, tokens: Tensor, context: Tensor) -> tuple[State, Tensor, Tensor]:
+    def init(self, tokens: Tensor, context: Tensor, held: Tensor | None = None) -> tuple[State, Tensor, Tensor]:
         """Score these tokens (N, T) in these contexts (N,).
+
+        Args:
+            held: (N, T) bool, the positions that no move draws again; none unless given.
 
         Returns:
             the state; the decoder rows (N,) long that it took, and those of autoregressive models.
         """
-        state = unevaluated(self.lm, tokens, context, len(self.energy.columns))
+        state = unevaluated(self.lm, tokens, context, len(self.energy.columns), held)
         spent, everyone = _no_rows(context), torch.ones_like(context, dtype=torch.bool)
         for term in self.energy.one_pass:
             self._evaluate(term, tokens, context, everyone, state.scores, spent)
@@ -101,8 +104,8 @@ class Kernel:
                 surrogate the last but one for its stage.
             temperature: (M,) tau of the target.
         """
-        free = (state.known | ~self._valid(state)).all(1)[:, None] & masked[:, 1:].sum(-1).eq(1)  # to propose
-        updates = 1 + free.long().cumprod(1).sum(1)  # (M,)
+        costless = (state.known | ~state.free).all(1)[:, None] & masked[:, 1:].sum(-1).eq(1)  # to propose
+        updates = 1 + costless.long().cumprod(1).sum(1)  # (M,)
         ahead = int(updates.max())
         masked = masked[:, :ahead] & (torch.arange(ahead, device=masked.device) < updates[:, None])[..., None]
         uniforms, source = uniforms[:, :ahead].flatten(0, 1), repeat(state, ahead)
@@ -159,7 +162,7 @@ class Kernel:
             set_masked_scores(scores, free, score(self.lm, features[free], proposed.candidate[free]))
         return Trial(
             state=state,
-            candidate=State(proposed.candidate, state.context, scores, features, new | alone),
+            candidate=State(proposed.candidate, state.context, scores, features, new | alone, state.free),
             log_rest=screened.log_rest.masked_fill(same, 0),
             log_u=log_u[:, -1],
             temperature=temperature,
@@ -239,7 +242,7 @@ class Kernel:
 
     def _log_choice(self, state: State, order: Tensor) -> Tensor:
         """Return the log-probability (N,) of choosing these positions (N, K), in this order, in this state."""
-        return log_choice(state.scores, self._valid(state), order, self.energy.certainty)
+        return log_choice(state.scores, state.free, order, self.energy.certainty)
 
     def _valid(self, state: State) -> Tensor:
         return state.tokens.ne(self.lm.pad)

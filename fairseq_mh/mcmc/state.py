@@ -19,15 +19,24 @@ class State(NamedTuple):
     scores: Tensor  # (N, T, E) nats: minus each position's share of each of `Energy.columns`, 0 at padding
     features: Tensor  # (N, T, D): of each position, it alone being masked
     known: Tensor  # (N, T) bool: the positions whose features are of these tokens; elsewhere they mean nothing
+    free: Tensor  # (N, T) bool: the positions that moves draw again; all others are held, or padding
 
 
-def unevaluated(lm: MaskedLM, tokens: Tensor, context: Tensor, columns: int = len(ENERGIES)) -> State:
-    """Return the state of these tokens (N, T) in these contexts (N,) with nothing evaluated: its scores are NaN."""
+def unevaluated(
+    lm: MaskedLM, tokens: Tensor, context: Tensor, columns: int = len(ENERGIES), held: Tensor | None = None
+) -> State:
+    """Return the state of these tokens (N, T) in these contexts (N,) with nothing evaluated: its scores are NaN.
+
+    Args:
+        columns: of the scores.
+        held: (N, T) bool, the positions that keep their symbols; none unless given.
+    """
     features = lm.no_features(*tokens.shape)
     dtype = torch.promote_types(features.dtype, torch.float32)  # of logits
     scores = torch.full((*tokens.shape, columns), torch.nan, dtype=dtype, device=tokens.device)
     scores = scores.masked_fill(tokens.eq(lm.pad)[..., None], 0)
-    return State(tokens, context, scores, features, torch.zeros_like(tokens, dtype=torch.bool))
+    free = tokens.ne(lm.pad) if held is None else tokens.ne(lm.pad) & ~held
+    return State(tokens, context, scores, features, torch.zeros_like(free), free)
 
 
 def select(parts: Parts, which: Tensor) -> Parts:

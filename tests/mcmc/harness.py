@@ -69,9 +69,9 @@ def target_of(name, lm):
     return Energy(tuple(replace(named[term], weight=weight) for term, weight in SUMS.get(name, {name: 1.0}).items()))
 
 
-def at(kernel, tokens):
+def at(kernel, tokens, held=None):
     """Return the evaluated states of these tokens (N, T), all in context 0."""
-    return kernel.init(tokens, torch.zeros(len(tokens), dtype=torch.long))[0]
+    return kernel.init(tokens, torch.zeros(len(tokens), dtype=torch.long), held)[0]
 
 
 def step(kernel, state, masked, temperature, uniforms):
@@ -91,10 +91,10 @@ def step(kernel, state, masked, temperature, uniforms):
     return kernel.settle(trial)
 
 
-def run_from(kernel, tokens, schedule, seed=1):
+def run_from(kernel, tokens, schedule, seed=1, held=None):
     """Run a chain from each of these states (N, T), all in context 0."""
     streams = [chain_stream(seed, 0, tokens.size(1), chain) for chain in range(len(tokens))]
-    return run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule)
+    return run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule, held=held)
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:

@@ -123,12 +123,15 @@ class Reference:
         energy: a name of `ENERGIES`, `one-pass`, or a sum of both: see `SUMS`.
         temperature: of the target.
         q: the proposal's settings: temperature, and optionally nucleus, top_k and mix.
+        held: the symbols of positions that stay as they are: the states are those that have them.
     """
 
-    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict):
-        table = lm.table[0].numpy()
+    def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, held: dict[int, int] | None = None):
+        table, held = lm.table[0].numpy(), held or {}
         self.length, self.symbols = table.shape[0], lm.symbols
-        self.states = list(itertools.product(range(self.symbols), repeat=self.length))
+        self.free = [site for site in range(self.length) if site not in held]
+        every = itertools.product(range(self.symbols), repeat=self.length)
+        self.states = [state for state in every if all(state[site] == symbol for site, symbol in held.items())]
         self._table, self._q, self._tables = table, q, tables_of(lm)
         self._name = energy
         weights = np.array([math.exp(-self.energy(state, energy) / temperature) for state in self.states])
@@ -218,7 +221,7 @@ class Reference:
         else:
             certain = [self.softmax(self.logits(state, i, {i}), 1.0)[symbol] for i, symbol in enumerate(state)]
         weights = [1 + floor - p for p in certain]
-        left, result = set(range(self.length)), 1.0
+        left, result = set(self.free), 1.0
         for site in order:
             result *= weights[site] / sum(weights[i] for i in left)
             left.remove(site)
@@ -229,9 +232,9 @@ class Reference:
 
         Where all sites are drawn, there is no order.
         """
-        if block_size == self.length:
-            return self.transition(tuple(range(block_size)))
-        return sum(self.informed(order, floor) for order in itertools.permutations(range(self.length), block_size))
+        if block_size == len(self.free):
+            return self.transition(tuple(self.free))
+        return sum(self.informed(order, floor) for order in itertools.permutations(self.free, block_size))
 
     def informed(self, order: tuple[int, ...], floor: float) -> np.ndarray:
         """Return the part of an informed update's P(x -> x') in which the sites of `order` are chosen."""
