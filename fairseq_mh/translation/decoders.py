@@ -18,14 +18,7 @@ from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.sampler_config import kernel_of
 from fairseq_mh.translation.options import TranslationMHConfig, translation_schedule
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
-from fairseq_mh.translation.start import (
-    STARTS,
-    Plan,
-    Start,
-    at_likeliest_lengths,
-    first_of_each_length,
-    mask_predict_start,
-)
+from fairseq_mh.translation.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
 
 
 class Decoded(NamedTuple):
@@ -49,26 +42,10 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
     found = hypotheses(snapshots, start.plan, start.energy, str(cfg.mh_length_select))
-    if cfg.mh_add_mask_predict:
-        added, sweeps[0] = _mask_predict_too(start, cfg, sweeps[0])
-        found += added
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
     nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
     history = [(sweep.end.tokens, nothing_masked) for sweep in sweeps]
     return Decoded(found, sweeps, rows, history, start.plan, start.energy)
-
-
-def _mask_predict_too(start: Start, cfg: TranslationMHConfig, first: Sweep) -> tuple[list[Hypothesis], Sweep]:
-    """Return mask-predict's translation of each length as a hypothesis, and sweep 0 with what that took."""
-    ours, chains = first_of_each_length(start)
-    filled = mask_predict_start(ours)
-    evaluated = _run(ours, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
-    found = hypotheses([evaluated.end], ours.plan, ours.energy, str(cfg.mh_length_select))
-    chains = chains.cpu()
-    rows = first.rows.index_add(0, chains, evaluated.rows + filled.rows.cpu())
-    expert_rows = first.expert_rows.index_add(0, chains, evaluated.expert_rows)
-    found = [one._replace(chain=int(chains[one.chain])) for one in found]
-    return found, first._replace(rows=rows, expert_rows=expert_rows)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:

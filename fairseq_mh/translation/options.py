@@ -69,11 +69,9 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     mh_init: START_CHOICES = option(
         "masked",
         "where chains begin: a draw of all positions of the masked target at once (masked), its greedy fill "
-        "(warm-start), mask-predict with --iter-decode-max-iter, random symbols, or the reference (for studies; "
-        "implies its length)",
-    )
-    mh_add_mask_predict: bool = option(
-        False, "mask-predict's translation of each length (--iter-decode-max-iter) is a hypothesis, too"
+        "(warm-start), mask-predict with --iter-decode-max-iter, mask-predict for the first chain of each length and a "
+        "draw of the masked target for the others (mixed), random symbols, or the reference (for studies; implies its "
+        "length)",
     )
     mh_select: SELECTION_CHOICES = option(
         "lowest-energy",
@@ -168,9 +166,6 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         ),
         "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
             given_length and generation.iter_decode_with_beam > 1
-        ),
-        "--mh-add-mask-predict adds hypotheses to those of chains that accept: it needs --mh-decoding mh": (
-            cfg.mh_decoding != "mh" and cfg.mh_add_mask_predict
         ),
         "--mh-mbr-beta must be 0 or more, and finite": not 0 <= cfg.mh_mbr_beta < math.inf,
         "--mh-length-bias and --mh-length-reward must be finite": not all(

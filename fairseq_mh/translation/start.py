@@ -71,26 +71,23 @@ class Start(NamedTuple):
     progress: Progress | None = None
 
 
-def first_of_each_length(start: Start) -> tuple[Start, Tensor]:
-    """Return the start of the first chain of each length, and which of the N chains they are: (M,) long."""
-    first = start.plan.chains.eq(0).nonzero()[:, 0]
+def part_of(start: Start, chains: Tensor) -> Start:
+    """Return the start of these chains (M,) long alone."""
     filled = start.filled
-    ours = start._replace(
-        plan=Plan(*(part[first] for part in start.plan)),
-        blank=start.blank[first],
-        streams=[start.streams[n] for n in first.tolist()],
-        filled=filled if filled is None else Filled(*(part[first] for part in filled[:3]), []),
-        progress=None,
+    return start._replace(
+        plan=Plan(*(part[chains] for part in start.plan)),
+        blank=start.blank[chains],
+        streams=[start.streams[n] for n in chains.tolist()],
+        filled=filled if filled is None else Filled(*(part[chains] for part in filled[:3]), []),
     )
-    return ours, first
 
 
 def at_likeliest_lengths(start: Start) -> Start:
     """Keep the length of each sentence whose mask-predict translation has the highest mean log-probability."""
     plan = start.plan
-    ours, first = first_of_each_length(start)
-    context = ours.plan.context
-    filled = mask_predict_start(ours)
+    first = plan.chains.eq(0).nonzero()[:, 0]  # the first chain of each length
+    context = plan.context[first]
+    filled = mask_predict_start(part_of(start, first))
     mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
     best: dict[int, int] = {}  # sentence -> the index in `first` of its best length
     for index, sentence in enumerate(context.tolist()):
@@ -137,6 +134,18 @@ def mask_predict_start(start: Start) -> Filled:
     return start.filled or mask_predict(start.lm, start.blank, start.plan.context, start.passes)
 
 
+def mixed_start(start: Start) -> Filled:
+    """Begin the first chain of each length with mask-predict's translation, and the others as `masked_start` does."""
+    first = start.plan.chains.eq(0)
+    filled = Filled(start.blank.clone(), torch.zeros(start.blank.shape), torch.zeros_like(start.plan.context), [])
+    for chains, begin in ((first, mask_predict_start), (~first, masked_start)):
+        which = chains.nonzero()[:, 0]
+        if len(which):
+            own = begin(part_of(start, which))
+            filled.tokens[which], filled.rows[which] = own.tokens, own.rows
+    return filled
+
+
 def random_start(start: Start) -> Filled:
     """Draw each symbol uniformly from the state space."""
     symbols = start.lm.allowed.nonzero()[:, 0].cpu().numpy()
@@ -158,6 +167,7 @@ STARTS: dict[str, Callable[[Start], Filled]] = {
     "warm-start": warm_start,
     "masked": masked_start,
     "mask-predict": mask_predict_start,
+    "mixed": mixed_start,
     "random": random_start,
     "reference": reference_start,
 }

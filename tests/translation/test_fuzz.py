@@ -73,8 +73,8 @@ MODELS = [
 
 
 DECODERS = {  # what each cannot have, or alone has
-    "mh": {"mh_energy": one_of(*ENERGIES), "mh_add_mask_predict": st.booleans()},
-    "one pass": {"mh_energy": st.just("two-stream"), "mh_surrogate": st.none(), "mh_add_mask_predict": st.booleans()},
+    "mh": {"mh_energy": one_of(*ENERGIES)},
+    "one pass": {"mh_energy": st.just("two-stream"), "mh_surrogate": st.none()},
     "gibbs": {"mh_energy": one_of(*ENERGIES), "mh_surrogate": st.none(), "mh_scan": one_of(None, "random")},
     "mask-predict": {"mh_chains": one_of(None, 1)},
 }

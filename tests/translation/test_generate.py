@@ -319,28 +319,19 @@ def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
     assert np.allclose(*energies, rtol=0.02)
 
 
-@pytest.mark.parametrize("length_select", ["token-mean", "mask-predict"])
-def test_the_translations_of_mask_predict_are_hypotheses_too(tiny, tmp_path, capsys, length_select):
-    """And what they took is counted: their passes, where nobody else needed them, and the rows of their energies."""
-    lengths = ("--iter-decode-with-beam", 2, "--iter-decode-max-iter", 2, "--nbest", 99)
-    lengths += ("--mh-length-select", length_select)
-    heuristic = trace_of(tiny, tmp_path / "heuristic", "--mh-decoding", "mask-predict", *lengths)
-    wanted = lines_of(capsys.readouterr().out, "H")
-    options = (*SHORT, *lengths, "--mh-sweeps", 0, "--mh-init", "random", "--mh-chains", 2)
-    alone = trace_of(tiny, tmp_path / "alone", *options)
-    without = lines_of(capsys.readouterr().out, "H")
-    both = trace_of(tiny, tmp_path / "both", *options, "--mh-add-mask-predict")
-    found = lines_of(capsys.readouterr().out, "H")
-    for number, lines in found.items():
-        texts = [line.split("\t")[1] for line in lines]
-        kept = wanted[number] if length_select == "token-mean" else wanted[number][:1]
-        added = {line.split("\t")[1] for line in kept}
-        assert set(texts) == {line.split("\t")[1] for line in without[number]} | added
-    assert [r["tokens"] for r in both] == [r["tokens"] for r in alone]
-    rows = sum(r["rows"] for r in both) - sum(r["rows"] for r in alone)
-    passes = sum(r["rows"] for r in heuristic) if length_select == "token-mean" else 0
-    lengths_kept = {(r["id"], r["length"]) for r in both}
-    assert rows == passes + sum(length for _, length in lengths_kept)
+def test_a_mixed_start_is_that_of_mask_predict_and_that_of_the_masked_target(tiny, tmp_path):
+    """The first chain of each length begins, and costs, as with mask-predict, the others as with masked."""
+    options = (*SHORT, "--mh-sweeps", 0, "--iter-decode-with-beam", 2, "--iter-decode-max-iter", 2, "--mh-chains", 3)
+    begun = {
+        start: {
+            (r["id"], r["length"], r["chain"]): (r["tokens"], r["rows"])
+            for r in trace_of(tiny, tmp_path / "trace", *options, "--mh-init", start)
+        }
+        for start in ("mixed", "mask-predict", "masked")
+    }
+    assert len(begun["mixed"]) == 6 * 2 * 3
+    for (sentence, length, chain), found in begun["mixed"].items():
+        assert found == begun["masked" if chain else "mask-predict"][sentence, length, chain]
 
 
 def test_a_bias_of_lengths_shortens_them_where_the_model_is_unsure(tiny, stock, tmp_path):
