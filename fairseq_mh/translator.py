@@ -17,6 +17,7 @@ from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.halves import in_halves
+from fairseq_mh.translation.held import Outline, outline_of
 from fairseq_mh.translation.options import translation_schedule
 from fairseq_mh.translation.results import BatchResults, SentenceResult
 from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
@@ -31,6 +32,7 @@ class Line(NamedTuple):
     place: int  # among the texts given
     number: int  # that keys the randomness of its chains
     tokens: Tensor  # (S,) long: BOS, pieces, EOS
+    outline: Outline  # what is given of its translation
 
     def __str__(self) -> str:
         return f"sentence {self.number}"
@@ -91,6 +93,7 @@ class Translator:
         samples: bool = False,
         trace: bool = True,
         progress: Progress | None = None,
+        template: str | Sequence[str] | None = None,
         **options: Any,
     ) -> list[SentenceResult]:
         """Decode texts, and return what was found of each.
@@ -103,17 +106,20 @@ class Translator:
             samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
             trace: whether to return the records of `--mh-trace`.
             progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
+            template: what is given of the translations, or of each text's: `Click {2} to {}.` holds all but a blank of
+                two tokens and one of any number.
             options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
                 ...) are fixed by then.
 
         Raises:
-            UserError: for options that mean nothing.
+            UserError: for options that mean nothing, and a template that the model has no pieces for.
         """
         kept = self.cfg, self.task.cfg, self.generator
         try:
             if options:
                 self._set_options(options)
-            return self._decoded(texts, numbers or range(len(texts)), samples, trace, progress)
+            outlines = self._outlines(template, len(texts))
+            return self._decoded(texts, outlines, numbers or range(len(texts)), samples, trace, progress)
         finally:
             self.cfg, self.task.cfg, self.generator = kept
 
@@ -123,10 +129,27 @@ class Translator:
         self.generator = self.task.build_generator(self.models, cfg.generation)
         self.cfg = cfg
 
+    def _outlines(self, template: str | Sequence[str] | None, texts: int) -> list[Outline]:
+        """Return what is given of each text's translation."""
+        if template is None:
+            return [Outline()] * texts
+        templates = [template] * texts if isinstance(template, str) else template
+        if len(templates) != texts:
+            raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
+        return [outline_of(one, self._cut, self.task.target_dictionary) for one in templates]
+
     def _decoded(
-        self, texts: Sequence[str], numbers: Iterable[int], samples: bool, trace: bool, progress: Progress | None
+        self,
+        texts: Sequence[str],
+        outlines: Sequence[Outline],
+        numbers: Iterable[int],
+        samples: bool,
+        trace: bool,
+        progress: Progress | None,
     ) -> list[SentenceResult]:
-        lines = [Line(place, number, self._tokens(texts[place])) for place, number in enumerate(numbers)]
+        lines = [
+            Line(place, number, self._tokens(texts[place]), outlines[place]) for place, number in enumerate(numbers)
+        ]
         results: dict[int, SentenceResult] = {}
         readable = []
         for line in lines:
@@ -182,11 +205,15 @@ class Translator:
     def _unknown(self, line: Line) -> int:
         return int((line.tokens == self.task.source_dictionary.unk()).sum())
 
-    def _tokens(self, text: str) -> Tensor:
+    def _cut(self, text: str) -> str:
+        """Return the pieces of a text, with spaces between."""
         for cutter in self.cutters:
             text = cutter.encode(text)
+        return text
+
+    def _tokens(self, text: str) -> Tensor:
         dictionary = self.task.source_dictionary
-        pieces = dictionary.encode_line(text, add_if_not_exist=False).long()  # with EOS
+        pieces = dictionary.encode_line(self._cut(text), add_if_not_exist=False).long()  # with EOS
         return torch.cat([pieces.new_tensor([dictionary.bos()]), pieces])
 
     def text(self, tokens: Tensor) -> str:
@@ -225,4 +252,4 @@ class Translator:
             "src_lengths": torch.tensor([len(line) for line in tokens]),
         }
         sample = {"id": torch.tensor([line.number for line in batch]), "net_input": source}
-        return self.generator.decode(to_device(self.model, sample), progress)
+        return self.generator.decode(to_device(self.model, sample), progress, [line.outline for line in batch])

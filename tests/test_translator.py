@@ -110,3 +110,32 @@ def test_n_best_translations_have_distinct_texts(translator, monkeypatch):
     for result in found:
         lengths = [one.length for one in result.translations]
         assert len(set(lengths)) == len(lengths) > 1
+
+
+@pytest.mark.parametrize("decoding", ["mh", "gibbs", "mask-predict"])
+def test_a_template_is_in_every_translation(translator, decoding):
+    """Its words in their places; a template for all texts, or one for each."""
+    options = {"decoding": decoding, "chains": 1, "sweeps": 2, "nbest": 5, "iter_decode_with_beam": 3}
+    for result in translator.decode(TEXTS, template="b {2} c", **options):
+        assert {(found.length, *found.text.split()[::3]) for found in result.translations} == {(4, "b", "c")}
+    lines = ["{} a", "c {}", "b", "{1} c {}", "a {} b {} c", "{}"]
+    found = [result.translations for result in translator.decode(TEXTS, template=lines, **options)]
+    texts = [[one.text for one in translations] for translations in found]
+    assert all(text.endswith("a") for text in texts[0])
+    assert all(text.startswith("c") for text in texts[1])
+    assert texts[2] == ["b"]
+    assert all(text.split()[1] == "c" for text in texts[3])
+    for text in texts[4]:
+        words = text.split()
+        assert (words[0], words[-1]) == ("a", "c")
+        assert "b" in words[1:-1]
+    assert len({one.length for one in found[4]}) > 1
+
+
+def test_a_template_that_means_nothing_is_refused(translator):
+    with pytest.raises(UserError, match="templates for 6 texts"):
+        translator.decode(TEXTS, template=["a"])
+    with pytest.raises(UserError, match="no symbols for 'x'"):
+        translator.decode(TEXTS, template="x {}")
+    (result,) = translator.decode(["a"], template=" ".join("abcabcabcabcabc"))
+    assert "tokens" in result.untranslated

@@ -35,6 +35,10 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", help="fairseq's data folder, with checkpoint.pt unless --path, and spm.model")
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="default: the lines of standard input")
     parser.add_argument("--input", type=Path, help="a text to translate, a sentence a line, instead")
+    parser.add_argument(
+        "--template",
+        help="what is given of every translation: 'Click {2} to {}.'; {2}: a blank of 2 tokens, {}: of any number",
+    )
     parser.add_argument("--json", action="store_true", help="print a JSON record a line: translations with energies")
     parser.add_argument("--limit", type=int, metavar="N", help="translate the first N sentences alone")
     parser.add_argument(
@@ -50,7 +54,8 @@ def run(args: Namespace) -> None:
     for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
         numbers = range(number, number + len(lines))
         with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
-            results = translator.decode(lines, numbers=numbers, trace=False, progress=partial(advance_bar, bar))
+            told = partial(advance_bar, bar)
+            results = translator.decode(lines, numbers=numbers, trace=False, progress=told, template=args.template)
         for number, result in zip(numbers, results, strict=True):
             print_result(args.json, translator.cfg.generation.nbest, number, result)
         sys.stdout.flush()

@@ -92,6 +92,23 @@ def load_expert(path: str, weight: float, task: FairseqTask, cmlm: CMLM) -> Expe
     return _expert_of(path, model, weight, task, cmlm)
 
 
+def reranker_of(model: Any, task: FairseqTask, cmlm: CMLM) -> Expert:
+    """Return the second model of `--path` as an expert.
+
+    Raises:
+        UserError: for a model that is not autoregressive, or a CMLM whose targets hold EOS.
+    """
+    require_cmlm_transformer(cmlm)
+    model.eval()  # returns nothing where fairseq has prepared the model for inference
+    model.to(next(cmlm.model.parameters()))
+    if type(getattr(model, "decoder", None)) not in CausalEngine.kinds:
+        raise UserError(
+            "--iter-decode-with-external-reranker needs an autoregressive transformer; the second model of --path is a "
+            f"{type(model).__name__}"
+        )
+    return _expert_of("", model, 1.0, task, cmlm)
+
+
 def _expert_of(path: str, model: Any, weight: float, task: FairseqTask, cmlm: CMLM) -> Expert:
     """Return a loaded model as an expert."""
     dictionary = task.target_dictionary

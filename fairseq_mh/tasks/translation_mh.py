@@ -19,12 +19,13 @@ from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.files.data_files import check_split
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.masked_lms.electric import load_electric
-from fairseq_mh.masked_lms.experts import load_experts
+from fairseq_mh.masked_lms.experts import load_experts, reranker_of
 from fairseq_mh.translation.generation_options import with_defaults
-from fairseq_mh.translation.generator import MHGenerator, check_references
+from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
 from fairseq_mh.translation.options import TranslationMHConfig, check
 from fairseq_mh.translation.presets import accept_presets
+from fairseq_mh.translation.references import References, reads_references
 
 logger = logging.getLogger(__name__)
 BATCHES_PER_SHARD = 8  # so that shards are of about equal size
@@ -76,8 +77,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """
         generation = with_defaults(args)
         check(self.cfg, generation)
-        if len(models) != 1:
-            raise UserError(f"--path names {len(models)} models; an energy needs one")
+        reranks = bool(generation.iter_decode_with_external_reranker)
+        if len(models) != 1 + reranks:
+            needed = "two, CMLM:RERANKER" if reranks else "one (two: --iter-decode-with-external-reranker)"
+            raise UserError(f"--path names {len(models)} models; these options need {needed}")
         model = models[0]
         model.eval()
         if self.cfg.bf16:  # fairseq-generate itself does so for --fp16 alone
@@ -88,12 +91,13 @@ class TranslationMHTask(TranslationLevenshteinTask):
                 "the checkpoint was trained with --noise full_mask: it has never seen a partly masked target, and its "
                 "masked conditionals mean little (train with --noise random_mask)"
             )
-        for split in self.datasets if self.cfg.mh_gold_length or self.cfg.mh_init == "reference" else ():
-            check_references(cmlm, self.datasets[split])
+        for split in self.datasets if reads_references(self.cfg, generation) else ():
+            References(cmlm).check_all(self.datasets[split])
         electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
         experts = load_experts(self.cfg.mh_expert, self, cmlm)
         dictionaries = self.target_dictionary, self.source_dictionary
-        return MHGenerator(cmlm, dictionaries[0], self.cfg, generation, electric, experts, dictionaries[1])
+        reranker = reranker_of(models[1], self, cmlm) if reranks else None
+        return MHGenerator(cmlm, dictionaries[0], self.cfg, generation, electric, experts, dictionaries[1], reranker)
 
     def valid_step(self, sample, model, criterion):
         """Return the loss and, with `--eval-bleu`, the counts of BLEU of translations by these decoders."""

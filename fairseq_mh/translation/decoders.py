@@ -17,8 +17,9 @@ from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.sampler_config import kernel_of
 from fairseq_mh.translation.options import TranslationMHConfig, translation_schedule
+from fairseq_mh.translation.plan import Plan
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
-from fairseq_mh.translation.start import STARTS, Plan, Start, at_likeliest_lengths, mask_predict_start
+from fairseq_mh.translation.start import STARTS, Start, at_likeliest_lengths, mask_predict_start
 
 
 class Decoded(NamedTuple):
@@ -27,6 +28,7 @@ class Decoded(NamedTuple):
     found: list[Hypothesis]
     sweeps: list[Sweep]  # sweep 0 counts the rows of the start, too; mask-predict has one sweep, or none
     rows: Tensor  # (N,) long: decoder rows spent on decoding
+    expert_rows: Tensor  # (N,) long: rows of autoregressive models
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T): the states of the chains, in order
     plan: Plan  # of the N chains
     energy: Energy  # that they sampled
@@ -43,9 +45,10 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
     found = hypotheses(snapshots, start.plan, start.energy, str(cfg.mh_length_select))
     rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
+    expert_rows = torch.stack([sweep.expert_rows for sweep in sweeps]).sum(0)
     nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
     history = [(sweep.end.tokens, nothing_masked) for sweep in sweeps]
-    return Decoded(found, sweeps, rows, history, start.plan, start.energy)
+    return Decoded(found, sweeps, rows, expert_rows, history, start.plan, start.energy)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
@@ -62,15 +65,15 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
         Hypothesis(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], nan, unevaluated)
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
-    return Decoded(found, sweeps, filled.rows.cpu(), filled.history, start.plan, start.energy)
+    rows = filled.rows.cpu()
+    return Decoded(found, sweeps, rows, torch.zeros_like(rows), filled.history, start.plan, start.energy)
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
     kernel = kernel_of(cfg, start.lm, metropolis, start.energy)
-    if (progress := start.progress) is None:
-        return run(kernel, tokens, start.plan.context, start.streams, schedule)
-    total = len(tokens) * schedule.sweeps
-    return run(kernel, tokens, start.plan.context, start.streams, schedule, lambda ended: progress(ended, total))
+    total, told = len(tokens) * schedule.sweeps, start.progress
+    progress = None if told is None else lambda ended: told(ended, total)
+    return run(kernel, tokens, start.plan.context, start.streams, schedule, progress, start.held)
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {

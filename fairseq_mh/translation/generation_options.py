@@ -16,11 +16,14 @@ READ = frozenset(
         "iter_decode_force_max_iter",  # what these decoders do anyway
         "iter_decode_max_iter",
         "iter_decode_with_beam",
+        "iter_decode_with_external_reranker",
         "nbest",
         "no_seed_provided",  # fairseq's own note
+        "prefix_size",
         "print_step",
         "retain_iter_history",
         "sacrebleu",  # of the scoring
+        "score_reference",
     }
 )
 MINE = {
@@ -34,10 +37,12 @@ MINE |= {
     "iter_decode_eos_penalty": "--mh-length-select",
     "replace_unk": "nothing: no translation holds an unknown word",
 }
-NOT_SUPPORTED = (
-    *("constraints", "iter_decode_with_external_reranker", "lm_path", "prefix_size", "print_alignment"),
-    *("retain_dropout", "retain_dropout_modules", "score_reference"),
-)
+MINE |= {
+    "lm_path": "--mh-expert, for models of translations",
+    "print_alignment": "another tool: the CMLM's attention is no alignment",
+}
+MINE |= dict.fromkeys(("retain_dropout", "retain_dropout_modules"), "--mh-preset sample: chains draw, dropout does not")
+NOT_SUPPORTED = ("constraints",)
 WITHOUT_MEANING = (
     *("beam_mt", "diverse_beam_groups", "diverse_beam_strength", "diversity_rate", "eos_token", "lenpen_mt"),
     *("lm_weight", "max_len_a_mt", "max_len_b_mt", "no_beamable_mm", "no_early_stop", "no_repeat_ngram_size", "unkpen"),

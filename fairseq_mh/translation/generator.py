@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from fairseq.data import Dictionary, data_utils
+from fairseq.data import Dictionary
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_mh.errors import SentenceError, UserError, begun
+from fairseq_mh.errors import SentenceError, begun
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.dictionaries import subwords
@@ -25,10 +25,14 @@ from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.halves import in_halves
+from fairseq_mh.translation.held import Outline
 from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of
+from fairseq_mh.translation.plan import lay_out, plan_chains
+from fairseq_mh.translation.references import References, needs_lengths, scoring_alone
+from fairseq_mh.translation.reranking import reranked
 from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Progress, Start, plan_chains
+from fairseq_mh.translation.start import Progress, Start
 from fairseq_mh.translation.target import translation_energy
 from fairseq_mh.translation.utilities import utility_of
 
@@ -48,6 +52,7 @@ class MHGenerator:
         electric: where the options ask for one.
         experts: whose energies are further terms.
         source_dictionary: the targets' unless given.
+        reranker: an autoregressive model, by whose log-probability a token hypotheses are ordered.
 
     Raises:
         UserError: for an unknown utility, and where the trace cannot be written.
@@ -62,9 +67,12 @@ class MHGenerator:
         electric: Electric | None = None,
         experts: Sequence[Expert] = (),
         source_dictionary: Dictionary | None = None,
+        reranker: Expert | None = None,
     ):
+        cfg = scoring_alone(cfg) if generation.score_reference else cfg
         self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
-        self.electric, self.experts = electric, experts
+        self.electric, self.experts, self.reranker = electric, experts, reranker
+        self.references = References(cmlm)
         self.source_dictionary = source_dictionary or dictionary
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
@@ -109,24 +117,36 @@ class MHGenerator:
         hidden = self.cfg.no_progress_bar
         return tqdm(unit=" sweeps", leave=False, delay=2, mininterval=slow, maxinterval=slow, disable=hidden)
 
+    def _others(self) -> list[Expert]:
+        """Return all models that read what the CMLM reads and writes."""
+        return [*self.experts, self.reranker] if self.reranker else list(self.experts)
+
     @torch.no_grad()
-    def decode(self, sample: dict, progress: Progress | None = None) -> Decoded:
+    def decode(
+        self, sample: dict, progress: Progress | None = None, outlines: Sequence[Outline] | None = None
+    ) -> Decoded:
         """Decode a batch, and return all that was found.
 
         `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch.
 
+        Args:
+            sample: fairseq's batch.
+            progress: is told of the sweeps that end.
+            outlines: what is given of each target; what the options say unless given.
+
         Raises:
             UserError: where a reference is needed and missing, empty, or longer than the model's targets.
         """
-        source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        source = source_of(sample)
         self._warn_of_unknown(source[0])
-        for expert in self.experts:
+        for expert in self._others():
             if int(source[1].max()) > expert.longest_source:  # a half of a batch is padded as the whole was
                 raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
-        reference = self._references(sample) if self._needs_reference() else None
-        start = self._start(encoder_out, source, sample["id"].tolist(), reference)._replace(progress=progress)
+        start = self._start(encoder_out, sample, outlines)._replace(progress=progress)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
+        if self.reranker:
+            decoded = reranked(decoded, start.lm, self.reranker.bind(encoder_out, source))
         self._report(decoded, sample["id"].tolist())
         return decoded
 
@@ -162,39 +182,37 @@ class MHGenerator:
                 *(unknown.sum(), symbols.sum()),
             )
 
-    def _start(
-        self, encoder_out: dict, source: tuple[Tensor, Tensor], ids: list[int], reference: Tensor | None
-    ) -> Start:
-        lm = self.cmlm.bind(encoder_out)
+    def _start(self, encoder_out: dict, sample: dict, outlines: Sequence[Outline] | None) -> Start:
+        lm, source = self.cmlm.bind(encoder_out), source_of(sample)
+        reference = self.references(sample) if needs_lengths(self.cfg) else None
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
-        log_p = self.cmlm.length_log_probs(encoder_out)
-        for expert in self.experts:
-            log_p[:, expert.longest_target + 1 :] = -math.inf
-        log_p = log_p + self.cfg.mh_length_bias * torch.arange(log_p.size(1), device=log_p.device)
-        beam, reward = self.generation.iter_decode_with_beam, self.cfg.mh_length_reward
-        plan = plan_chains(log_p, chains_of(self.cfg), beam, gold, reward)
+        outlines = outlines or self.references.outlines(sample, self.generation)
+        plan = plan_chains(
+            torch.stack(
+                [one.possible(log_p) for one, log_p in zip(outlines, self._log_p_lengths(encoder_out), strict=True)]
+            ),
+            chains_of(self.cfg),
+            self.generation.iter_decode_with_beam,
+            gold,
+            self.cfg.mh_length_reward,
+        )
+        ids = sample["id"].tolist()
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
-        positions = torch.arange(int(plan.lengths.max()), device=plan.lengths.device)
-        blank = torch.where(positions < plan.lengths[:, None], lm.mask, lm.pad)
+        blank, held = lay_out(plan, outlines, streams, lm.mask, lm.pad)
         energy = translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts)
-        return Start(lm, plan, blank, self.generation.iter_decode_max_iter + 1, streams, reference, energy)
+        return Start(lm, plan, blank, held, self.generation.iter_decode_max_iter + 1, streams, reference, energy)
+
+    def _log_p_lengths(self, encoder_out: dict) -> Tensor:
+        """Return the log-probabilities (B, L) by which lengths are chosen."""
+        log_p = self.cmlm.length_log_probs(encoder_out)
+        for expert in self._others():
+            log_p[:, expert.longest_target + 1 :] = -math.inf
+        return log_p + self.cfg.mh_length_bias * torch.arange(log_p.size(1), device=log_p.device)
 
     def _text(self, found: Hypothesis) -> str:
         """Return the words of a hypothesis, pieces joined as the dictionary's look."""
         return self.dictionary.string(found.tokens, self.joined)
-
-    def _needs_reference(self) -> bool:
-        return self.cfg.mh_gold_length or self.cfg.mh_init == "reference"
-
-    def _references(self, sample: dict) -> Tensor:
-        """Return the references' tokens: (B, T) long, padded."""
-        if sample.get("target") is None:
-            raise UserError("--mh-gold-length and --mh-init reference need references, and this input has none")
-        references = [self.cmlm.target(line) for line in sample["target"]]
-        for sentence, line in zip(sample["id"].tolist(), references, strict=True):
-            check_reference(self.cmlm, sentence, line)
-        return data_utils.collate_tokens(references, self.dictionary.pad())
 
     def _nothing(self) -> FairseqHypothesis:
         """Return the hypothesis of a sentence that could not be decoded."""
@@ -237,9 +255,9 @@ class MHGenerator:
                 plan.chains.tolist(),
             )
         self.rows_spent += int(decoded.rows.sum())
-        self.expert_rows_spent += sum(int(sweep.expert_rows.sum()) for sweep in decoded.sweeps)
+        self.expert_rows_spent += int(decoded.expert_rows.sum())
         warn_of_broken(decoded.sweeps)
-        experts = f", of experts: {self.expert_rows_spent}" if self.experts else ""
+        experts = f", of experts: {self.expert_rows_spent}" if self.expert_rows_spent else ""
         logger.info(
             "%d sentences, %d chains, decoder rows so far: %d%s",
             *(len(ids), len(plan.context), self.rows_spent, experts),
@@ -250,6 +268,11 @@ def advance_bar(bar: tqdm, ended: int, total: int) -> None:
     """Move a bar by the sweeps that have ended, of those of the batch: a `Progress` for it."""
     bar.total = total
     bar.update(ended)
+
+
+def source_of(sample: dict) -> tuple[Tensor, Tensor]:
+    """Return the tokens (B, S) long and lengths (B,) long of a batch's sources."""
+    return sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
 
 
 def _part(sample: dict, rows: Sequence[int]) -> dict:
@@ -264,15 +287,3 @@ def _part(sample: dict, rows: Sequence[int]) -> dict:
         "net_input": {name: source[name][which] for name in ("src_tokens", "src_lengths")},
         "target": None if target is None else target[which],
     }
-
-
-def check_references(cmlm: CMLM, dataset: Any) -> None:
-    """Raise UserError where a reference of fairseq's language pair dataset is no target of the model."""
-    for sentence in range(len(dataset) if dataset.tgt else 0):
-        check_reference(cmlm, sentence, cmlm.target(dataset[sentence]["target"]))
-
-
-def check_reference(cmlm: CMLM, sentence: int, target: Tensor) -> None:
-    """Raise UserError where the target (T,) of a reference is empty, or longer than the model's targets."""
-    if not 1 <= len(target) <= cmlm.longest:
-        raise UserError(f"reference {sentence} has {len(target)} tokens; this model's targets hold 1 to {cmlm.longest}")

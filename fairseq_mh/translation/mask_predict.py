@@ -30,10 +30,10 @@ def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, mask
         blank: (N, T) long, `pad` after each sequence's end, anything else before it.
         context: (N,) long, which context each sequence belongs to.
         passes: 1 fills an all-masked sequence greedily ("warm start"); the literature's mask-predict has 10.
-        masked: (N, T) bool, the positions that the first pass fills; all of them unless given.
+        masked: (N, T) bool, the positions to fill, the others being held; all of them unless given.
     """
-    valid = blank.ne(lm.pad)
-    tokens, masked = blank, valid if masked is None else masked
+    free = blank.ne(lm.pad) if masked is None else masked
+    tokens, masked = blank, free
     scores = torch.zeros(blank.shape, device=blank.device)
     spent = torch.zeros_like(context)
     history = [(tokens, masked)]
@@ -42,7 +42,7 @@ def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, mask
         spent += masked.any(1)
         history.append((tokens, torch.zeros_like(masked)))
         if step < passes:
-            masked = _least_likely(scores, valid, 1 - step / passes)
+            masked = _least_likely(scores, free, 1 - step / passes)
             history.append((tokens, masked))
     return Filled(tokens, scores, spent, history)
 
@@ -68,12 +68,12 @@ def _likeliest(lm: MaskedLM, features: Tensor) -> tuple[Tensor, Tensor]:
     return best, symbol
 
 
-def _least_likely(scores: Tensor, valid: Tensor, share: float) -> Tensor:
-    """Return the given share of each sequence's positions, the least likely ones: (N, T) bool.
+def _least_likely(scores: Tensor, free: Tensor, share: float) -> Tensor:
+    """Return the given share of each sequence's free positions, the least likely ones: (N, T) bool.
 
     Their number is rounded down in float32, as fairseq does it.
     """
-    count = (valid.sum(1, keepdim=True).float() * share).long()
-    order = scores.masked_fill(~valid, torch.inf).argsort(1)
+    count = (free.sum(1, keepdim=True).float() * share).long()
+    order = scores.masked_fill(~free, torch.inf).argsort(1)
     ranks = torch.arange(scores.size(1), device=scores.device).expand_as(order)
-    return torch.zeros_like(valid).scatter(1, order, ranks < count)
+    return torch.zeros_like(free).scatter(1, order, ranks < count)

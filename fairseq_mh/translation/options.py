@@ -160,6 +160,7 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
         "--nbest must be 1 or more": generation.nbest < 1,
+        "--prefix-size must not be negative": generation.prefix_size < 0,
         "--seed must not be negative": cfg.seed < 0,
         "--mh-decoding mask-predict is deterministic: it has one chain a length": (
             cfg.mh_decoding == "mask-predict" and chains_of(cfg) > 1

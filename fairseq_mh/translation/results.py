@@ -9,8 +9,8 @@ from torch import Tensor
 
 from fairseq_mh.files.trace import trace_records
 from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.plan import Plan
 from fairseq_mh.translation.selection import Hypothesis
-from fairseq_mh.translation.start import Plan
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,7 @@ class BatchResults:
 
     def expert_rows(self, sentence: int) -> int:
         """Return the rows of autoregressive experts that a sentence took."""
-        mine = self.plan.context == sentence
-        return sum(int(sweep.expert_rows[mine].sum()) for sweep in self.decoded.sweeps)
+        return int(self.decoded.expert_rows[self.plan.context == sentence].sum())
 
     def broken(self, sentence: int) -> int:
         """Return how many of a sentence's proposals were rejected because the model's numbers were no numbers."""

@@ -1,7 +1,4 @@
-"""Where chains begin: their lengths, and their first states.
-
-A plan has N chains: for each of the B sentences, C chains of each of its K lengths, those of one length side by side.
-"""
+"""Where chains begin: their first states."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -10,50 +7,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import SentenceError
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.mask_predict import Filled, mask_predict
+from fairseq_mh.translation.plan import Plan
 
 Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
-
-
-class Plan(NamedTuple):
-    """The N chains of a batch of sentences."""
-
-    context: Tensor  # (N,) long: the index of each chain's sentence in the batch
-    lengths: Tensor  # (N,) long: the number of tokens of each chain's states
-    chains: Tensor  # (N,) long: the number of each chain among those of its sentence and length
-    length_scores: Tensor  # (N,) nats: log p(length | source), and a reward for each token
-
-
-def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None, reward: float = 0.0) -> Plan:
-    """Plan the chains of a batch: some of each of a sentence's likeliest lengths, or of its given length.
-
-    Args:
-        log_p: (B, L) nats, the log-probability of each length; minus infinity at impossible ones.
-        chains: C, the number of chains of each length.
-        beam: K, the number of lengths of each sentence; a sentence with fewer possible lengths has fewer.
-        gold: (B,) long, the lengths to use instead; their log-probability counts as 0.
-        reward: nats for each token, by which lengths compare.
-
-    Raises:
-        SentenceError: where a sentence has no possible length.
-    """
-    if gold is None:
-        scores, lengths = log_p.topk(min(beam, log_p.size(1)), 1)  # (B, K)
-    else:
-        scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
-    possible = scores.isfinite()
-    if not possible.any(1).all():
-        raise SentenceError("no lengths: the model's scores of them are no numbers (NaN); with --fp16, try without")
-    context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
-    context, lengths, scores = (part[possible].repeat_interleave(chains) for part in (context, lengths, scores))
-    number = torch.arange(chains, device=log_p.device).repeat(len(context) // chains)
-    return Plan(context, lengths, number, scores + reward * lengths)
 
 
 class Start(NamedTuple):
@@ -61,7 +23,8 @@ class Start(NamedTuple):
 
     lm: BoundCMLM
     plan: Plan
-    blank: Tensor  # (N, T) long: `pad` after each chain's end, anything else before it
+    blank: Tensor  # (N, T) long: the held symbols, the mask at free positions, and `pad` after each chain's end
+    held: Tensor  # (N, T) bool: the positions that no move draws again
     passes: int  # the number of mask-predict's passes
     streams: list[np.random.Generator]  # each chain's own randomness
     reference: Tensor | None  # (B, T') long, padded, without special tokens
@@ -77,6 +40,7 @@ def part_of(start: Start, chains: Tensor) -> Start:
     return start._replace(
         plan=Plan(*(part[chains] for part in start.plan)),
         blank=start.blank[chains],
+        held=start.held[chains],
         streams=[start.streams[n] for n in chains.tolist()],
         filled=filled if filled is None else Filled(*(part[chains] for part in filled[:3]), []),
     )
@@ -100,6 +64,7 @@ def at_likeliest_lengths(start: Start) -> Start:
     return start._replace(
         plan=plan,
         blank=start.blank[kept, :longest],
+        held=start.held[kept, :longest],
         streams=[start.streams[n] for n in kept.tolist()],
         filled=Filled(
             tokens=filled.tokens[indices, :longest],
@@ -111,27 +76,32 @@ def at_likeliest_lengths(start: Start) -> Start:
     )
 
 
+def free(start: Start) -> Tensor:
+    """Return the positions that are to be filled: (N, T) bool."""
+    return start.blank.ne(start.lm.pad) & ~start.held
+
+
 def warm_start(start: Start) -> Filled:
     """Fill the all-masked target greedily in one pass, as the paper does."""
-    return mask_predict(start.lm, start.blank, start.plan.context, 1)
+    return mask_predict(start.lm, start.blank, start.plan.context, 1, free(start))
 
 
 def masked_start(start: Start) -> Filled:
-    """Draw all positions at once from the conditionals of the all-masked target, at temperature 1."""
-    valid = start.blank.ne(start.lm.pad)
+    """Draw all free positions at once from the conditionals of the target with masks there, at temperature 1."""
+    to_draw = free(start)
     uniforms = torch.ones(start.blank.shape, dtype=torch.float64)
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         uniforms[n, :length] = torch.from_numpy(stream.random(length))
     # The symbols that are masked here are kept where the model's numbers are broken, so they must be states.
-    tokens = start.blank.masked_fill(valid, int(start.lm.allowed.nonzero()[0]))
+    tokens = start.blank.masked_fill(to_draw, int(start.lm.allowed.nonzero()[0]))
     state = unevaluated(start.lm, tokens, start.plan.context)
-    drawn = draw_masked(start.lm, state, valid, uniforms.to(start.blank.device), conditional)
+    drawn = draw_masked(start.lm, state, to_draw, uniforms.to(start.blank.device), conditional)
     return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
 
 
 def mask_predict_start(start: Start) -> Filled:
     """Fill the target by mask-predict, unless that was done to choose the lengths."""
-    return start.filled or mask_predict(start.lm, start.blank, start.plan.context, start.passes)
+    return start.filled or mask_predict(start.lm, start.blank, start.plan.context, start.passes, free(start))
 
 
 def mixed_start(start: Start) -> Filled:
@@ -152,6 +122,7 @@ def random_start(start: Start) -> Filled:
     tokens = start.blank.clone()
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         tokens[n, :length] = torch.from_numpy(stream.choice(symbols, length)).to(tokens)
+    tokens = torch.where(start.held, start.blank, tokens)
     return Filled(tokens, torch.zeros(tokens.shape), tokens.new_zeros(len(tokens)), [])
 
 
@@ -159,7 +130,8 @@ def reference_start(start: Start) -> Filled:
     """Take the reference; the likeliest symbol replaces each symbol outside the state space."""
     assert start.reference is not None  # the generator refuses this start without one
     tokens = start.reference[start.plan.context, : start.blank.size(1)]
-    outside = ~start.lm.allowed[tokens] & tokens.ne(start.lm.pad)
+    tokens = torch.where(start.held, start.blank, tokens)
+    outside = ~start.lm.allowed[tokens] & free(start)
     return mask_predict(start.lm, tokens, start.plan.context, 1, masked=outside)
 
 

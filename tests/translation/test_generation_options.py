@@ -31,7 +31,8 @@ GIVEN = {
     "sampling": (("--sampling",), "--mh-preset sample"),
     "unknown words": (("--replace-unk",), "--replace-unk"),
     "n-grams": (("--no-repeat-ngram-size", "3"), "--no-repeat-ngram-size"),
-    "reranker": (("--iter-decode-with-external-reranker",), "not supported"),
+    "language model": (("--lm-path", "x.pt"), "--mh-expert"),
+    "alignment": (("--print-alignment", "hard"), "--print-alignment"),
 }
 
 

@@ -6,7 +6,8 @@ import torch
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.target import as_energy
-from fairseq_mh.translation.start import STARTS, Start, plan_chains
+from fairseq_mh.translation.plan import plan_chains
+from fairseq_mh.translation.start import STARTS, Start
 from tests.mcmc.tables import TableLM, random_table
 
 
@@ -41,6 +42,7 @@ def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_brok
     plan = plan_chains(torch.tensor([[-torch.inf, -torch.inf, -torch.inf, 0.0]]), chains=4, beam=1)
     streams = [np.random.default_rng(n) for n in range(4)]
     for name in STARTS.keys() - {"reference"}:
-        start = Start(lm, plan, torch.zeros(4, 3, dtype=torch.long), 2, streams, None, as_energy("norm"))
+        blank = torch.zeros(4, 3, dtype=torch.long)
+        start = Start(lm, plan, blank, blank.bool(), 2, streams, None, as_energy("norm"))
         tokens = STARTS[name](start).tokens
         assert lm.allowed[tokens].all(), name

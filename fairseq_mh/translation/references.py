@@ -1,0 +1,87 @@
+"""What of a batch's references decoding reads: their lengths, their first tokens, or all of them."""
+
+from copy import copy
+from typing import Any
+
+from fairseq.data import data_utils
+from torch import Tensor
+
+from fairseq_mh.errors import SentenceError, UserError
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.translation.held import Outline, prefix, whole
+from fairseq_mh.translation.options import TranslationMHConfig
+
+
+def needs_lengths(cfg: TranslationMHConfig) -> bool:
+    """Return whether the options decode at the references' lengths."""
+    return bool(cfg.mh_gold_length) or cfg.mh_init == "reference"
+
+
+def reads_references(cfg: TranslationMHConfig, generation: Any) -> bool:
+    """Return whether decoding reads anything of the references."""
+    return needs_lengths(cfg) or bool(generation.prefix_size) or bool(generation.score_reference)
+
+
+def scoring_alone(cfg: TranslationMHConfig) -> TranslationMHConfig:
+    """Return options by which a target of which all is given is evaluated, and nothing else is done."""
+    alone = copy(cfg)
+    alone.mh_decoding, alone.mh_init, alone.mh_select = "mh", "random", "lowest-energy"
+    alone.mh_length_select, alone.mh_length_reward = "token-mean", 0.0
+    alone.mh_chains, alone.mh_sweeps, alone.mh_burn_in, alone.mh_gold_length = 1, 0, 0, False
+    return alone
+
+
+class References:
+    """Reads the references of fairseq's batches.
+
+    Args:
+        cmlm: the model that they are targets of.
+    """
+
+    def __init__(self, cmlm: CMLM):
+        self.cmlm = cmlm
+
+    def __call__(self, sample: dict) -> Tensor:
+        """Return the references' tokens: (B, T) long, padded.
+
+        Raises:
+            UserError: where there are none, or one is empty, or longer than the model's targets.
+        """
+        if sample.get("target") is None:
+            raise UserError(
+                "--mh-gold-length, --mh-init reference, --prefix-size and --score-reference need references, and this "
+                "input has none"
+            )
+        lines = [self.cmlm.target(line) for line in sample["target"]]
+        for sentence, line in zip(sample["id"].tolist(), lines, strict=True):
+            self.check(sentence, line)
+        return data_utils.collate_tokens(lines, self.cmlm.pad)
+
+    def outlines(self, sample: dict, generation: Any) -> list[Outline]:
+        """Return what `--prefix-size` and `--score-reference` give of each target.
+
+        Raises:
+            SentenceError: for symbols that no translation holds.
+        """
+        if not generation.prefix_size and not generation.score_reference:
+            return [Outline()] * len(sample["id"])
+        found = []
+        for line in self(sample):
+            tokens = self.cmlm.target(line)
+            tokens = tokens if generation.score_reference else tokens[: generation.prefix_size]
+            if not self.cmlm.allowed[tokens].all():
+                raise SentenceError("what is given of its reference holds symbols that no translation does")
+            found.append(whole(tokens) if generation.score_reference else prefix(tokens))
+        return found
+
+    def check(self, sentence: int, target: Tensor) -> None:
+        """Raise UserError where the target (T,) of a reference is empty, or longer than the model's targets."""
+        if not 1 <= len(target) <= self.cmlm.longest:
+            raise UserError(
+                f"reference {sentence} has {len(target)} tokens; this model's targets hold 1 to {self.cmlm.longest}"
+            )
+
+    def check_all(self, dataset: Any) -> None:
+        """Raise UserError where a reference of fairseq's language pair dataset is no target of the model."""
+        for sentence in range(len(dataset) if dataset.tgt else 0):
+            self.check(sentence, self.cmlm.target(dataset[sentence]["target"]))

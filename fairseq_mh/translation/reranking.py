@@ -1,0 +1,33 @@
+"""Order by an autoregressive model's log-probability a token, as fairseq's own decoder of such models does it.
+
+The tokens include EOS, whose log-probability is a part of the model's.
+"""
+
+import torch
+from fairseq.data import data_utils
+
+from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.one_pass import OnePassEnergy
+from fairseq_mh.translation.decoders import Decoded
+
+
+@torch.no_grad()
+def reranked(decoded: Decoded, lm: MaskedLM, energy: OnePassEnergy) -> Decoded:
+    """Return a decoded batch with this model's log-probability a token as the score of every hypothesis.
+
+    Args:
+        decoded: the batch.
+        lm: the CMLM of its chains.
+        energy: minus the model's log-probability of a target.
+    """
+    context = decoded.plan.context.tolist()
+    keys = [(context[one.chain], tuple(one.tokens.tolist())) for one in decoded.found]
+    first = {key: number for number, key in reversed(list(enumerate(keys)))}  # each translation once
+    device = decoded.plan.context.device
+    tokens = data_utils.collate_tokens([decoded.found[number].tokens for number in first.values()], lm.pad)
+    log_p, rows = energy(lm, tokens.to(device), torch.tensor([sentence for sentence, _ in first], device=device))
+    lengths = tokens.ne(lm.pad).sum(1) + 1  # EOS
+    scores = dict(zip(first, (log_p.sum(1).cpu() / lengths).tolist(), strict=True))
+    found = [one._replace(score=scores[key]) for one, key in zip(decoded.found, keys, strict=True)]
+    chains = torch.tensor([decoded.found[number].chain for number in first.values()])
+    return decoded._replace(found=found, expert_rows=decoded.expert_rows.index_add(0, chains, rows.cpu()))
