@@ -30,6 +30,7 @@ ROOMS = (
     "files",
     "sampler_config",
     "excepthook",
+    "template",
     "mcmc",
     "errors",
 )

@@ -105,7 +105,7 @@ def test_the_package_imports_nothing_heavy():
 
 def test_n_best_translations_have_distinct_texts(translator, monkeypatch):
     """A text can be cut into pieces in several ways: here all words are joined, and only their letters count."""
-    monkeypatch.setattr(MHGenerator, "_text", lambda generator, tokens: str(len(tokens)))
+    monkeypatch.setattr(MHGenerator, "_text", lambda generator, found: str(len(found.tokens)))
     found = translator.decode(TEXTS, nbest=4, iter_decode_with_beam=3)
     for result in found:
         lengths = [one.length for one in result.translations]

@@ -13,7 +13,7 @@ from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor
 
-from fairseq_mh.engine.decoder import Decode
+from fairseq_mh.engine.decoder import Decode, DecoderEngine
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
@@ -83,6 +83,11 @@ class CMLM:
     def bind(self, encoder_out: dict) -> BoundCMLM:
         """Return the masked LM of the targets of these encoded sources."""
         return BoundCMLM(self, encoder_out)
+
+    @property
+    def has_two_streams(self) -> bool:
+        """Whether two-stream attention can be computed for this model."""
+        return isinstance(self.decoder, DecoderEngine)
 
     @property
     def longest(self) -> int:

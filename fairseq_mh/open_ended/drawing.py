@@ -15,8 +15,8 @@ from fairseq_mh.mcmc.energy import ENERGIES, total
 from fairseq_mh.open_ended.blanks import TextModel
 from fairseq_mh.open_ended.options import TextOptions
 from fairseq_mh.open_ended.sampling import Chains, check_text, sample
-from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, energy_of
+from fairseq_mh.template import Template
 
 FILES = ("samples.jsonl", "trace.jsonl")
 

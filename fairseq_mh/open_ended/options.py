@@ -11,8 +11,8 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 
 from fairseq_mh.errors import UserError, unknown_option
 from fairseq_mh.files.chunks import by_content
-from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, refuse
+from fairseq_mh.template import Template
 
 # The paper's settings: they sample the energy's distribution at temperature 1 instead of searching for its modes.
 SAMPLER_DEFAULTS: dict[str, Any] = {

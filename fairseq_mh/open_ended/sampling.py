@@ -15,8 +15,8 @@ from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.open_ended.blanks import Blanks, TextModel
-from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig, energy_of, kernel_of, proposal_settings, schedule_of
+from fairseq_mh.template import Template
 
 
 class Chains(NamedTuple):

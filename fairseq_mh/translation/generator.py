@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Sequence
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline
 from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
-from fairseq_mh.translation.options import TranslationMHConfig, chains_of
+from fairseq_mh.translation.options import TranslationMHConfig, chains_of, energy_name
 from fairseq_mh.translation.plan import lay_out, plan_chains
 from fairseq_mh.translation.references import References, needs_lengths, scoring_alone
 from fairseq_mh.translation.reranking import reranked
@@ -69,7 +70,8 @@ class MHGenerator:
         source_dictionary: Dictionary | None = None,
         reranker: Expert | None = None,
     ):
-        cfg = scoring_alone(cfg) if generation.score_reference else cfg
+        cfg = scoring_alone(cfg) if generation.score_reference else copy(cfg)
+        cfg.mh_energy = energy_name(cfg, cmlm.has_two_streams)  # type: ignore[assignment]
         self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
         self.electric, self.experts, self.reranker = electric, experts, reranker
         self.references = References(cmlm)

@@ -40,13 +40,14 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     mh_decoding: DECODINGS = option(
         "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
     )
-    mh_energy: ENERGY_CHOICES = option(
-        "norm",
+    mh_energy: Optional[ENERGY_CHOICES] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
+        None,
         "energy of a translation: minus the sum of its logits (raw), of logits less their mean over the vocabulary "
         "(centred), or of its locally normalised log-probabilities (norm), each for a decoder row a position; for two "
-        "rows nearly norm (two-stream); or, for one, what another model says of it (electric)",
+        "rows nearly norm (two-stream); or, for one, what another model says of it (electric). Not given: two-stream; "
+        "norm with another decoding, a surrogate, or a decoder that two streams cannot be computed for",
     )
-    mh_electric: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
+    mh_electric: Optional[str] = option(  # noqa: UP045
         None, "checkpoint of an electric_transformer, with --mh-energy electric or --mh-surrogate electric"
     )
     mh_expert: Optional[str] = option(  # noqa: UP045
@@ -105,6 +106,16 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     seed: int = II("common.seed")
     bf16: bool = II("common.bf16")
     no_progress_bar: bool = II("common.no_progress_bar")
+
+
+def energy_name(cfg: TranslationMHConfig, two_streams: bool) -> str:
+    """Return what `--mh-energy` says, or its default.
+
+    Args:
+        two_streams: whether they can be computed for the model's decoder.
+    """
+    default = "two-stream" if two_streams and cfg.mh_decoding == "mh" and not cfg.mh_surrogate else "norm"
+    return str(cfg.mh_energy or default)
 
 
 def translation_schedule(cfg: TranslationMHConfig) -> Schedule:

@@ -18,14 +18,25 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
     # The paper's annealed chain: single sites from a greedy fill (its Table 5; the temperatures are ours).
     "paper": (
-        *("--mh-init", "warm-start", "--mh-proposal", "single", "--mh-scan", "random", "--mh-chains", "1"),
-        *("--mh-sweeps", "33", "--mh-temperature", "0.5", "--mh-final-temperature", "0.02"),
+        *("--mh-energy", "norm", "--mh-init", "warm-start", "--mh-proposal", "single", "--mh-scan", "random"),
+        *("--mh-chains", "1", "--mh-sweeps", "33", "--mh-temperature", "0.5", "--mh-final-temperature", "0.02"),
         *("--mh-proposal-temperature", "1"),
     ),
     # Samples of exp(-E) instead of its modes: a constant temperature of 1, and each chain's last state.
     "sample": (
-        *("--mh-temperature", "1", "--mh-final-temperature", "1", "--mh-proposal-temperature", "1"),
-        *("--mh-proposal", "single", "--mh-scan", "random", "--mh-burn-in", "7", "--mh-sweeps", "33"),
+        *("--mh-energy", "norm", "--mh-temperature", "1", "--mh-final-temperature", "1"),
+        *(
+            "--mh-proposal-temperature",
+            "1",
+            "--mh-proposal",
+            "single",
+            "--mh-scan",
+            "random",
+            "--mh-burn-in",
+            "7",
+            "--mh-sweeps",
+            "33",
+        ),
         *("--mh-select", "last"),
     ),
 }

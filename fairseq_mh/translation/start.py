@@ -42,7 +42,7 @@ def part_of(start: Start, chains: Tensor) -> Start:
         blank=start.blank[chains],
         held=start.held[chains],
         streams=[start.streams[n] for n in chains.tolist()],
-        filled=filled if filled is None else Filled(*(part[chains] for part in filled[:3]), []),
+        filled=filled and Filled(filled.tokens[chains], filled.scores[chains], filled.rows[chains], []),
     )
 
 

@@ -12,8 +12,8 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.roberta import load_fairseq
 from fairseq_mh.open_ended.blanks import Blanks
 from fairseq_mh.open_ended.sampling import sample
-from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig
+from fairseq_mh.template import Template
 
 
 @pytest.fixture

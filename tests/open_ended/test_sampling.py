@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fairseq_mh.open_ended.sampling import sample
-from fairseq_mh.open_ended.template import Template
 from fairseq_mh.sampler_config import SamplerConfig
+from fairseq_mh.template import Template
 from tests.mcmc.harness import FALSE_ALARM, p_value
 
 TEXT = Template("a {2} b {1}")

@@ -15,7 +15,19 @@ from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 from tests.tiny_cmlm import lines_of, trace_of
 
 SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")
-SHORT = (*SINGLE, "--mh-chains", 1, "--mh-init", "warm-start", "--mh-sweeps", 3, "--batch-size", 4)
+SHORT = (
+    *SINGLE,
+    "--mh-energy",
+    "norm",
+    "--mh-chains",
+    1,
+    "--mh-init",
+    "warm-start",
+    "--mh-sweeps",
+    3,
+    "--batch-size",
+    4,
+)
 SHORT += ("--mh-temperature", 1.0, "--mh-final-temperature", 1.0)
 
 
