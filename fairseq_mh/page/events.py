@@ -27,10 +27,8 @@ def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
     symbols, joined = [dictionary[int(token)] for token in tokens], subwords(dictionary)
     if joined == "sentencepiece":
         return [(symbol.removeprefix(WORD) or WORD, symbol.startswith(WORD)) for symbol in symbols]
-    before = ["", *symbols[:-1]]
-    return [
-        (symbol.removesuffix(GOES_ON), not one.endswith(GOES_ON)) for one, symbol in zip(before, symbols, strict=True)
-    ]
+    begins = [True, *(not symbol.endswith(GOES_ON) for symbol in symbols[:-1])]
+    return list(zip([symbol.removesuffix(GOES_ON) for symbol in symbols], begins, strict=True))
 
 
 def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
