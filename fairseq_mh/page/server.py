@@ -34,7 +34,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 ALTERNATIVES = 8
-SECONDS_TO_END = 2  # that running decodings have when the server is told to end
+SECONDS_TO_END = 1  # that running decodings have when the server is told to end
 
 
 class Server:
@@ -89,6 +89,7 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 
 async def _failure(request: Request, error: Exception) -> Response:
+    logger.error("a request failed", exc_info=error)
     return JSONResponse({"kind": "error", "message": FAILED}, 500)
 
 
@@ -164,5 +165,5 @@ def listen(host: str, port: int) -> socket.socket:
 
 def serve(app: Starlette, listening: socket.socket) -> None:
     """Serve until the process is interrupted."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=SECONDS_TO_END)
+    config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=SECONDS_TO_END)
     uvicorn.Server(config).run(sockets=[listening])

@@ -82,7 +82,9 @@ export class Words {
     const close = element("button", "Close", { type: "button" });
     close.addEventListener("click", () => this.close(position));
     this.choices.replaceChildren(table, close);
-    this.choices.onkeydown = (event) => event.key === "Escape" && this.close(position);
+    this.choices.onkeydown = (event) => {
+      if (event.key === "Escape") this.close(position);
+    };
     (table.querySelector("button:enabled") ?? close).focus();
   }
 
