@@ -11,6 +11,8 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.files.trace import json_number
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.page.limits import Wanted
+from fairseq_mh.translation.alternatives import check_state
+from fairseq_mh.translation.held import FREE, Outline
 from fairseq_mh.translation.results import SentenceResult, Translation
 from fairseq_mh.translator import Translator
 
@@ -44,8 +46,9 @@ def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
         pieces = pieces_of(translator, torch.tensor(record["tokens"]))
         send({"kind": "sweep", "record": record, "pieces": pieces, "log_probs": _numbers(log_probs)})
 
+    template = _given(translator, wanted)
     (result,) = translator.decode(
-        [wanted.source], observer=show, progress=lambda *_: send(None), numbers=[0], **wanted.options
+        [wanted.source], observer=show, progress=lambda *_: send(None), template=template, **wanted.options
     )
     if result.untranslated:
         raise UserError(f"the source is not translated: {result.untranslated}")
@@ -54,6 +57,15 @@ def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
     found = [_translation(translator, one, energies) for one in result.translations]
     counts = {"rows": result.rows, "symbols": result.symbols, "unknown": result.unknown}
     send({"kind": "done", "translations": found, "seconds": round(time.monotonic() - begun, 2), **counts})
+
+
+def _given(translator: Translator, wanted: Wanted) -> str | Outline | None:
+    """Return what is given of the translation: the held tokens of another one, or a template."""
+    if not wanted.held:
+        return wanted.template or None
+    check_state(translator.generator.cmlm, wanted.tokens)
+    held = set(wanted.held)
+    return Outline([token if place in held else FREE for place, token in enumerate(wanted.tokens.tolist())])
 
 
 def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:

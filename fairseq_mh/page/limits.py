@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.translation.options import DECODINGS
 from fairseq_mh.translation.presets import PRESETS
 
-SOURCE = 1000  # characters
+SOURCE = 1000  # characters, and of a template
 TOKENS = 400  # of a translation whose alternatives are asked for
 BODY = 32768  # bytes of a request
 AT_ONCE = 4  # requests that the model works on; the others are refused
@@ -46,6 +47,8 @@ class Wanted(NamedTuple):
     options: dict[str, Any]  # by their names for `Translator`
     tokens: Tensor  # (T,) long: of a translation; empty where the request has none
     position: int  # in that translation
+    held: list[int]  # the positions of that translation that are to stay
+    template: str  # what is given of the translation, as for `Translator`; may be empty
 
 
 def wanted(body: bytes) -> Wanted:
@@ -55,18 +58,34 @@ def wanted(body: bytes) -> Wanted:
         UserError: for a request that is not understood, or asks for more than the page gives.
     """
     given = _object(body)
-    source, tokens, position = given.pop("source", ""), given.pop("tokens", []), given.pop("position", 0)
-    if not isinstance(source, str) or not isinstance(tokens, list) or type(position) is not int:
-        raise UserError("the request is not understood: it has no source, or no translation, of the right kind")
-    if len(source) > SOURCE:
-        raise UserError(f"the source has {len(source):,} characters; this page takes at most {SOURCE:,}")
-    if any(0xD800 <= ord(letter) < 0xE000 for letter in source):
-        raise UserError("the source holds half a character (a lone surrogate), which is no text")
+    source, template = _text(given, "source"), _text(given, "template")
     if not source.strip():
         raise UserError("there is nothing to translate: type a sentence")
-    if len(tokens) > TOKENS or any(type(token) is not int or not 0 <= token < 2**31 for token in tokens):
+    if sum(map(int, re.findall(r"\{(\d+)\}", template))) > TOKENS:
+        raise UserError(f"the template has blanks of more than {TOKENS} tokens in all")
+    tokens, position = given.pop("tokens", []), given.pop("position", 0)
+    if not _whole_numbers(tokens, 2**31) or len(tokens) > TOKENS or type(position) is not int:
         raise UserError(f"a translation here is a list of at most {TOKENS} of the model's words")
-    return Wanted(source, _options(given), torch.tensor(tokens, dtype=torch.long), position)
+    held = given.pop("held", [])
+    if not _whole_numbers(held, len(tokens)):
+        raise UserError("what is held must be positions of the translation")
+    return Wanted(source, _options(given), torch.tensor(tokens, dtype=torch.long), position, held, template)
+
+
+def _text(given: dict[str, Any], name: str) -> str:
+    text = given.pop(name, "")
+    if not isinstance(text, str):
+        raise UserError(f"the request is not understood: its {name} is no text")
+    if len(text) > SOURCE:
+        raise UserError(f"the {name} has {len(text):,} characters; this page takes at most {SOURCE:,}")
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
+        raise UserError(f"the {name} holds half a character (a lone surrogate), which is no text")
+    return text
+
+
+def _whole_numbers(values: Any, most: int) -> bool:
+    """Return whether this is a list of whole numbers from 0 to below `most`."""
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < most for value in values)
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
 from fairseq_mh.translation.generator import MHGenerator
@@ -41,7 +42,9 @@ def alternatives(
         UserError: for a translation that is no state of the model, and for a position outside it.
     """
     cmlm = generator.cmlm
-    _check(cmlm.longest, cmlm.allowed.cpu(), tokens, position)
+    check_state(cmlm, tokens)
+    if not 0 <= position < len(tokens):
+        raise UserError(f"there is no position {position}: the translation has {len(tokens)}")
     encoder_out = cmlm.model.forward_encoder(source)
     lm = cmlm.bind(encoder_out)
     tokens = tokens.to(source[0].device)
@@ -60,10 +63,10 @@ def alternatives(
     return [Alternative(*parts, own) for parts, own in zip(found, scores[..., energy.certainty], strict=True)]
 
 
-def _check(longest: int, allowed: Tensor, tokens: Tensor, position: int) -> None:
-    if not 1 <= len(tokens) <= longest:
-        raise UserError(f"the translation has {len(tokens)} tokens; this model's targets hold 1 to {longest}")
+def check_state(cmlm: CMLM, tokens: Tensor) -> None:
+    """Raise UserError where these tokens (T,) long are no state of the model's chains."""
+    if not 1 <= len(tokens) <= cmlm.longest:
+        raise UserError(f"the translation has {len(tokens)} tokens; this model's targets hold 1 to {cmlm.longest}")
+    allowed = cmlm.allowed.cpu()
     if tokens.min() < 0 or tokens.max() >= len(allowed) or not allowed[tokens].all():
         raise UserError("the translation holds a token that is no word of the model's")
-    if not 0 <= position < len(tokens):
-        raise UserError(f"there is no position {position}: the translation has {len(tokens)}")

@@ -19,7 +19,7 @@ from fairseq_mh.translation.plan import Plan
 Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
 
 # Called with the plan, the index of a chain in it, a sweep of that chain alone that has ended, and the target's energy.
-Observer = Callable[["Plan", int, Sweep, Energy], object]
+Observer = Callable[[Plan, int, Sweep, Energy], object]
 
 
 class Start(NamedTuple):

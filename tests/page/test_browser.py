@@ -102,6 +102,39 @@ def test_alternatives_are_offered_and_taken(open_page):
     assert "changed by you" in after != before
 
 
+def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
+    tab = open_page(hash="#a.preset=sample&a.seed=4&a.nbest=10")
+    translate(tab)
+    first = tab.locator("ol li").first
+    length = first.locator(".word").count()
+    first.locator(".word").nth(2).click()
+    first.locator("tbody button:enabled").nth(2).click()  # one that the model finds unlikely
+    chosen = first.locator(".word").nth(2).inner_text()
+    tab.locator(".chains").evaluate("node => { node.dataset.old = 1; }")
+    first.get_by_role("button", name="Sample the rest").click()
+    tab.locator(".chains[data-old]").wait_for(state="detached")
+    tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    for step in ("Home", "End"):
+        tab.get_by_label("Step", exact=True).press(step)
+        for chain in tab.locator(".state").all():
+            assert chain.locator(".piece").count() == length
+            assert chain.locator(".piece").nth(2).inner_text() == chosen
+    for line in tab.locator("ol li").all():
+        assert line.locator(".word").nth(2).inner_text() == chosen
+        assert "held" in line.locator(".word").nth(2).get_attribute("aria-label")
+    assert len(set(tab.locator("ol .words").all_inner_texts())) > 1
+
+
+def test_a_phrase_typed_in_stays(open_page):
+    tab = open_page()
+    tab.locator("summary").first.click()
+    tab.get_by_label("Words that stay").first.fill("Please click {}.")
+    translate(tab)
+    for text in tab.locator("ol .words").all_inner_texts():
+        assert "".join(text.split()).startswith("Pleaseclick")
+        assert text.endswith(".")
+
+
 def test_the_place_is_kept_from_sentence_to_sentence(open_page):
     tab = open_page()
     translate(tab)
@@ -191,15 +224,22 @@ def test_by_keyboard_alone(open_page):
     assert focused() != first
     tab.keyboard.press("Enter")
     tab.locator("ol table").wait_for()
+    assert "Hold" in focused()
+    tab.keyboard.press("Escape")
+    assert tab.locator("ol table").count() == 0
+    tab.keyboard.press("Enter")
+    tab.locator("ol table").wait_for()
+    tab.keyboard.press("Shift+Tab")
     chosen = focused()
     tab.keyboard.press("Enter")
     assert tab.locator("ol table").count() == 0
     assert focused() == chosen
     assert "changed by you" in tab.locator("ol li").first.inner_text()
+    tab_to("Sample the rest")
     tab.keyboard.press("Enter")
-    tab.locator("ol table").wait_for()
-    tab.keyboard.press("Escape")
-    assert tab.locator("ol table").count() == 0
+    tab.locator("ol").wait_for(state="hidden")
+    tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    assert tab.locator("ol .held").first.inner_text() == chosen
 
 
 @pytest.mark.parametrize("width", [420, 1400])

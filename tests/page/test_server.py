@@ -4,6 +4,7 @@ import asyncio
 import json
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -83,6 +84,19 @@ def test_alternatives(client):
     assert {one["piece"][0] for one in listed} == set("abc")
 
 
+@pytest.mark.parametrize("decoding", ["mh", "gibbs", "mask-predict"])
+def test_what_is_held_stays(client, translator, decoding):
+    tokens = translator.decode([SOURCE])[0].translations[0].tokens.tolist()
+    word = translator.task.target_dictionary.index("b")
+    tokens[1] = word
+    *steps, done = events_of(asked(client, decoding=decoding, tokens=tokens, held=[1], nbest=5))
+    assert {event["record"]["tokens"][1] for event in steps if event["kind"] == "sweep"} == {word}
+    assert {len(event["pieces"]) for event in steps} == {len(tokens)}
+    assert {found["tokens"][1] for found in done["translations"]} == {word}
+    (*_, done) = events_of(asked(client, decoding=decoding, template="b {} c", nbest=5))
+    assert {(found["text"][0], found["text"][-1]) for found in done["translations"]} == {("b", "c")}
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -102,6 +116,15 @@ def test_alternatives(client):
         ({"preset": ["fast"]}, "preset must be one of"),
         ({"trace": "/tmp/x"}, "this page has no setting trace"),
         ({"path": "x"}, "this page has no setting path"),
+        ({"template": 3}, "its template is no text"),
+        ({"template": "a " * 900}, "the template has 1,800 characters"),
+        ({"template": "a {999999999}"}, "blanks of more than 400 tokens"),
+        ({"template": "zzz {}"}, "the model has no symbols for 'zzz'"),
+        ({"tokens": [4, 4], "held": [2]}, "what is held must be positions"),
+        ({"tokens": [4, 4], "held": [-1]}, "what is held must be positions"),
+        ({"tokens": [4, 4], "held": {}}, "what is held must be positions"),
+        ({"tokens": [4, 2_000_000], "held": [0]}, "no word of the model's"),
+        ({"tokens": [4] * 100, "held": [0]}, "this model's targets hold 1 to"),
         ({"tokens": ["a"]}, "a list of at most 400"),
         ({"decoding": "gibbs", "preset": "fast"}, "--mh-energy two-stream is a target of --mh-decoding mh alone"),
         ({"source": "a " * 400}, "the source is not translated: too long: "),
@@ -222,4 +245,5 @@ def test_work_that_nobody_listens_to_stops():
         await asyncio.sleep(0.1)
         assert jobs.running == 0
 
-    asyncio.run(listen())
+    with ThreadPoolExecutor(1) as pool:  # the thread of the tests may have a loop: a browser's
+        pool.submit(asyncio.run, listen()).result()

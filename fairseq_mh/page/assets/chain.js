@@ -7,8 +7,10 @@ const WIDTH = 240, HEIGHT = 40, EDGE = 4; // of the curve, in its own units
 const MASKED = "▒";
 
 export class Chain {
-  constructor(length, chain) {
+  // `held`: the positions that no move draws again.
+  constructor(length, chain, held) {
     this.frames = [];
+    this.held = held;
     this.node = element("article", "", { class: "chain" });
     this.title = element("h3", `Chain ${chain + 1}, length ${length}`);
     this.state = element("p", "", { class: "state", role: "group", "aria-label": "State at this step" });
@@ -30,7 +32,7 @@ export class Chain {
   show(step) {
     const here = Math.min(step, this.last);
     const frame = this.frames[here], before = this.frames[Math.max(0, here - 1)];
-    this.state.replaceChildren(...frame.pieces.map((_, n) => piece(frame, before, n)));
+    this.state.replaceChildren(...frame.pieces.map((_, n) => piece(frame, before, n, this.held.has(n))));
     this.counts.textContent = counts(frame);
     this.drawCurve(here);
   }
@@ -56,9 +58,9 @@ export class Chain {
 
 const textOf = (frame, n) => (frame.masked?.[n] ? MASKED : frame.pieces[n][0]);
 
-function piece(frame, before, n) {
+function piece(frame, before, n, held) {
   const [, begins] = frame.pieces[n], text = textOf(frame, n), old = textOf(before, n);
-  const made = element("span", "", { class: begins ? "piece begins" : "piece" });
+  const made = element("span", "", { class: `piece${begins ? " begins" : ""}${held ? " held" : ""}` });
   if (text === old) made.append(element("span", text));
   else made.append(element("del", old), element("ins", text));
   return made;

@@ -38,21 +38,36 @@ function drawSoon() {
   });
 }
 
-async function run() {
-  running?.abort();
-  const mine = new AbortController(), begun = performance.now(), source = at("source").value;
-  running = mine;
-  refuse(null);
+const told = { failed: refuse, again };
+
+function run() {
+  const source = at("source").value;
   const requests = settings.requests().map((request) => ({ ...request, source }));
   const many = requests.length > 1;
   results = requests.map((request, n) =>
-    new Result(`${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`, request, refuse));
+    new Result(`${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`, request, told));
   at("results").replaceChildren(...results.map(({ node }) => node));
+  return follow(results);
+}
+
+// Ask again for one of the results, and for more of it.
+function again(result, more) {
+  const made = new Result(result.title, { ...result.request, ...more }, told);
+  results[results.indexOf(result)] = made;
+  result.node.replaceWith(made.node);
+  return follow([made]);
+}
+
+async function follow(asked) {
+  running?.abort();
+  const mine = new AbortController(), begun = performance.now();
+  running = mine;
+  refuse(null);
   player.reset();
   at("status").textContent = "The chains run …";
   at("stop").disabled = false;
   const show = (result) => (event) => mine === running && result.add(event) && drawSoon();
-  const ends = await Promise.allSettled(results.map((result) => translate(result.request, show(result), mine.signal)));
+  const ends = await Promise.allSettled(asked.map((result) => translate(result.request, show(result), mine.signal)));
   if (mine !== running) return;
   running = null;
   at("stop").disabled = true;

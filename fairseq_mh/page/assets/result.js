@@ -5,9 +5,10 @@ import { Chain } from "./chain.js";
 import { Words } from "./words.js";
 
 export class Result {
-  // `request`: what the server was asked for. `failed` is called with an Error that the page is to show.
-  constructor(title, request, failed) {
-    Object.assign(this, { request, failed, chains: new Map(), records: [] });
+  // `request`: what the server was asked for. `told` is called with what the page is to do: `failed`, with an Error to
+  // show; `again`, with this result and what to ask for besides.
+  constructor(title, request, told) {
+    Object.assign(this, { title, request, told, chains: new Map(), records: [] });
     this.node = copyOf("result");
     this.node.querySelector("h2").textContent = title;
     this.node.querySelector(".download").addEventListener("click", () => this.download());
@@ -22,7 +23,7 @@ export class Result {
     const { length, chain } = event.record ?? event, key = `${length}/${chain}`;
     if (event.record) this.records.push(event.record);
     if (!this.chains.has(key)) {
-      this.chains.set(key, new Chain(length, chain));
+      this.chains.set(key, new Chain(length, chain, new Set(this.request.held)));
       this.node.querySelector(".chains").append(this.chains.get(key).node);
     }
     this.chains.get(key).add(event);
@@ -40,7 +41,7 @@ export class Result {
     const several = new Set(translations.map(({ length }) => length)).size > 1;
     this.node.querySelector("ol").replaceChildren(...translations.map((found) => {
       const from = `chain ${found.chain + 1}${several ? `, length ${found.length}` : ""}, sweep ${found.sweep}`;
-      return new Words(found, this.request, from, this.failed).node;
+      return new Words(found, this, from).node;
     }));
     const strange = unknown ? `; ${unknown} of ${symbols} pieces of the source are unknown to the model` : "";
     this.node.querySelector(".cost").textContent = `${rows} decoder rows, ${number(seconds)} s${strange}`;

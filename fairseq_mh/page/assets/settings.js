@@ -60,7 +60,7 @@ export class Settings {
     for (const fieldset of this.fieldsets) {
       for (const field of fields(fieldset)) {
         const value = hash.get(hashName(field));
-        const known = field.type === "number" || [...(field.options ?? [])].some((option) => option.value === value);
+        const known = field.localName === "input" || [...(field.options ?? [])].some((option) => option.value === value);
         if (value !== null && known) field.value = value;
       }
     }

@@ -7,14 +7,16 @@ const DARKEST = 4; // nats below certainty from which on a piece is shaded most
 const SHADES = [[255, 255, 255], [240, 160, 80]]; // dark text is readable on both
 
 export class Words {
-  // `found`: as the server sends it. `from`: where it was found. `failed` is called with an Error.
-  constructor(found, request, from, failed) {
-    Object.assign(this, { found, request, from, failed, first: found.energy });
+  // `found`: as the server sends it. `result`: that it is in. `from`: where it was found.
+  constructor(found, result, from) {
+    Object.assign(this, { found, result, from, first: found.energy, held: new Set(result.request.held) });
     this.node = element("li");
     this.words = element("div", "", { class: "words", role: "group", "aria-label": "Translation" });
     this.numbers = element("p", "", { class: "note numbers" });
     this.choices = element("div", "", { class: "choices" });
-    this.node.append(this.words, this.numbers, this.choices);
+    this.rest = element("button", "Sample the rest", { type: "button" });
+    this.rest.addEventListener("click", () => this.sampleTheRest());
+    this.node.append(this.words, this.numbers, this.rest, this.choices);
     this.words.addEventListener("keydown", (event) => this.walk(event));
     for (const kind of ["pointerover", "focusin"]) this.words.addEventListener(kind, ({ target }) => this.turn(target));
     this.draw(0);
@@ -29,15 +31,17 @@ export class Words {
     const { pieces, log_probs: logs, energy, text } = this.found;
     this.words.setAttribute("aria-label", `Translation: ${text}`);
     this.words.replaceChildren(...pieces.map(([piece, begins], n) => {
-      const made = element("button", piece, { type: "button", class: begins ? "word begins" : "word" });
+      const made = element("button", piece, { type: "button" });
+      made.className = `word${begins ? " begins" : ""}${this.held.has(n) ? " held" : ""}`;
       const chance = logs[n] === null ? "" : `${number(logs[n])} nats, ${percent(logs[n])}`;
       made.dataset.tip = chance;
-      made.setAttribute("aria-label", `${piece}, log-probability ${chance}`);
+      made.setAttribute("aria-label", `${piece}, log-probability ${chance}${this.held.has(n) ? ", held" : ""}`);
       made.tabIndex = n === focused ? 0 : -1;
       made.style.backgroundColor = shade(logs[n]);
       made.addEventListener("click", () => this.ask(n));
       return made;
     }));
+    this.rest.hidden = !this.held.size;
     const token = energy === null ? null : energy / pieces.length;
     const change = energy - this.first;
     const since = this.first === energy ? this.from : `changed by you: ${change > 0 ? "+" : ""}${number(change)} nats`;
@@ -56,12 +60,12 @@ export class Words {
   }
 
   async ask(position) {
-    const { source, decoding, preset } = this.request;
+    const { source, decoding, preset } = this.result.request;
     try {
       const listed = await alternatives({ source, decoding, preset, tokens: this.found.tokens, position });
       this.offer(position, listed);
     } catch (error) {
-      this.failed(error);
+      this.result.told.failed(error);
     }
   }
 
@@ -79,19 +83,35 @@ export class Words {
       const change = one.energy - this.found.energy;
       line.append(name, cell(percent(one.log_prob)), cell(number(one.energy)), cell(`${change > 0 ? "+" : ""}${number(change)}`));
     }
+    const holds = this.held.has(position);
+    const hold = element("button", `${holds ? "Let go of" : "Hold"} “${piece}”`, { type: "button" });
+    hold.addEventListener("click", () => this.hold(position, !holds));
     const close = element("button", "Close", { type: "button" });
     close.addEventListener("click", () => this.close(position));
-    this.choices.replaceChildren(table, close);
+    const buttons = element("p", "", { class: "row" });
+    buttons.append(hold, close);
+    this.choices.replaceChildren(table, buttons);
     this.choices.onkeydown = (event) => {
       if (event.key === "Escape") this.close(position);
     };
-    (table.querySelector("button:enabled") ?? close).focus();
+    hold.focus();
   }
 
   choose(position, { tokens, pieces, log_probs, energy, text }) {
     Object.assign(this.found, { tokens, pieces, log_probs, energy, text });
+    this.hold(position, true);
+  }
+
+  // A held piece stays where it is while the others are drawn again.
+  hold(position, holds) {
+    if (holds) this.held.add(position);
+    else this.held.delete(position);
     this.draw(position);
     this.close(position);
+  }
+
+  sampleTheRest() {
+    this.result.told.again(this.result, { tokens: this.found.tokens, held: [...this.held], template: "" });
   }
 
   close(position) {
