@@ -9,30 +9,19 @@ from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.page import events, limits
+from fairseq_mh.page.guard import Guard
 from fairseq_mh.page.jobs import FAILED, BusyError, Jobs
 from fairseq_mh.translator import Translator
 
 logger = logging.getLogger(__name__)
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 ALTERNATIVES = 8
 SECONDS_TO_END = 1  # that running decodings have when the server is told to end
 
@@ -93,21 +82,6 @@ async def _failure(request: Request, error: Exception) -> Response:
     return JSONResponse({"kind": "error", "message": FAILED}, 500)
 
 
-class Headers:
-    """Adds the headers that every answer has."""
-
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, sent)
-
-
 def application(translator: Translator, name: str, hosts: list[str]) -> Starlette:
     """Return the server's application.
 
@@ -124,7 +98,7 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
         Route("/translate", server.translate, methods=["POST"]),
         Route("/alternatives", server.alternatives, methods=["POST"]),
     ]
-    middleware = [Middleware(Headers), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)]
+    middleware = [Middleware(Guard, hosts=hosts)]
     handlers: dict[Any, Any] = {UserError: _refusal, Exception: _failure}
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 

@@ -216,6 +216,15 @@ def test_only_this_machine_unless_told_otherwise():
     assert hosts_of("0.0.0.0") == ["*"]
 
 
+def test_every_local_name_serves(translator):
+    for host, name in (("::1", "[::1]:8765"), ("::1", "127.0.0.1"), ("localhost", "LOCALHOST"), ("0.0.0.0", "any")):
+        client = testclient.TestClient(application(translator, "tiny", hosts_of(host)), base_url=HERE)
+        assert client.get("/", headers={"host": name}).status_code == 200
+    for name in ("elsewhere.example", "", "[", "127.0.0.1.example", "127.0.0.1@elsewhere.example"):
+        client = testclient.TestClient(application(translator, "tiny", hosts_of("127.0.0.1")), base_url=HERE)
+        assert client.get("/", headers={"host": name}).status_code == 400
+
+
 def test_an_address_that_cannot_be_used_is_one_line(tiny):
     for options in (("--port", "70000"), ("--host", "nowhere.invalid"), ("--port", "x")):
         done = called("page", tiny.folder, *options)
