@@ -2,10 +2,16 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12,$(shell command -v python$(version) 2>/dev/null)))
 BIN := .venv/bin
 
-.PHONY: demo test slow heavy lint docs clean
+PORT ?= 8765
+
+.PHONY: demo page test slow heavy lint docs clean
 
 demo: .venv/installed
 	$(BIN)/fairseq-mh demo
+
+# A page in the browser to translate on, with the embedded model.
+page: .venv/installed
+	$(BIN)/fairseq-mh page models/libreoffice-de-en --port $(PORT)
 
 test: .venv/installed
 	$(BIN)/python -m pytest
@@ -30,7 +36,7 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	# torch by its pinned version first: what the index holds under a bare name may be the much larger CUDA build.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,eval,hf,ray,report]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,eval,hf,page,ray,report]"
 	touch $@
 
 # The documentation, in docs/_build/html; a warning, a broken link among them, is an error.

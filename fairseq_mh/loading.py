@@ -1,6 +1,7 @@
 """A checkpoint with its task by the options of `fairseq-generate`, for programs beside it."""
 
 import ast
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -36,6 +37,8 @@ FAIRSEQ_FLAGS: dict[str, str] = {
     "fp16": "decode in half precision",
     "bf16": "decode in bfloat16",
 }
+
+PARSING = threading.Lock()  # Hydra has one configuration for the whole process
 
 
 class Loaded(NamedTuple):
@@ -88,10 +91,11 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
     start = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt"]
     warnings.filterwarnings("ignore", module="hydra|fairseq")  # of each other's plans
     try:
-        args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
-        data_utils.post_process("", args.post_process)
-        ast.literal_eval(args.model_overrides)
-        return convert_namespace_to_omegaconf(args)
+        with PARSING:
+            args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
+            data_utils.post_process("", args.post_process)
+            ast.literal_eval(args.model_overrides)
+            return convert_namespace_to_omegaconf(args)
     except UserError:
         raise
     except Exception as error:  # fairseq and Hydra refuse values in many ways

@@ -4,7 +4,9 @@ translator = Translator.load("models/libreoffice-de-en")
 translator.translate(["Öffnen Sie das Menü."])
 """
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,15 +17,18 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
+from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline, outline_of
 from fairseq_mh.translation.options import translation_schedule
-from fairseq_mh.translation.results import BatchResults, SentenceResult
+from fairseq_mh.translation.results import BatchResults, RecordObserver, SentenceResult, records_to
 from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.start import Progress
 
 MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
+
+Template = str | Outline  # what is given of a translation
 
 
 class Line(NamedTuple):
@@ -36,6 +41,13 @@ class Line(NamedTuple):
 
     def __str__(self) -> str:
         return f"sentence {self.number}"
+
+
+class Watching(NamedTuple):
+    """Who is told of a decoding while it goes on."""
+
+    progress: Progress | None
+    observer: RecordObserver | None
 
 
 class Translator:
@@ -93,7 +105,8 @@ class Translator:
         samples: bool = False,
         trace: bool = True,
         progress: Progress | None = None,
-        template: str | Sequence[str] | None = None,
+        template: Template | Sequence[Template] | None = None,
+        observer: RecordObserver | None = None,
         **options: Any,
     ) -> list[SentenceResult]:
         """Decode texts, and return what was found of each.
@@ -104,22 +117,58 @@ class Translator:
         Args:
             numbers: key the randomness of each text's chains, as line numbers do; 0, 1, ... unless given.
             samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
-            trace: whether to return the records of `--mh-trace`.
+            trace: whether to return the records of `--mh-trace`, and the history.
             progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
             template: what is given of the translations, or of each text's: `Click {2} to {}.` holds all but a blank of
-                two tokens and one of any number.
+                two tokens and one of any number. An `Outline` says the same by tokens.
+            observer: is called with each sweep of each chain when it has ended, the start (sweep 0) first: with its
+                record of `--mh-trace`, and its tokens' log-probabilities (T,) as in `Translation`. What `progress` or
+                `observer` raise ends the decoding.
             options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
                 ...) are fixed by then.
 
         Raises:
             UserError: for options that mean nothing, and a template that the model has no pieces for.
         """
+        with self._using(options):
+            outlines, watching = self._outlines(template, len(texts)), Watching(progress, observer)
+            return self._decoded(texts, outlines, numbers or range(len(texts)), samples, trace, watching)
+
+    def alternatives(
+        self, text: str, tokens: Tensor, position: int, *, count: int = 8, **options: Any
+    ) -> list[Alternative]:
+        """Return the likeliest symbols at a position of a translation, and the translation's energies with them.
+
+        Args:
+            text: the source.
+            tokens: (T,) long, of the translation.
+            position: from 0.
+            count: how many; the symbol that stands there comes on top of them where it is not one of them.
+            options: as for `decode`; they say which energy.
+
+        Raises:
+            UserError: for a text that cannot be translated, tokens that are no state, and a position outside them.
+        """
+        with self._using(options):
+            line = Line(0, 0, self._tokens(text), Outline())
+            if reason := self._refusal(line.tokens):
+                raise UserError(f"the source is {reason}")
+            source = self._sample([line])["net_input"]
+            return alternatives(self.generator, (source["src_tokens"], source["src_lengths"]), tokens, position, count)
+
+    def for_thread(self) -> "Translator":
+        """Return a translator of the same model for another thread, whose options of a call are its own."""
+        other = copy.copy(self)
+        other.task = copy.copy(self.task)
+        return other
+
+    @contextmanager
+    def _using(self, options: dict[str, Any]) -> Iterator[None]:
         kept = self.cfg, self.task.cfg, self.generator
         try:
             if options:
                 self._set_options(options)
-            outlines = self._outlines(template, len(texts))
-            return self._decoded(texts, outlines, numbers or range(len(texts)), samples, trace, progress)
+            yield
         finally:
             self.cfg, self.task.cfg, self.generator = kept
 
@@ -129,14 +178,15 @@ class Translator:
         self.generator = self.task.build_generator(self.models, cfg.generation)
         self.cfg = cfg
 
-    def _outlines(self, template: str | Sequence[str] | None, texts: int) -> list[Outline]:
+    def _outlines(self, template: Template | Sequence[Template] | None, texts: int) -> list[Outline]:
         """Return what is given of each text's translation."""
         if template is None:
             return [Outline()] * texts
-        templates = [template] * texts if isinstance(template, str) else template
+        templates = [template] * texts if isinstance(template, str | Outline) else template
         if len(templates) != texts:
             raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
-        return [outline_of(one, self._cut, self.task.target_dictionary) for one in templates]
+        dictionary = self.task.target_dictionary
+        return [one if isinstance(one, Outline) else outline_of(one, self._cut, dictionary) for one in templates]
 
     def _decoded(
         self,
@@ -145,7 +195,7 @@ class Translator:
         numbers: Iterable[int],
         samples: bool,
         trace: bool,
-        progress: Progress | None,
+        watching: Watching,
     ) -> list[SentenceResult]:
         lines = [
             Line(place, number, self._tokens(texts[place]), outlines[place]) for place, number in enumerate(numbers)
@@ -158,7 +208,7 @@ class Translator:
             else:
                 readable.append(line)
         for batch in self._batches(readable):
-            for part, decoded in in_halves(batch, lambda lines: self._decode_batch(lines, progress)):
+            for part, decoded in in_halves(batch, lambda lines: self._decode_batch(lines, watching)):
                 sources = [texts[line.place] for line in part]
                 if isinstance(decoded, str):  # why this line could not be decoded
                     symbols, unknown = self._symbols(part[0]), self._unknown(part[0])
@@ -183,6 +233,7 @@ class Translator:
                 expert_rows=found.expert_rows(n),
                 broken=found.broken(n),
                 trace=found.trace(n, line.number) if trace else [],
+                history=found.history(n) if trace else [],
                 symbols=self._symbols(line),
                 unknown=self._unknown(line),
             )
@@ -245,11 +296,17 @@ class Translator:
         if batch:
             yield batch
 
-    def _decode_batch(self, batch: Sequence[Line], progress: Progress | None) -> Decoded:
+    def _decode_batch(self, batch: Sequence[Line], watching: Watching) -> Decoded:
+        observer = watching.observer and records_to(watching.observer, [line.number for line in batch])
+        outlines = [line.outline for line in batch]
+        return self.generator.decode(self._sample(batch), watching.progress, outlines, observer)
+
+    def _sample(self, batch: Sequence[Line]) -> dict:
+        """Return a batch as the generator reads it, on the model's device."""
         tokens, pad = [line.tokens for line in batch], self.task.source_dictionary.pad()
         source = {
             "src_tokens": data_utils.collate_tokens(tokens, pad, left_pad=self.task.cfg.left_pad_source),
             "src_lengths": torch.tensor([len(line) for line in tokens]),
         }
         sample = {"id": torch.tensor([line.number for line in batch]), "net_input": source}
-        return self.generator.decode(to_device(self.model, sample), progress, [line.outline for line in batch])
+        return to_device(self.model, sample)

@@ -16,6 +16,7 @@ ENTRANCES = ("__init__", "__main__")  # of the package itself: they lead to any 
 # The package's folders, and the modules beside them; each imports from itself and from those behind it alone.
 ROOMS = (
     "cli",
+    "page",
     "corpus",
     "evaluation",
     "open_ended",

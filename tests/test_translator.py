@@ -1,8 +1,11 @@
 """The Python API gives what `fairseq-generate` gives, and refuses what means nothing."""
 
 import json
+import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import torch
 
 import fairseq_mh
 from fairseq_mh import Translator
@@ -139,3 +142,82 @@ def test_a_template_that_means_nothing_is_refused(translator):
         translator.decode(TEXTS, template="x {}")
     (result,) = translator.decode(["a"], template=" ".join("abcabcabcabcabc"))
     assert "tokens" in result.untranslated
+
+
+def by_sweep(records):
+    """Records in order, without the rows, which count those of the start when it has ended."""
+    shown = ({name: value for name, value in record.items() if name != "rows"} for record in records)
+    return sorted(shown, key=lambda record: [record[name] for name in ("id", "length", "chain", "sweep")])
+
+
+@pytest.mark.parametrize("decoding", ["mh", "gibbs"])
+def test_an_observer_sees_the_trace_while_it_is_made(translator, decoding):
+    seen = []
+    results = translator.decode(
+        TEXTS, decoding=decoding, iter_decode_with_beam=2, observer=lambda record, own: seen.append((record, own))
+    )
+    assert by_sweep(record for record, _ in seen) == by_sweep(record for result in results for record in result.trace)
+    for record, own in seen:
+        assert len(own) == record["length"]
+        assert -float(own.sum()) == pytest.approx(record["energy_norm"], rel=1e-5)
+
+
+def test_an_observer_of_mask_predict_sees_its_energy(translator):
+    seen = []
+    (result,) = translator.decode(
+        TEXTS[:1], decoding="mask-predict", chains=1, observer=lambda record, own: seen.append(record)
+    )
+    (record,) = seen
+    assert record["tokens"] == result.translations[0].tokens.tolist() == result.history[0][-1][0].tolist()
+    assert record["energy"] > 0
+    assert result.history[0][0][1].all()  # it begins with everything masked
+    assert not result.history[0][-1][1].any()
+
+
+def test_what_an_observer_raises_ends_the_decoding(translator):
+    def stop(*_):
+        raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        translator.decode(TEXTS, observer=stop)
+    assert translator.translate(TEXTS[:1])
+
+
+@pytest.mark.parametrize("energy", ["norm", "raw", "two-stream"])
+def test_alternatives_are_the_masked_conditional_and_their_energies(translator, energy):
+    (best,) = translator.decode(["a b c a"], energy=energy)[0].translations
+    found = translator.alternatives("a b c a", best.tokens, 0, count=2, energy=energy)
+    assert sum(math.exp(one.log_prob) for one in found) <= 1 + 1e-6
+    assert [one.log_prob for one in found[:2]] == sorted((one.log_prob for one in found[:2]), reverse=True)
+    (same,) = [one for one in found if one.token == best.tokens[0]]
+    assert same.energy == pytest.approx(best.energy, rel=1e-5)
+    for one in found:
+        assert one.tokens[1:].equal(best.tokens[1:])
+        again = translator.alternatives("a b c a", one.tokens, 0, count=1, energy=energy)
+        assert [other.energy for other in again if other.token == one.token] == pytest.approx([one.energy])
+        assert [other.log_prob for other in again if other.token == one.token] == pytest.approx([one.log_prob])
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens", "position", "message"),
+    [
+        ("", [4], 0, "the source is empty"),
+        ("a", [4], 1, "no position 1"),
+        ("a", [4], -1, "no position -1"),
+        ("a", [0], 0, "no word"),
+        ("a", [-1], 0, "no word"),
+        ("a", [4000], 0, "no word"),
+        ("a", [], 0, "0 tokens"),
+    ],
+)
+def test_alternatives_of_what_is_no_translation_are_refused(translator, text, tokens, position, message):
+    with pytest.raises(UserError, match=message):
+        translator.alternatives(text, torch.tensor(tokens, dtype=torch.long), position)
+
+
+def test_threads_have_options_of_their_own(translator):
+    seeds = range(4)
+    expected = [translator.translate(TEXTS, seed=seed) for seed in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(translator.for_thread().translate, TEXTS, seed=seed) for seed in seeds]
+    assert [job.result() for job in jobs] == expected

@@ -12,6 +12,7 @@ from pathlib import Path
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences
 from fairseq_mh.evaluation.output import first_sentences, read_output, read_references
+from fairseq_mh.evaluation.system_names import system_names
 from fairseq_mh.sampler_config import refuse
 
 
@@ -33,7 +34,8 @@ def run(args: Namespace) -> None:
         raise UserError("there is nothing to compare: give two outputs or more")
     if len(set(args.outputs)) < len(args.outputs):
         raise UserError("an output is given twice: each is one row of the table")
-    outputs = {str(path): read_output(path) for path in args.outputs}
+    names = system_names(args.outputs)
+    outputs = {name: read_output(path) for name, path in zip(names, args.outputs, strict=True)}
     if args.common:
         outputs = of_common_sentences(outputs)
     if args.limit:

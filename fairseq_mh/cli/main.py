@@ -21,6 +21,7 @@ EXTRAS = {
     "eval": ("arviz_stats", "polars", "tabulate", "yaml"),
     "report": ("jinja2", "markupsafe", "plotly"),
     "ray": ("ray",),
+    "page": ("starlette", "uvicorn"),
     "hf": ("accelerate", "gguf", "transformers"),
 }
 INTERRUPTED = 130  # as shells say it of SIGINT
@@ -120,6 +121,7 @@ def _extra_of(module: str | None) -> str | None:
 
 COMMANDS = {
     "translate": "translate sentences, or lines of standard input",
+    "page": "serve a page to translate on, and to watch the chains",
     "corpus": "translate a corpus with any number of workers, resumably",
     "sample": "draw texts from a masked language model, or fill blanks in one",
     "rescore": "order n-best lists of any system by an energy",

@@ -38,6 +38,7 @@ class GridRun(NamedTuple):
     decoder: str
     options: dict[str, Any]
     seed: int
+    title: str = ""  # of the grid
 
     def arguments(self) -> list[str]:
         """Return the run's command line: an option that is true stands alone, and one that is false is left out."""
@@ -109,7 +110,7 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
         choices = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in itertools.product(*choices):
             chosen = {name: _with_data(value, data) for name, value in zip(options, values, strict=True)}
-            runs += [GridRun(path.stem, entry["decoder"], chosen, seed) for seed in seeds]
+            runs += [GridRun(path.stem, entry["decoder"], chosen, seed, str(grid.get("title", ""))) for seed in seeds]
     return runs
 
 

@@ -81,6 +81,7 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
     measured, curve = bench.measure(partial)
     row = {
         "experiment": run.experiment,
+        "title": run.title,
         "decoder": run.decoder,
         "seed": run.seed,
         **measured,

@@ -34,7 +34,7 @@ def trace_records(
     """Yield a record for each sweep of N finished chains, one chain after the other.
 
     Args:
-        sweeps: the record of the run, the start first.
+        sweeps: of the record of the run.
         energy: the target's.
         ids: the sentence of each chain.
         lengths: the tokens of each chain's states.
@@ -42,12 +42,12 @@ def trace_records(
     """
     energies = [(energy.total(sweep.end.scores), energy.by_name(sweep.end.scores)) for sweep in sweeps]
     for n, (sentence, length, chain) in enumerate(zip(ids, lengths, chains, strict=True)):
-        for number, (sweep, (total, by_name)) in enumerate(zip(sweeps, energies, strict=True)):
+        for sweep, (total, by_name) in zip(sweeps, energies, strict=True):
             yield {
                 "id": sentence,
                 "length": length,
                 "chain": chain,
-                "sweep": number,
+                "sweep": int(sweep.end.sweep[n]),
                 "temperature": sweep.temperature,
                 "tokens": sweep.end.tokens[n, :length].tolist(),
                 "energy": json_number(float(total[n])),

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.clocks import Clocks
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.record import Record, Run
+from fairseq_mh.mcmc.record import Record, Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import put, select
 
 AHEAD = 4  # updates proposed at once from the same state: about as many as it takes until one changes it
 
 Progress = Callable[[int], object]  # called with the number of sweeps that chains have ended since the last call
+Observer = Callable[[int, Sweep], object]  # called with a chain's index and its sweep (N = 1), when it has ended
 
 
 def chain_stream(seed: int, sentence: int, length: int, chain: int) -> np.random.Generator:
@@ -34,6 +35,7 @@ def run(
     schedule: Schedule,
     progress: Progress | None = None,
     held: Tensor | None = None,
+    observer: Observer | None = None,
 ) -> Run:
     """Run N chains.
 
@@ -44,11 +46,17 @@ def run(
         progress: is told of every sweep that a chain ends.
         held: (N, T) bool, the positions that no move draws again; none unless given. A sweep is as many updates as
             there are others.
+        observer: is shown every state at the end of a sweep, the start (sweep 0) first. What `progress` or `observer`
+            raise ends the run.
     """
     state, *begun = kernel.init(start.clone(), context, held)
     clocks = Clocks(schedule, kernel.proposal, state.free, streams, kernel.decisions)
     record = Record(state, (begun[0], begun[1]), kernel.energy, schedule)
     live = state.free.any(1) & (schedule.sweeps > 0)  # where all is held, every sweep ends as it began
+    if observer:
+        for chain, moves in enumerate(live.tolist()):
+            for number in range(1 if moves else schedule.sweeps + 1):
+                observer(chain, record.sweep_of(chain, number))
     if not live.any():
         return record.finished()
     if progress and not live.all():
@@ -70,6 +78,9 @@ def run(
         record.add_states(chains, sweep, reached, ended, scored=ended | kernel.metropolis)
         if progress:
             progress(int(ended.sum()))
+        if observer:
+            for chain, number in zip(chains[ended].tolist(), sweep[ended].tolist(), strict=True):
+                observer(chain, record.sweep_of(chain, number))
         goes_on = ~ended | (sweep < schedule.sweeps)
         live[chains[~goes_on]] = False
         if goes_on.any():

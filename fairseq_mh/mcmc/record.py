@@ -88,11 +88,18 @@ class Record:
         for kept, new in zip(self._lowest, (sweep, state.tokens, state.scores), strict=True):
             kept[chains[taken]] = new[taken]
 
+    def sweep_of(self, chain: int, sweep: int) -> Sweep:
+        """Return a sweep that this chain has ended, of this chain alone (N = 1), on the CPU."""
+        mine = slice(chain, chain + 1)
+        parts = self._tokens[sweep, mine], self._scores[sweep, mine], self._counts[sweep, :, mine]
+        return self._sweep(sweep, *(part.cpu().clone() for part in parts))
+
     def finished(self) -> Run:
         """Return the run, on the CPU."""
         tokens, scores, counts = (part.cpu() for part in (self._tokens, self._scores, self._counts))
-        sweeps = []
-        for sweep, parts in enumerate(zip(tokens, scores, counts, strict=True)):
-            end = Snapshot(torch.full((len(parts[0]),), sweep), *parts[:2])
-            sweeps.append(Sweep(end, self._schedule.temperature_at(sweep), *parts[2]))
+        sweeps = [self._sweep(sweep, *parts) for sweep, parts in enumerate(zip(tokens, scores, counts, strict=True))]
         return Run(sweeps, Snapshot(*(part.cpu() for part in self._lowest)))
+
+    def _sweep(self, sweep: int, tokens: Tensor, scores: Tensor, counts: Tensor) -> Sweep:
+        end = Snapshot(torch.full((len(tokens),), sweep), tokens, scores)
+        return Sweep(end, self._schedule.temperature_at(sweep), *counts)

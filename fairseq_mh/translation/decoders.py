@@ -55,7 +55,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
     """Fill the targets by mask-predict, whose score is the mean log-probability of its tokens when it chose them."""
     filled = mask_predict_start(start)
     sweeps = []
-    if cfg.mh_trace:  # the energies are for the trace alone; their rows are no cost of mask-predict
+    if cfg.mh_trace or start.observer:  # the energies are for them alone; their rows are no cost of mask-predict
         first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
         sweeps = [first._replace(rows=filled.rows.cpu())]
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
@@ -71,9 +71,11 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
     kernel = kernel_of(cfg, start.lm, metropolis, start.energy)
-    total, told = len(tokens) * schedule.sweeps, start.progress
-    progress = None if told is None else lambda ended: told(ended, total)
-    return run(kernel, tokens, start.plan.context, start.streams, schedule, progress, start.held)
+    total = len(tokens) * schedule.sweeps
+    progress, observer = start.progress, start.observer
+    told = (lambda ended: progress(ended, total)) if progress else None
+    shown = (lambda chain, sweep: observer(start.plan, chain, sweep, start.energy)) if observer else None
+    return run(kernel, tokens, start.plan.context, start.streams, schedule, told, start.held, shown)
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {

@@ -33,7 +33,7 @@ from fairseq_mh.translation.plan import lay_out, plan_chains
 from fairseq_mh.translation.references import References, needs_lengths, scoring_alone
 from fairseq_mh.translation.reranking import reranked
 from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Progress, Start
+from fairseq_mh.translation.start import Observer, Progress, Start
 from fairseq_mh.translation.target import translation_energy
 from fairseq_mh.translation.utilities import utility_of
 
@@ -125,16 +125,22 @@ class MHGenerator:
 
     @torch.no_grad()
     def decode(
-        self, sample: dict, progress: Progress | None = None, outlines: Sequence[Outline] | None = None
+        self,
+        sample: dict,
+        progress: Progress | None = None,
+        outlines: Sequence[Outline] | None = None,
+        observer: Observer | None = None,
     ) -> Decoded:
         """Decode a batch, and return all that was found.
 
-        `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch.
+        `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch. What
+        `progress` or `observer` raise ends the decoding.
 
         Args:
             sample: fairseq's batch.
             progress: is told of the sweeps that end.
             outlines: what is given of each target; what the options say unless given.
+            observer: is shown every sweep of every chain that ends.
 
         Raises:
             UserError: where a reference is needed and missing, empty, or longer than the model's targets.
@@ -145,7 +151,7 @@ class MHGenerator:
             if int(source[1].max()) > expert.longest_source:  # a half of a batch is padded as the whole was
                 raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
-        start = self._start(encoder_out, sample, outlines)._replace(progress=progress)
+        start = self._start(encoder_out, sample, outlines)._replace(progress=progress, observer=observer)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         if self.reranker:
             decoded = reranked(decoded, start.lm, self.reranker.bind(encoder_out, source))

@@ -1,6 +1,6 @@
 """What is found of a sentence: its translations, the samples, the trace, and what they cost."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.files.trace import trace_records
+from fairseq_mh.mcmc.record import Sweep
+from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.plan import Plan
 from fairseq_mh.translation.selection import Hypothesis
+from fairseq_mh.translation.start import Observer
+
+# Called at the end of each sweep of each chain, with its record of `--mh-trace` and its `token_log_probs` (T,).
+RecordObserver = Callable[[dict[str, Any], Tensor], object]
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,8 @@ class SentenceResult:
     symbols: int = 0  # of the source
     unknown: int = 0  # of them, those that the dictionary does not know
     trace: list[dict[str, Any]] = field(default_factory=list)  # the records of `--mh-trace`, where asked for
+    history: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)  # where the trace was asked for: each
+    # chain's states, in order, as tokens (T,) long and whether they are masked (T,) bool; mask-predict's passes
 
 
 class BatchResults:
@@ -89,6 +97,26 @@ class BatchResults:
         sweeps = [_of_chains(sweep, mine) for sweep in self.decoded.sweeps]
         lengths, chains = self.plan.lengths[mine].tolist(), self.plan.chains[mine].tolist()
         return list(trace_records(sweeps, self.decoded.energy, [number] * len(mine), lengths, chains))
+
+    def history(self, sentence: int) -> list[list[tuple[Tensor, Tensor]]]:
+        """Return the states of a sentence's chains, in order, with what was masked in them."""
+        mine = (self.plan.context == sentence).nonzero()[:, 0].tolist()
+        lengths = self.plan.lengths.tolist()
+        return [
+            [(tokens[n, : lengths[n]].cpu(), masked[n, : lengths[n]].cpu()) for tokens, masked in self.decoded.history]
+            for n in mine
+        ]
+
+
+def records_to(observer: RecordObserver, numbers: Sequence[int]) -> Observer:
+    """Return what shows the records of a batch's chains to an observer, its sentences having these numbers."""
+
+    def show(plan: Plan, chain: int, sweep: Sweep, energy: Energy) -> None:
+        length, own = int(plan.lengths[chain]), int(plan.chains[chain])
+        (record,) = trace_records([sweep], energy, [numbers[int(plan.context[chain])]], [length], [own])
+        observer(record, sweep.end.scores[0, :length, energy.certainty])
+
+    return show
 
 
 def _of_chains(sweep: Any, chains: Tensor) -> Any:

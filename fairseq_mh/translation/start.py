@@ -10,12 +10,16 @@ from torch import Tensor
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.proposal import draw_masked
+from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.mask_predict import Filled, mask_predict
 from fairseq_mh.translation.plan import Plan
 
 Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
+
+# Called with the plan, the index of a chain in it, a sweep of that chain alone that has ended, and the target's energy.
+Observer = Callable[[Plan, int, Sweep, Energy], object]
 
 
 class Start(NamedTuple):
@@ -32,6 +36,7 @@ class Start(NamedTuple):
     filled: Filled | None = None  # mask-predict's result, where it was run to choose the lengths
     spent: Tensor | int = 0  # (N,) long: the decoder rows that this took
     progress: Progress | None = None
+    observer: Observer | None = None
 
 
 def part_of(start: Start, chains: Tensor) -> Start:

@@ -223,3 +223,85 @@ def test_another_sentence_and_another_sampler(opened):
     opened.get_by_label("Sampler").select_option(index=2)
     assert opened.locator("#run option:checked").text_content() == f"{HOSTILE} (seed 1)"
     assert opened.locator("#source").text_content() == SOURCES[4]
+
+
+def test_published_tables_are_shown_without_their_runs(tmp_path):
+    results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
+    shutil.rmtree(results / "runs")
+    done = report(results, "--data", data, "--output", tmp_path / "report.html")
+    assert (done.returncode, done.stderr) == (0, "")
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "curves-0" in content
+    assert "chain-data" not in content
+    assert "The runs are not of the same sentences." not in Text(content).words
+
+
+def test_a_sampler_of_later_panels_alone_is_in_the_legend(tmp_path):
+    results = write_results(tmp_path / "results")
+    curves = pl.read_csv(results / "curves.csv")
+    unknown = pl.col("run").is_in(["run0", "run1"])  # those of MH norm, 1: as degenerate Gibbs without energies
+    energy = pl.when(unknown).then(None).otherwise(pl.col("energy_norm"))
+    curves.with_columns(energy_norm=energy).write_csv(results / "curves.csv")
+    report(results, "--output", tmp_path / "report.html")
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    figure = re.search(r'Plotly\.newPlot\(\s*"curves-0",\s*(\[.*?\]),\s*\{"', content, re.DOTALL)
+    listed = [trace["name"] for trace in json.loads(figure[1]) if trace.get("showlegend") and "name" in trace]
+    assert sorted(listed)[1:] == ["MH norm, τ_q 0.5", "MH norm, τ_q 1"]
+
+
+def test_the_title_of_the_grid_is_shown(tmp_path):
+    results = write_results(tmp_path / "results", "mine")
+    table = pl.read_csv(results / "results.csv").with_columns(title=pl.lit("How many sweeps & why"))
+    table.write_csv(results / "results.csv")
+    report(results, "--output", tmp_path / "report.html")
+    assert "How many sweeps & why" in Text((tmp_path / "report.html").read_text(encoding="utf-8")).words
+
+
+def test_energies_of_few_sentences_are_in_nats(tmp_path):
+    results = write_results(tmp_path / "results", "mine")
+    table = pl.read_csv(results / "results.csv").with_columns(corpus_energy_norm=pl.lit(71.26))
+    table.write_csv(results / "results.csv")
+    report(results, "--output", tmp_path / "report.html")
+    rows = Text((tmp_path / "report.html").read_text(encoding="utf-8")).rows
+    assert "E_norm, nats" in rows[0]
+    assert "71.3" in rows[1]
+
+
+@pytest.fixture
+def trace_page(browser, tmp_path):
+    """The page of a trace alone."""
+    results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
+    trace = results / "runs" / "run0" / "trace.jsonl"
+    done = report("--trace", trace, "--data", data, "--output", tmp_path / "trace.html")
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'trace.html'} is written\n")
+    tab = browser.new_page()
+    said = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.goto((tmp_path / "trace.html").as_uri())
+    yield tab
+    assert said == []
+    tab.close()
+
+
+def test_a_trace_alone_is_shown_in_words(trace_page):
+    listed = trace_page.get_by_label("Sentence").locator("option").all_text_contents()
+    assert listed == ["0  über <b>cat</b>", "4  a house house"]
+    assert trace_page.locator("#output").inner_text() == "über <b>cat</b>"
+    assert trace_page.locator("#source").is_hidden()
+    assert trace_page.locator("#state ins").all_text_contents() == ["<b>cat</b>"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "one of them"),
+        (("results", "--trace", "trace"), "one of them"),
+        (("--trace", "trace"), "--trace needs --data"),
+        (("--trace", "nothing.jsonl", "--data", "."), "nothing.jsonl cannot be read as a trace"),
+    ],
+)
+def test_a_trace_or_results_and_not_both(tmp_path, arguments, message):
+    done = report(*arguments, "--output", tmp_path / "report.html")
+    assert done.returncode == 1
+    assert message in done.stderr

@@ -12,6 +12,7 @@ from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
 from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.proposal import MaskedConditional
+from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.mask_predict import mask_predict
@@ -175,3 +176,35 @@ def test_mask_predict_is_block_gibbs_without_temperature():
         steps += 1
     assert torch.equal(state.tokens, filled.tokens)
     assert steps == 4
+
+
+@pytest.mark.parametrize("metropolis", [True, False])
+def test_an_observer_sees_what_the_record_keeps(metropolis):
+    """Every sweep of every chain when it ends, the start first, and the chains go where they go unobserved."""
+    start, context = torch.zeros(5, 3, dtype=torch.long), torch.zeros(5, dtype=torch.long)
+    seen: dict[tuple[int, int], Sweep] = {}
+
+    def observer(chain: int, sweep: Sweep) -> None:
+        seen[chain, int(sweep.end.sweep)] = sweep
+
+    streams = [[chain_stream(1, 0, 3, chain) for chain in range(5)] for _ in range(2)]
+    kernel = kernel_of(LM, metropolis=metropolis)
+    plain = run(kernel, start, context, streams[0], Schedule(3))
+    observed = run(kernel, start, context, streams[1], Schedule(3), observer=observer)
+    assert list(seen)[:5] == [(chain, 0) for chain in range(5)]
+    assert sorted(seen) == list(itertools.product(range(5), range(4)))
+    for (chain, number), sweep in seen.items():
+        for kept in (plain.sweeps[number], observed.sweeps[number]):
+            for one, other in zip((*sweep.end, *sweep[2:]), (*kept.end, *kept[2:]), strict=True):
+                torch.testing.assert_close(one[0], other[chain], equal_nan=True, atol=0, rtol=0)
+            assert sweep.temperature == kept.temperature
+
+
+def test_what_an_observer_raises_ends_the_run():
+    def observer(chain: int, sweep: Sweep) -> None:
+        if int(sweep.end.sweep) == 2:
+            raise InterruptedError
+
+    start, context = torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, dtype=torch.long)
+    with pytest.raises(InterruptedError):
+        run(kernel_of(LM), start, context, [chain_stream(1, 0, 3, 0)], Schedule(9), observer=observer)

@@ -71,6 +71,7 @@ def curves(by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Fig
     if not last:
         return None
     figure = make_subplots(2, 2, subplot_titles=list(PANELS.values()), horizontal_spacing=0.09, vertical_spacing=0.14)
+    listed: set[str] = set()  # samplers that the legend has: each where its first line is
     groups = by_sweep.group_by("experiment", "sampler", "sweep", maintain_order=True).agg(*mean_and_sd(BY_SWEEP))
     for (experiment, sampler), part in groups.sort("sweep").group_by("experiment", "sampler", maintain_order=True):
         line, level = lines[str(experiment), str(sampler)], len(part) == 1
@@ -82,7 +83,10 @@ def curves(by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Fig
             place = {"row": n // 2 + 1, "col": n % 2 + 1}
             if any(sd):
                 figure.add_trace(_band(x, mean, sd, str(sampler), line.colour), **place)
-            figure.add_trace(_line(x, mean, str(sampler), line, level, legend=n == 0), **place)
+            legend = bool(mean) and str(sampler) not in listed
+            figure.add_trace(_line(x, mean, str(sampler), line, level, legend), **place)
+            if mean:
+                listed.add(str(sampler))
     figure.update_xaxes(range=[-0.02 * last, 1.02 * last], tick0=0, dtick=max(1, math.ceil(last / 8)))
     figure.update_xaxes(title_text="sweep", row=2)
     figure.update_yaxes(rangemode="tozero", row=2)

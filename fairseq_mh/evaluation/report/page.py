@@ -6,17 +6,18 @@ from typing import Any
 
 import polars as pl
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.pieces import target_pieces
-from fairseq_mh.evaluation.report.chains import viewer_data
+from fairseq_mh.evaluation.report.chains import trace_data, viewer_data
 from fairseq_mh.evaluation.report.figures import Line, cost, curves, styles
-from fairseq_mh.evaluation.report.results import BENCH, read_results, same_sentences
+from fairseq_mh.evaluation.report.results import BENCH, has_runs, read_results, same_sentences
 from fairseq_mh.evaluation.report.tables import experiment_table
+from fairseq_mh.evaluation.scores import read_trace
 
 PAPER = Path(__file__).parents[1] / "paper.yaml"
 
@@ -41,12 +42,10 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
     if sentences < 1:
         raise UserError("--sentences must be 1 or more")
     results = read_results(folders)
+    shown = data if any(has_runs(Path(folder)) for folder in results.runs["folder"]) else None
     lines = styles(results.runs)
     parts = results.runs.partition_by("experiment", maintain_order=True)
-    environment = Environment(
-        loader=PackageLoader("fairseq_mh.evaluation.report", "."), autoescape=True, undefined=StrictUndefined
-    )
-    return environment.get_template("page.html").render(
+    return _template("page.html").render(
         bench={name: results.runs[name][0] for name in BENCH},
         versions=results.runs["versions"].unique(maintain_order=True).to_list(),
         arguments=[text for text in results.runs["arguments"].unique(maintain_order=True) if text],
@@ -56,9 +55,38 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
         cost=_html(cost(results.runs, lines), "cost"),
         experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],
         paper=paper,
-        chains=viewer_data(results.runs, lines, target_pieces(data), sentences) if data else None,
+        chains=viewer_data(results.runs, lines, target_pieces(shown), sentences) if shown else None,
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def render_trace(path: Path, data: Path, sentences: int) -> str:
+    """Render the chains of a trace (`--mh-trace`) as HTML.
+
+    Args:
+        path: of the trace.
+        data: fairseq's data folder, whose pieces the viewer shows.
+        sentences: how many sentences the viewer shows, the first ones.
+
+    Raises:
+        UserError: where a file cannot be read, or is no trace of this data's.
+    """
+    if sentences < 1:
+        raise UserError("--sentences must be 1 or more")
+    trace = read_trace(path)
+    chains = trace_data(trace, path.name, target_pieces(data), sentences)
+    return _template("trace.html").render(
+        name=path.name,
+        shown=len(chains["runs"][0]["sentences"]),
+        sentences=trace["id"].n_unique(),
+        chains=chains,
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _template(name: str) -> Template:
+    loader = PackageLoader("fairseq_mh.evaluation.report", ".")
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)
 
 
 def _experiment(
@@ -70,10 +98,16 @@ def _experiment(
     figure = curves(by_sweep.filter(pl.col("experiment") == name), lines)
     return {
         "name": name,
-        "title": theirs.get("title", ""),
+        "title": _title(runs) or theirs.get("title", ""),
         "table": experiment_table(runs, lines, theirs),
         "curves": figure and _html(figure, f"curves-{number}"),
     }
+
+
+def _title(runs: pl.DataFrame) -> str | None:
+    """Return the title of an experiment's grid, where its table has one."""
+    titles = runs["title"].drop_nulls().to_list() if "title" in runs.columns else []
+    return titles[0] if titles else None
 
 
 def _html(figure: Figure, name: str) -> Markup:

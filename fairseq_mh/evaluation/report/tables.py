@@ -44,10 +44,14 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *theirs))
     first = runs.with_columns(colour=pl.Series(colours)).unique("sampler", keep="first", maintain_order=True)
     settings = settings_that_differ(runs)
-    headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in COLUMNS}
+    columns = dict(COLUMNS)
+    largest = max(runs["corpus_energy_norm"].drop_nulls().to_list(), default=0.0)
+    if "corpus_energy_norm" not in known and largest < 1000:  # of few sentences
+        columns["corpus_energy_norm"] = ("E_norm, nats", "{:.1f}", 1.0)
+    headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in columns}
     return {
         "settings": [setting_name(name) for name in settings],
-        "columns": [(COLUMNS[name][0], list(headings[name].values())) for name in COLUMNS],
+        "columns": [(columns[name][0], list(headings[name].values())) for name in columns],
         "compared": bool(known),
         "rows": [
             {
@@ -55,7 +59,7 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
                 "colour": colour,
                 "settings": [row[name] for name in settings],
                 "seeds": row["seeds"],
-                "cells": [_cell(row, name, list(headings[name])) for name in COLUMNS],
+                "cells": [_cell(row, name, columns[name], list(headings[name])) for name in columns],
             }
             for row, colour in zip(found.iter_rows(named=True), first["colour"], strict=True)
         ],
@@ -71,9 +75,9 @@ def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]
     return {}
 
 
-def _cell(row: dict[str, Any], name: str, paper: list[str]) -> dict[str, Any]:
+def _cell(row: dict[str, Any], name: str, column: tuple[str, str, float], paper: list[str]) -> dict[str, Any]:
     """Return a cell: mean, standard deviation and the paper's figures as text, None where there is none."""
-    _, text, scale = COLUMNS[name]
+    _, text, scale = column
     mean, sd = (None if row[key] is None else text.format(row[key] * scale) for key in (name, f"{name}_sd"))
     theirs = [None if row[f"paper_{key}"] is None else f"{row[f'paper_{key}']:.2f}" for key in paper]
     return {"mean": mean, "sd": sd, "paper": theirs}

@@ -32,14 +32,17 @@
   function chooseRun() {
     const kept = shown.sentence?.id;
     shown.run = runs[at.run.value];
-    const texts = shown.run.sentences.map(({ id, source }) => `${id}  ${source}`);
+    const texts = shown.run.sentences.map(({ id, source, output }) => `${id}  ${source || output}`);
     fill(at.sentence, texts, shown.run.sentences.findIndex(({ id }) => id === kept));
     chooseSentence();
   }
 
   function chooseSentence() {
     shown.sentence = shown.run.sentences[at.sentence.value];
-    for (const name of ["source", "reference", "output"]) at[name].textContent = shown.sentence[name] || "–";
+    for (const name of ["source", "reference", "output"]) {
+      at[name].textContent = shown.sentence[name];
+      at[name].hidden = at[name].previousElementSibling.hidden = !shown.sentence[name];
+    }
     const { chains } = shown.sentence;
     fill(at.chain, chains.map(({ length, chain }) => `${chain}, length ${length}`), 0);
     at["chain-label"].hidden = chains.length < 2;
@@ -53,6 +56,7 @@
     at.sweep.max = last;
     at.sweep.disabled = last === 0;
     at.sweep.value = Math.min(1, last);
+    at.trace.hidden = last === 0; // a decoder without sweeps has no curve
     draw();
     chooseSweep();
   }
@@ -137,7 +141,7 @@
       group.label = experiment;
       at.run.append(group);
     }
-    group.append(new Option(`${sampler} (seed ${seed})`, n));
+    group.append(new Option(seed === null ? sampler : `${sampler} (seed ${seed})`, n));
   });
   for (const [id, choose] of [["run", chooseRun], ["sentence", chooseSentence], ["chain", chooseChain]]) {
     at[id].addEventListener("change", choose);

@@ -1,0 +1,45 @@
+"""Serve a page on this machine, on which a sentence is translated and its chains are watched.
+
+    fairseq-mh page models/libreoffice-de-en --port 8765
+
+Open the address that it prints in a browser. The page needs nothing from outside the machine, and nobody else can reach
+it unless --host says so. Control-C ends it. Options of fairseq-generate about the model (--path, --cpu) go behind `--`.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from fairseq_mh.loading import with_pieces
+from fairseq_mh.page.server import application, is_local, listen, serve
+from fairseq_mh.translator import Translator
+
+TAKES_MORE = True
+HERE = "127.0.0.1"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("data", metavar="FOLDER", help="fairseq's data folder, with checkpoint.pt and spm.model")
+    parser.add_argument("--port", type=int, default=8765, metavar="N", help="0: any free one; default: %(default)s")
+    parser.add_argument(
+        "--host", default=HERE, help="listen at another address: then whoever reaches it can use this machine's time"
+    )
+
+
+def run(args: Namespace) -> None:
+    with listen(args.host, args.port) as listening:
+        translator = Translator(args.data, with_pieces(args.data, args.more))
+        local, port = is_local(args.host), listening.getsockname()[1]
+        app = application(translator, Path(args.data).resolve().name, hosts_of(args.host))
+        if not local:
+            print(
+                f"--host {args.host}: everybody who reaches this address can translate here, unencrypted and without "
+                "a password. What they type is not kept."
+            )
+        shown = f"[{args.host}]" if ":" in args.host else args.host
+        print(f"the page is at http://{shown}:{port}/ (Control-C ends it)", flush=True)
+        serve(app, listening)
+
+
+def hosts_of(host: str) -> list[str]:
+    """Return the names by which a browser may ask for the page at this address."""
+    return [HERE, "localhost", host] if is_local(host) else ["*"]

@@ -1,0 +1,123 @@
+"""What a request may ask for. Everything else is refused, with one sentence."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.translation.options import DECODINGS
+from fairseq_mh.translation.presets import PRESETS
+
+SOURCE = 1000  # characters, and of a template
+TOKENS = 400  # of a translation whose alternatives are asked for
+BODY = 32768  # bytes of a request
+AT_ONCE = 4  # requests that the model works on; the others are refused
+
+
+class Number(NamedTuple):
+    """An option whose value is a number between two others."""
+
+    option: str  # its name for `Translator`
+    kind: type
+    least: float
+    most: float
+
+
+NUMBERS = {
+    "sweeps": Number("sweeps", int, 0, 100),
+    "temperature": Number("temperature", float, 0, 100),
+    "final_temperature": Number("final_temperature", float, 0, 100),
+    "lengths": Number("iter_decode_with_beam", int, 1, 5),
+    "chains": Number("chains", int, 1, 8),
+    "seed": Number("seed", int, 0, 2**31 - 1),
+    "nbest": Number("nbest", int, 1, 10),
+}
+CHOICES = {"decoding": [str(choice.value) for choice in DECODINGS], "preset": list(PRESETS)}
+
+
+class Wanted(NamedTuple):
+    """A request that may be carried out."""
+
+    source: str
+    options: dict[str, Any]  # by their names for `Translator`
+    tokens: Tensor  # (T,) long: of a translation; empty where the request has none
+    position: int  # in that translation
+    held: list[int]  # the positions of that translation that are to stay
+    template: str  # what is given of the translation, as for `Translator`; may be empty
+
+
+def wanted(body: bytes) -> Wanted:
+    """Read a request.
+
+    Raises:
+        UserError: for a request that is not understood, or asks for more than the page gives.
+    """
+    given = _object(body)
+    source, template = _text(given, "source"), _text(given, "template")
+    if not source.strip():
+        raise UserError("there is nothing to translate: type a sentence")
+    if sum(map(int, re.findall(r"\{(\d+)\}", template))) > TOKENS:
+        raise UserError(f"the template has blanks of more than {TOKENS} tokens in all")
+    tokens, position = given.pop("tokens", []), given.pop("position", 0)
+    if not _whole_numbers(tokens, 2**31) or len(tokens) > TOKENS or type(position) is not int:
+        raise UserError(f"a translation here is a list of at most {TOKENS} of the model's words")
+    held = given.pop("held", [])
+    if not _whole_numbers(held, len(tokens)):
+        raise UserError("what is held must be positions of the translation")
+    return Wanted(source, _options(given), torch.tensor(tokens, dtype=torch.long), position, held, template)
+
+
+def _text(given: dict[str, Any], name: str) -> str:
+    text = given.pop(name, "")
+    if not isinstance(text, str):
+        raise UserError(f"the request is not understood: its {name} is no text")
+    if len(text) > SOURCE:
+        raise UserError(f"the {name} has {len(text):,} characters; this page takes at most {SOURCE:,}")
+    if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
+        raise UserError(f"the {name} holds half a character (a lone surrogate), which is no text")
+    return text
+
+
+def _whole_numbers(values: Any, most: int) -> bool:
+    """Return whether this is a list of whole numbers from 0 to below `most`."""
+    return isinstance(values, list) and all(type(value) is int and 0 <= value < most for value in values)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        raise UserError("the request is not understood: it is no JSON") from None
+    if not isinstance(given, dict):
+        raise UserError("the request is not understood: it is no JSON object")
+    return given
+
+
+def _options(given: Mapping[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in given.items():
+        if name in CHOICES:
+            if value not in CHOICES[name]:
+                raise UserError(f"{name} must be one of {', '.join(CHOICES[name])}")
+            options[name] = value
+        elif name in NUMBERS:
+            options[NUMBERS[name].option] = _number(name, value)
+        else:
+            raise UserError(f"this page has no setting {name[:40]}")
+    return options
+
+
+def _number(name: str, value: Any) -> float:
+    """Return the value as a number of its kind, within its bounds."""
+    bounds, title = NUMBERS[name], name.replace("_", " ")
+    whole = type(value) is int or (type(value) is float and math.isfinite(value) and value == int(value))
+    if type(value) not in (int, float) or (bounds.kind is int and not whole):
+        raise UserError(f"{title} must be a {'whole number' if bounds.kind is int else 'number'}")
+    if not bounds.least <= value <= bounds.most:
+        raise UserError(f"{title} must be from {bounds.least:g} to {bounds.most:.10g} on this page")
+    return bounds.kind(value)

@@ -1,0 +1,143 @@
+"""The page's server: one page, its own files, and two things to ask for. It reads and writes no file on request."""
+
+import ipaddress
+import logging
+import socket
+from functools import partial
+from importlib.resources import files
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fairseq_mh.errors import UserError
+from fairseq_mh.page import events, limits
+from fairseq_mh.page.guard import Guard
+from fairseq_mh.page.jobs import FAILED, BusyError, Jobs
+from fairseq_mh.translator import Translator
+
+logger = logging.getLogger(__name__)
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+ALTERNATIVES = 8
+SECONDS_TO_END = 1  # that running decodings have when the server is told to end
+
+
+class Server:
+    """Answers the page's requests.
+
+    Args:
+        translator: whose model the page shows.
+        name: of the model, for the page's title.
+    """
+
+    def __init__(self, translator: Translator, name: str):
+        self.translator, self.name, self.jobs = translator, name, Jobs(limits.AT_ONCE)
+
+    async def about(self, request: Request) -> Response:
+        """Say which model this is, and what may be asked."""
+        numbers = {name: {"least": of.least, "most": of.most} for name, of in limits.NUMBERS.items()}
+        return JSONResponse({"model": self.name, "source": limits.SOURCE, "numbers": numbers})
+
+    async def translate(self, request: Request) -> Response:
+        """Translate a source, and tell of every sweep while it is made."""
+        wanted = limits.wanted(await _body(request))
+        lines = self.jobs.stream(partial(events.decode, self.translator.for_thread(), wanted))
+        return StreamingResponse(lines, media_type="application/x-ndjson")
+
+    async def alternatives(self, request: Request) -> Response:
+        """Say what else could stand at a position of a translation."""
+        wanted = limits.wanted(await _body(request))
+        return JSONResponse(
+            await self.jobs.begin(events.alternatives, self.translator.for_thread(), wanted, ALTERNATIVES)
+        )
+
+
+async def _body(request: Request) -> bytes:
+    """Return what a request holds.
+
+    Raises:
+        UserError: for what is no JSON by its own word (so that no other site's form can ask), and for too much.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise UserError("the request is not understood: it must be JSON")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limits.BODY:
+            raise UserError(f"the request is too long: this page takes at most {limits.BODY:,} bytes")
+    return body
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    status = 503 if isinstance(error, BusyError) else 400
+    return JSONResponse({"kind": "error", "message": str(error)}, status)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    logger.error("a request failed", exc_info=error)
+    return JSONResponse({"kind": "error", "message": FAILED}, 500)
+
+
+def application(translator: Translator, name: str, hosts: list[str]) -> Starlette:
+    """Return the server's application.
+
+    Args:
+        translator: whose model the page shows.
+        name: of the model.
+        hosts: the names by which a browser may ask for the page, `*` for any. Another name is refused, so that no
+            other site can reach the page through a name that it makes point here.
+    """
+    server = Server(translator, name)
+    routes = [Route(path, _asset(content, kind)) for path, (content, kind) in _assets().items()]
+    routes += [
+        Route("/about", server.about),
+        Route("/translate", server.translate, methods=["POST"]),
+        Route("/alternatives", server.alternatives, methods=["POST"]),
+    ]
+    middleware = [Middleware(Guard, hosts=hosts)]
+    handlers: dict[Any, Any] = {UserError: _refusal, Exception: _failure}
+    return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
+
+
+def _assets() -> dict[str, tuple[bytes, str]]:
+    """Return the page's own files, by their paths on the server."""
+    found = [file for file in files("fairseq_mh.page").joinpath("assets").iterdir() if file.is_file()]
+    by_name = {f"/{file.name}": (file.read_bytes(), KINDS["." + file.name.rpartition(".")[2]]) for file in found}
+    return {"/": by_name.pop("/index.html"), **by_name}
+
+
+def _asset(content: bytes, kind: str) -> Any:
+    async def answer(request: Request) -> Response:
+        return Response(content, media_type=kind)
+
+    return answer
+
+
+def is_local(host: str) -> bool:
+    """Return whether only this machine can reach this address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket at this address; port 0 takes a free one.
+
+    Raises:
+        UserError: where the address cannot be listened on.
+    """
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--host {host} --port {port} cannot be listened on: {error}") from None
+
+
+def serve(app: Starlette, listening: socket.socket) -> None:
+    """Serve until the process is interrupted."""
+    config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=SECONDS_TO_END)
+    uvicorn.Server(config).run(sockets=[listening])

@@ -1,0 +1,28 @@
+"""Outputs of experiments are named by what made them; others by their paths."""
+
+import json
+
+from fairseq_mh.evaluation.system_names import system_names
+
+
+def write(folder, **row):
+    folder.mkdir(parents=True)
+    (folder / "row.json").write_text(json.dumps(row), encoding="utf-8")
+    return folder / "output.txt"
+
+
+def test_what_differs_is_in_the_name(tmp_path):
+    paths = [
+        write(tmp_path / "a", decoder="mask-predict", seed=1, mh_sweeps="6"),
+        write(tmp_path / "b", decoder="MH", seed=1, mh_sweeps="6", mh_energy="norm"),
+        write(tmp_path / "c", decoder="MH", seed=2, mh_sweeps="12", mh_energy="norm"),
+    ]
+    assert system_names(paths) == ["mask-predict", "MH, seed 1, sweeps 6", "MH, seed 2, sweeps 12"]
+
+
+def test_paths_where_nothing_else_is_known_or_two_would_be_the_same(tmp_path):
+    same = [write(tmp_path / name, decoder="MH", seed=1) for name in "ab"]
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "row.json").write_text("[" * 100_000, encoding="utf-8")
+    others = [tmp_path / "c" / "output.txt", tmp_path / "mine.txt"]
+    assert system_names([*same, *others]) == [str(path) for path in (*same, *others)]

@@ -1,0 +1,261 @@
+"""The page in headless Chromium: typed, translated, watched, changed; by mouse and by keyboard alone."""
+
+import json
+import re
+import time
+
+import pytest
+
+from tests.page.conftest import CHROMIUM
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on the path"),
+]
+SENTENCE = "Klicken Sie auf die Schaltfläche, um die ausgewählte Zeile in der Tabelle zu löschen."
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> & Söhne"
+WAIT = 60_000  # ms, of a machine with other work
+
+
+def translate(tab, source: str = SENTENCE, press=None) -> None:
+    """Type a source, translate it, and wait until that is over."""
+    tab.get_by_label("Source sentence").fill(source)
+    (press or tab.get_by_role("button", name="Translate").click)()
+    tab.locator("#status", has_text=re.compile("Translated in|Not translated")).wait_for(timeout=WAIT)
+
+
+def states(tab) -> list[str]:
+    return tab.locator(".state").all_inner_texts()
+
+
+def test_type_translate_and_watch(open_page):
+    tab = open_page()
+    translate(tab)
+    assert tab.locator(".chain").count() == 3
+    assert tab.locator("#step-number").text_content() == "6 of 6"
+    end = states(tab)
+    best = tab.locator("ol li").first
+    assert re.search(r"energy \d+\.\d+ nats", best.inner_text())
+    tab.get_by_label("Step", exact=True).press("Home")
+    assert tab.locator("#step-number").text_content() == "start"
+    start = states(tab)
+    assert start != end
+    tab.get_by_role("button", name="One step on").click()
+    assert tab.locator(".state ins").count() > 0
+    assert "accepted" in tab.locator(".counts").first.inner_text()
+    tab.get_by_role("button", name="Play").click()
+    tab.locator("#step-number", has_text="6 of 6").wait_for()
+    assert states(tab) == end
+
+
+def test_the_text_changes_while_the_chains_run(open_page):
+    """The first tokens within a second of the press (of the best of five presses: other work may be going on)."""
+    tab, seconds = open_page(hash="#a.sweeps=60&a.preset=sample"), []
+    tab.get_by_label("Source sentence").fill(SENTENCE)
+    for _ in range(5):
+        begun = time.monotonic()
+        tab.get_by_role("button", name="Translate").click()
+        tab.locator(".state .piece").first.wait_for(timeout=WAIT)
+        seconds.append(time.monotonic() - begun)
+        tab.locator("#step-number", has_text=re.compile("^[1-9]")).wait_for(timeout=WAIT)
+        assert tab.locator(".found").is_hidden()  # it is not over yet
+        tab.get_by_role("button", name="Stop").click()
+        tab.locator("#status", has_text="Stopped").wait_for()
+    assert min(seconds) < 1
+
+
+def test_three_decoders_of_one_sentence(open_page):
+    tab = open_page()
+    tab.get_by_label("Compare with a second decoder").check()
+    translate(tab)
+    assert tab.locator(".result h2").all_inner_texts() == ["A: Metropolis-Hastings", "B: mask-predict"]
+    assert tab.locator(".result").nth(1).locator(".chain").count() == 1
+    tab.get_by_label("Step", exact=True).press("Home")
+    assert set(tab.locator(".result").nth(1).locator(".piece").all_inner_texts()) == {"▒"}
+    tab.locator("#samplers select[name=decoding]").nth(1).select_option("gibbs")
+    translate(tab)
+    counts = tab.locator(".result").nth(1).locator(".counts")
+    tab.get_by_label("Step", exact=True).press("End")
+    for text in counts.all_inner_texts():
+        accepted, proposals = re.search(r"accepted (\d+) of (\d+)", text).groups()
+        assert accepted == proposals
+
+
+def test_alternatives_are_offered_and_taken(open_page):
+    tab = open_page()
+    translate(tab)
+    first = tab.locator("ol li").first
+    before = first.locator(".numbers").inner_text()
+    word = first.locator(".word").nth(2)
+    assert re.search(r"log-probability \W?\d+\.\d\d nats, [\d.]+ %", word.get_attribute("aria-label"))
+    word.click()
+    first.locator("table").wait_for()
+    rows = first.locator("tbody tr")
+    shares = [float(row.split("\t")[1].rstrip(" %")) for row in rows.all_inner_texts()]
+    assert shares[:8] == sorted(shares[:8], reverse=True)
+    other = first.locator("tbody button:enabled").first
+    chosen, energy = other.inner_text(), other.locator("xpath=../..").locator("td").nth(1).inner_text()
+    other.click()
+    assert word.inner_text() == chosen
+    after = first.locator(".numbers").inner_text()
+    assert f"energy {energy} nats" in after
+    assert "changed by you" in after != before
+
+
+def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
+    tab = open_page(hash="#a.preset=sample&a.seed=4&a.nbest=10")
+    translate(tab)
+    first = tab.locator("ol li").first
+    length = first.locator(".word").count()
+    first.locator(".word").nth(2).click()
+    first.locator("tbody button:enabled").nth(2).click()  # one that the model finds unlikely
+    chosen = first.locator(".word").nth(2).inner_text()
+    tab.locator(".chains").evaluate("node => { node.dataset.old = 1; }")
+    first.get_by_role("button", name="Sample the rest").click()
+    tab.locator(".chains[data-old]").wait_for(state="detached")
+    tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    for step in ("Home", "End"):
+        tab.get_by_label("Step", exact=True).press(step)
+        for chain in tab.locator(".state").all():
+            assert chain.locator(".piece").count() == length
+            assert chain.locator(".piece").nth(2).inner_text() == chosen
+    for line in tab.locator("ol li").all():
+        assert line.locator(".word").nth(2).inner_text() == chosen
+        assert "held" in line.locator(".word").nth(2).get_attribute("aria-label")
+    assert len(set(tab.locator("ol .words").all_inner_texts())) > 1
+
+
+def test_a_phrase_typed_in_stays(open_page):
+    tab = open_page()
+    tab.locator("summary").first.click()
+    tab.get_by_label("Words that stay").first.fill("Please click {}.")
+    translate(tab)
+    for text in tab.locator("ol .words").all_inner_texts():
+        assert "".join(text.split()).startswith("Pleaseclick")
+        assert text.endswith(".")
+
+
+def test_the_place_is_kept_from_sentence_to_sentence(open_page):
+    tab = open_page()
+    translate(tab)
+    tab.get_by_label("Step", exact=True).fill("2")
+    translate(tab, "Öffnen Sie das Menü.")
+    assert tab.locator("#step-number").text_content() == "2 of 6"
+
+
+def test_a_link_holds_the_settings(open_page):
+    tab = open_page()
+    tab.get_by_label("Source sentence").fill("Löschen & <b>mehr</b> #1")
+    tab.locator("summary").first.click()
+    tab.get_by_label("Sweeps").first.fill("4")
+    tab.get_by_label("Preset").first.select_option("paper")
+    tab.get_by_label("Compare").check()
+    other = open_page(hash=tab.get_by_role("link", name="Link to these settings").get_attribute("href"))
+    assert other.get_by_label("Source sentence").input_value() == "Löschen & <b>mehr</b> #1"
+    assert other.get_by_label("Compare").is_checked()
+    translate(other, "Öffnen Sie das Menü.")
+    assert other.locator(".result").first.locator(".chain").count() == 1
+    with other.expect_download() as download:
+        other.get_by_role("button", name="Download the trace").first.click()
+    records = [json.loads(line) for line in download.value.path().read_text(encoding="utf-8").splitlines()]
+    assert [record["sweep"] for record in records] == list(range(5))
+    assert {"id", "length", "chain", "tokens", "energy", "accepted"} <= records[0].keys()
+
+
+def test_two_tabs_at_once(open_page):
+    tabs = [open_page(hash="#a.seed=3"), open_page(hash="#a.seed=3")]
+    for tab in tabs:
+        tab.get_by_label("Source sentence").fill(SENTENCE)
+    for tab in tabs:
+        tab.get_by_role("button", name="Translate").click()
+    for tab in tabs:
+        tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    assert states(tabs[0]) == states(tabs[1])
+
+
+def test_a_refused_source_gets_one_sentence(open_page):
+    tab = open_page()
+    for source, message in (
+        ("ä" * 3000, "The source has 3,000 characters; this page takes at most 1,000."),
+        ("", "There is nothing to translate: type a sentence."),
+    ):
+        translate(tab, source)
+        assert tab.get_by_role("alert").inner_text() == message
+    translate(tab)
+    assert tab.get_by_role("alert").count() == 0
+
+
+def test_text_is_text(open_page):
+    tab = open_page()
+    translate(tab, HOSTILE)
+    assert tab.locator("script").count() == 1
+    assert tab.locator("img").count() == 0
+    assert tab.get_by_label("Source sentence").input_value() == HOSTILE
+
+
+def test_by_keyboard_alone(open_page):
+    tab = open_page()
+
+    def focused(expression: str = "textContent") -> str:
+        return tab.evaluate(f"document.activeElement.{expression}")
+
+    def tab_to(wanted: str, expression: str = "textContent") -> None:
+        for _ in range(40):
+            if wanted in (focused(expression) or ""):
+                return
+            tab.keyboard.press("Tab")
+        raise AssertionError(f"Tab does not lead to {wanted}")
+
+    tab_to("source", "id")
+    tab.keyboard.type("Öffnen Sie das Menü.")
+    tab_to("Settings")
+    tab.keyboard.press("Enter")
+    tab_to("seed", "name")
+    tab.keyboard.type("7")
+    tab_to("Translate")
+    tab.keyboard.press("Enter")
+    tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    tab_to("step", "id")
+    tab.keyboard.press("Home")
+    assert tab.locator("#step-number").text_content() == "start"
+    tab_to("log-probability", "ariaLabel")
+    first = focused()
+    tab.keyboard.press("ArrowRight")
+    assert focused() != first
+    tab.keyboard.press("Enter")
+    tab.locator("ol table").wait_for()
+    assert "Hold" in focused()
+    tab.keyboard.press("Escape")
+    assert tab.locator("ol table").count() == 0
+    tab.keyboard.press("Enter")
+    tab.locator("ol table").wait_for()
+    tab.keyboard.press("Shift+Tab")
+    chosen = focused()
+    tab.keyboard.press("Enter")
+    assert tab.locator("ol table").count() == 0
+    assert focused() == chosen
+    assert "changed by you" in tab.locator("ol li").first.inner_text()
+    tab_to("Sample the rest")
+    tab.keyboard.press("Enter")
+    tab.locator("ol").wait_for(state="hidden")
+    tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    assert tab.locator("ol .held").first.inner_text() == chosen
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_it_fits_and_can_be_read_by_everybody(open_page, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
+    tab = open_page(width)
+    tab.get_by_label("Compare").check()
+    for summary in tab.locator("summary").all():
+        summary.click()
+    translate(tab)
+    last = tab.locator("ol li").first.locator(".word").last
+    last.click()
+    tab.locator("ol table").wait_for()
+    last.hover()
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = axe.run(tab)
+    assert found.response["violations"] == [], found.generate_report()
+    translate(tab, "")
+    assert axe.run(tab).response["violations"] == []

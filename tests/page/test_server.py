@@ -1,0 +1,258 @@
+"""The page's server without a browser: what it answers, what it refuses, and that it stops what nobody waits for."""
+
+import asyncio
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+testclient = pytest.importorskip("starlette.testclient", reason="needs the extra `page`")
+
+from fairseq_mh import Translator  # noqa: E402
+from fairseq_mh.cli.page import hosts_of  # noqa: E402
+from fairseq_mh.page import events, limits  # noqa: E402
+from fairseq_mh.page.jobs import FAILED, Jobs  # noqa: E402
+from fairseq_mh.page.server import application, is_local  # noqa: E402
+from tests.cli.in_process import called  # noqa: E402
+
+SOURCE = "a b c a"
+HERE = "http://127.0.0.1:8765"
+
+
+@pytest.fixture(scope="module")
+def translator(tiny):
+    return Translator.load(tiny.folder, source_lang="de", target_lang="en")
+
+
+@pytest.fixture(scope="module")
+def client(translator):
+    with testclient.TestClient(application(translator, "tiny", hosts_of("127.0.0.1")), base_url=HERE) as client:
+        yield client
+
+
+def asked(client, path="/translate", **request):
+    return client.post(path, json={"source": SOURCE, **request})
+
+
+def events_of(answer) -> list[dict]:
+    assert answer.status_code == 200, answer.text
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def message_of(answer) -> str:
+    (event,) = answer.text.splitlines()
+    assert json.loads(event)["kind"] == "error"
+    return json.loads(event)["message"]
+
+
+@pytest.mark.parametrize("decoding", ["mh", "gibbs"])
+def test_a_translation_is_the_translators_and_its_trace_is_told(client, translator, decoding):
+    told = events_of(asked(client, decoding=decoding, sweeps=3, chains=2, lengths=2, seed=5, nbest=2))
+    options = {"sweeps": 3, "chains": 2, "iter_decode_with_beam": 2, "seed": 5, "nbest": 2}
+    (result,) = translator.decode([SOURCE], decoding=decoding, **options)
+    *sweeps, done = told
+    assert {event["kind"] for event in sweeps} == {"sweep"}
+    assert len(sweeps) == len(result.trace)
+    ends = {(r["length"], r["chain"], r["sweep"]): r["tokens"] for r in result.trace}
+    assert {(r["length"], r["chain"], r["sweep"]): r["tokens"] for r in (event["record"] for event in sweeps)} == ends
+    assert [found["text"] for found in done["translations"]] == [found.text for found in result.translations]
+    assert [found["energy"] for found in done["translations"]] == [found.energy for found in result.translations]
+    assert done["rows"] == result.rows
+    for event in sweeps:
+        assert len(event["pieces"]) == len(event["log_probs"]) == event["record"]["length"]
+
+
+def test_mask_predicts_passes_are_told_with_its_energy(client, translator):
+    *passes, done = events_of(asked(client, decoding="mask-predict"))
+    (end,) = [event["record"] for event in passes if event["kind"] == "sweep"]
+    passes = [event for event in passes if event["kind"] == "pass"]
+    assert all(passes[0]["masked"])
+    assert not any(passes[-1]["masked"])
+    assert done["translations"][0]["energy"] == end["energy"]
+    assert done["translations"][0]["text"] == " ".join(text for text, _ in passes[-1]["pieces"])
+
+
+def test_alternatives(client):
+    found = events_of(asked(client))[-1]["translations"][0]
+    answer = asked(client, "/alternatives", tokens=found["tokens"], position=0)
+    listed = answer.json()["alternatives"]
+    (same,) = [one for one in listed if one["token"] == found["tokens"][0]]
+    assert same["energy"] == pytest.approx(found["energy"], rel=1e-4)
+    assert same["text"] == found["text"]
+    assert {one["piece"][0] for one in listed} == set("abc")
+
+
+@pytest.mark.parametrize("decoding", ["mh", "gibbs", "mask-predict"])
+def test_what_is_held_stays(client, translator, decoding):
+    tokens = translator.decode([SOURCE])[0].translations[0].tokens.tolist()
+    word = translator.task.target_dictionary.index("b")
+    tokens[1] = word
+    *steps, done = events_of(asked(client, decoding=decoding, tokens=tokens, held=[1], nbest=5))
+    assert {event["record"]["tokens"][1] for event in steps if event["kind"] == "sweep"} == {word}
+    assert {len(event["pieces"]) for event in steps} == {len(tokens)}
+    assert {found["tokens"][1] for found in done["translations"]} == {word}
+    (*_, done) = events_of(asked(client, decoding=decoding, template="b {} c", nbest=5))
+    assert {(found["text"][0], found["text"][-1]) for found in done["translations"]} == {("b", "c")}
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ({"source": ""}, "there is nothing to translate"),
+        ({"source": " \n"}, "there is nothing to translate"),
+        ({"source": "a" * 3000}, "the source has 3,000 characters; this page takes at most 1,000"),
+        ({"source": "a \ud800"}, "lone surrogate"),
+        ({"source": 3}, "not understood"),
+        ({"sweeps": 101}, "sweeps must be from 0 to 100"),
+        ({"sweeps": 2.5}, "sweeps must be a whole number"),
+        ({"sweeps": True}, "sweeps must be a whole number"),
+        ({"chains": 0}, "chains must be from 1 to 8"),
+        ({"lengths": 6}, "lengths must be from 1 to 5"),
+        ({"temperature": "hot"}, "temperature must be a number"),
+        ({"seed": -1}, "seed must be from 0 to 2147483647"),
+        ({"decoding": "beam"}, "decoding must be one of mh, gibbs, mask-predict"),
+        ({"preset": ["fast"]}, "preset must be one of"),
+        ({"trace": "/tmp/x"}, "this page has no setting trace"),
+        ({"path": "x"}, "this page has no setting path"),
+        ({"template": 3}, "its template is no text"),
+        ({"template": "a " * 900}, "the template has 1,800 characters"),
+        ({"template": "a {999999999}"}, "blanks of more than 400 tokens"),
+        ({"template": "zzz {}"}, "the model has no symbols for 'zzz'"),
+        ({"tokens": [4, 4], "held": [2]}, "what is held must be positions"),
+        ({"tokens": [4, 4], "held": [-1]}, "what is held must be positions"),
+        ({"tokens": [4, 4], "held": {}}, "what is held must be positions"),
+        ({"tokens": [4, 2_000_000], "held": [0]}, "no word of the model's"),
+        ({"tokens": [4] * 100, "held": [0]}, "this model's targets hold 1 to"),
+        ({"tokens": ["a"]}, "a list of at most 400"),
+        ({"decoding": "gibbs", "preset": "fast"}, "--mh-energy two-stream is a target of --mh-decoding mh alone"),
+        ({"source": "a " * 400}, "the source is not translated: too long: "),
+    ],
+)
+def test_what_is_refused_is_one_sentence(client, request_, message):
+    # json as ASCII, so that half a character can be sent
+    body = json.dumps({"source": SOURCE, **request_})
+    answer = client.post("/translate", content=body, headers={"content-type": "application/json"})
+    assert message in message_of(answer)
+
+
+def test_infinite_numbers_are_refused(client):
+    for value in ("NaN", "Infinity", "1e400"):
+        body = f'{{"source": "a", "temperature": {value}}}'
+        answer = client.post("/translate", content=body, headers={"content-type": "application/json"})
+        assert "temperature must be from 0 to 100" in message_of(answer)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "message"),
+    [
+        ("source=a", "application/x-www-form-urlencoded", "it must be JSON"),
+        ('{"source": "a"}', "text/plain", "it must be JSON"),
+        ("{", "application/json", "it is no JSON"),
+        ("[1]", "application/json", "no JSON object"),
+        ("[" * 20_000, "application/json", "it is no JSON"),
+        ("x" * 40_000, "application/json", "at most 32,768 bytes"),
+    ],
+)
+def test_what_is_no_request_is_refused(client, content, kind, message):
+    answer = client.post("/translate", content=content, headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert message in message_of(answer)
+
+
+@pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/assets/page.js", "//etc/passwd", "/x"])
+def test_only_the_pages_own_files_are_given(client, path):
+    assert client.get(path).status_code == 404
+
+
+def test_every_answer_forbids_what_is_from_outside(client):
+    for path in ("/", "/page.js", "/about", "/x"):
+        answer = client.get(path)
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/", headers={"host": "elsewhere.example"}).status_code == 400
+    assert client.get("/", headers={"host": "localhost:8765"}).status_code == 200
+
+
+def test_a_failure_of_ours_is_said_in_one_sentence(client, monkeypatch):
+    def fail(*_, **__):
+        raise KeyError("secret")
+
+    monkeypatch.setattr(Translator, "decode", fail)
+    monkeypatch.setattr(Translator, "alternatives", fail)
+    assert message_of(asked(client)) == FAILED
+    with pytest.raises(KeyError):  # the client of the tests raises what a browser gets as an answer
+        asked(client, "/alternatives", tokens=[4])
+
+
+def test_so_many_requests_at_once_and_no_more(client, monkeypatch):
+    begun, goes_on = threading.Semaphore(0), threading.Event()
+
+    def wait(translator, wanted, send):
+        begun.release()
+        assert goes_on.wait(60)
+
+    monkeypatch.setattr(events, "decode", wait)
+    threads = [threading.Thread(target=asked, args=(client,)) for _ in range(limits.AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert begun.acquire(timeout=60)
+    answer = asked(client)
+    assert answer.status_code == 503
+    assert "4 requests already" in message_of(answer)
+    goes_on.set()
+    for thread in threads:
+        thread.join(60)
+    monkeypatch.undo()
+    assert events_of(asked(client))[-1]["kind"] == "done"
+
+
+def test_only_this_machine_unless_told_otherwise():
+    assert all(map(is_local, ("127.0.0.1", "localhost", "::1")))
+    assert not any(map(is_local, ("0.0.0.0", "192.168.1.2", "example.org", "::")))
+    assert hosts_of("127.0.0.1") == ["127.0.0.1", "localhost", "127.0.0.1"]
+    assert hosts_of("0.0.0.0") == ["*"]
+
+
+def test_every_local_name_serves(translator):
+    for host, name in (("::1", "[::1]:8765"), ("::1", "127.0.0.1"), ("localhost", "LOCALHOST"), ("0.0.0.0", "any")):
+        client = testclient.TestClient(application(translator, "tiny", hosts_of(host)), base_url=HERE)
+        assert client.get("/", headers={"host": name}).status_code == 200
+    for name in ("elsewhere.example", "", "[", "127.0.0.1.example", "127.0.0.1@elsewhere.example"):
+        client = testclient.TestClient(application(translator, "tiny", hosts_of("127.0.0.1")), base_url=HERE)
+        assert client.get("/", headers={"host": name}).status_code == 400
+
+
+def test_an_address_that_cannot_be_used_is_one_line(tiny):
+    for options in (("--port", "70000"), ("--host", "nowhere.invalid"), ("--port", "x")):
+        done = called("page", tiny.folder, *options)
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert "Traceback" not in done.stderr
+
+
+def test_work_that_nobody_listens_to_stops():
+    """The next thing that its thread says raises."""
+    ended = threading.Event()
+
+    def work(send):
+        try:
+            for number in range(10_000):
+                send({"number": number})
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    async def listen():
+        jobs = Jobs(1)
+        lines = jobs.stream(work)
+        assert json.loads(await anext(lines)) == {"number": 0}
+        await lines.aclose()
+        assert await asyncio.to_thread(ended.wait, 10)
+        await asyncio.sleep(0.1)
+        assert jobs.running == 0
+
+    with ThreadPoolExecutor(1) as pool:  # the thread of the tests may have a loop: a browser's
+        pool.submit(asyncio.run, listen()).result()
