@@ -16,6 +16,7 @@ runs:
 import hashlib
 import itertools
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +28,8 @@ from fairseq_mh.errors import UserError, did_you_mean
 KEYS = {"title", "options", "seeds", "runs"}
 RUN_KEYS = {"decoder", "options", "seeds"}
 DATA = "{data}"
-FILE_OPTIONS = ("mh-electric",)  # options whose values are files that a run reads
+FILE_OPTIONS = ("mh-electric", "mh-expert", "path")  # options whose values are files that a run reads
+NUMBER = re.compile(r"[0-9.]+")  # the weight behind a file's name
 GRIDS = Path(__file__).parent / "grids"
 
 
@@ -52,10 +54,14 @@ class GridRun(NamedTuple):
         content = json.dumps([self.decoder, self.arguments(), more])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
+    def files(self) -> list[str]:
+        """Return the files that the run's options name."""
+        given = [str(self.options[name]) for name in FILE_OPTIONS if name in self.options]
+        return [part for value in given for part in re.split("[:,]", value) if not NUMBER.fullmatch(part)]
+
     def missing_file(self) -> str | None:
         """Return the first file that the run's options name and that does not exist, or None."""
-        files = [str(self.options[name]) for name in FILE_OPTIONS if name in self.options]
-        return next((file for file in files if not Path(file).is_file()), None)
+        return next((file for file in self.files() if not Path(file).is_file()), None)
 
 
 def grid_names() -> list[str]:

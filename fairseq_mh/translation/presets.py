@@ -16,6 +16,13 @@ PRESETS: dict[str, tuple[str, ...]] = {
         *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
         *("--mh-proposal", "single", "--mh-scan", "random", "--mh-chains", "3", "--mh-sweeps", "3"),
     ),
+    # Minimum Bayes risk over five lengths and two ways to begin: the best translations, with an expert or without.
+    "best": (
+        *("--mh-energy", "two-stream", "--mh-init", "mixed", "--mh-chains", "2", "--mh-sweeps", "3"),
+        *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
+        *("--mh-length-select", "length-model", "--mh-length-reward", "0.2"),
+        *("--mh-select", "mbr", "--mh-mbr-beta", "2"),
+    ),
     # The paper's annealed chain: single sites from a greedy fill (its Table 5; the temperatures are ours).
     "paper": (
         *("--mh-energy", "norm", "--mh-init", "warm-start", "--mh-proposal", "single", "--mh-scan", "random"),
@@ -25,19 +32,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
     # Samples of exp(-E) instead of its modes: a constant temperature of 1, and each chain's last state.
     "sample": (
         *("--mh-energy", "norm", "--mh-temperature", "1", "--mh-final-temperature", "1"),
-        *(
-            "--mh-proposal-temperature",
-            "1",
-            "--mh-proposal",
-            "single",
-            "--mh-scan",
-            "random",
-            "--mh-burn-in",
-            "7",
-            "--mh-sweeps",
-            "33",
-        ),
-        *("--mh-select", "last"),
+        *("--mh-proposal-temperature", "1", "--mh-proposal", "single", "--mh-scan", "random"),
+        *("--mh-burn-in", "7", "--mh-sweeps", "33", "--mh-select", "last"),
     ),
 }
 OPTION = "--mh-preset"
