@@ -35,7 +35,8 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     mh_preset: PRESET_CHOICES = option(
         "default",
         "sets what is not given: three sweeps of two-stream chains from mask-predict at the likeliest of five lengths "
-        "(fast), two ways to begin at each of five lengths (best), the paper's annealed chain (paper), or samples at a constant temperature of 1 (sample)",
+        "(fast), two ways to begin at each of five lengths (best), the paper's annealed chain (paper), or samples at a "
+        "constant temperature of 1 (sample)",
     )
     mh_decoding: DECODINGS = option(
         "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
