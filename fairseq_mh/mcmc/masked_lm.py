@@ -62,7 +62,8 @@ def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -
     by_length = tokens.ne(lm.pad).sum(1).argsort(stable=True)
     queries = by_length.split(query_size(tokens))
     found = torch.cat([lm.features(tokens[rows], masked[rows], context[rows]) for rows in queries])
-    row = by_length.repeat_interleave(masked.sum(1)[by_length])  # of each vector found
+    # Of each vector found; how many there are in all is known, so that nobody waits for their sum.
+    row = by_length.repeat_interleave(masked.sum(1)[by_length], output_size=len(found))
     return found[row.argsort(stable=True)]
 
 
