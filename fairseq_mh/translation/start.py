@@ -57,10 +57,10 @@ def at_likeliest_lengths(start: Start) -> Start:
     first = plan.chains.eq(0).nonzero()[:, 0]  # the first chain of each length
     context = plan.context[first]
     filled = mask_predict_start(part_of(start, first))
-    mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
+    mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf).tolist()
     best: dict[int, int] = {}  # sentence -> the index in `first` of its best length
     for index, sentence in enumerate(context.tolist()):
-        best[sentence] = max(best.get(sentence, index), index, key=lambda n: float(mean[n]))
+        best[sentence] = max(best.get(sentence, index), index, key=lambda n: mean[n])
     indices = torch.tensor([best[sentence] for sentence in plan.context.tolist()], device=first.device)  # (N,)
     kept = (plan.lengths == plan.lengths[first][indices]).nonzero()[:, 0]
     plan, indices = Plan(*(part[kept] for part in plan)), indices[kept]
@@ -113,7 +113,8 @@ def mask_predict_start(start: Start) -> Filled:
 def mixed_start(start: Start) -> Filled:
     """Begin the first chain of each length with mask-predict's translation, and the others as `masked_start` does."""
     first = start.plan.chains.eq(0)
-    filled = Filled(start.blank.clone(), torch.zeros(start.blank.shape), torch.zeros_like(start.plan.context), [])
+    scores = torch.zeros(start.blank.shape, device=start.blank.device)
+    filled = Filled(start.blank.clone(), scores, torch.zeros_like(start.plan.context), [])
     for chains, begin in ((first, mask_predict_start), (~first, masked_start)):
         which = chains.nonzero()[:, 0]
         if len(which):

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -15,26 +16,27 @@ GPUS = 2
 
 
 class Seeing:
-    """A worker whose chunks say which devices it sees, and who it is."""
+    """A worker that waits for the others, and whose chunks say which devices it sees."""
 
-    def __init__(self, job, tally):
-        self.seen = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    def __init__(self, folder, tally):
+        self.folder, self.seen = Path(folder), os.environ.get("CUDA_VISIBLE_DEVICES", "all")
 
     def __call__(self, row):
-        time.sleep(0.5)  # so that no worker makes all chunks
-        return {**Chunk(row["number"], self.seen, str(os.getpid()))._asdict(), "error": ""}
+        (self.folder / str(os.getpid())).touch()
+        ends = time.monotonic() + 60
+        while len(list(self.folder.iterdir())) < GPUS and time.monotonic() < ends:
+            time.sleep(0.1)
+        return {**Chunk(row["number"], self.seen, "")._asdict(), "error": ""}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("cpu", [False, True])
-def test_each_worker_sees_its_own_device(monkeypatch, cpu):
+@pytest.mark.parametrize(("cpu", "seen"), [(False, {"0", "1"}), (True, {""})])
+def test_each_worker_sees_its_own_device(monkeypatch, tmp_path, cpu, seen):
     """And with --cpu, which leaves GPUs alone, none."""
     init = ray_workers.ray.init
     monkeypatch.setattr(ray_workers.ray, "init", lambda *args, **own: init(*args, **own, num_gpus=GPUS))
     monkeypatch.setattr(ray_workers, "Actor", Seeing)
-    spans = [Span(number, 0, 1, 0, 1, "") for number in range(8)]
-    chunks = list(ray_workers.on_ray(None, spans, GPUS, None, cpu, lambda ended, total: None))
-    workers = {(chunk.records, chunk.counts) for chunk in chunks}
+    spans = [Span(number, 0, 1, 0, 1, "") for number in range(4)]
+    chunks = list(ray_workers.on_ray(str(tmp_path), spans, GPUS, None, cpu, lambda ended, total: None))
     assert len(chunks) == len(spans)
-    assert len({process for _, process in workers}) == GPUS
-    assert sorted(devices for devices, _ in workers) == (["", ""] if cpu else ["0", "1"])
+    assert {chunk.records for chunk in chunks} == seen

@@ -32,7 +32,13 @@ ON_THE_HOST = (
     "translation/results.py",
     "translator.py",
 )
-ON_THE_HOST += ("evaluation/rescorer.py", "translation/decoders.py:sample", "translation/generator.py:_nothing")
+ON_THE_HOST += (
+    "evaluation/rescorer.py",
+    "translation/decoders.py:sample",
+    "translation/held.py",
+    "translation/reranking.py",
+    "translation/generator.py:_nothing",
+)
 ON_THE_HOST += ("translation/rescoring.py", "open_ended/causal_lm.py:judge", "open_ended/sampling.py:check_text")
 FACTORIES = {
     getattr(torch, name)

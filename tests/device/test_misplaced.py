@@ -4,12 +4,12 @@ import pytest
 import torch
 
 import fairseq_mh.engine.decoder
+import fairseq_mh.mcmc.chain
 import fairseq_mh.translation.generator
 import fairseq_mh.translator
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.mcmc.clocks import Clocks
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
 from tests.device.pretend_device import Misplaced, PretendDevice
@@ -29,7 +29,7 @@ def on_the_host(function):
 
 
 PLANTED = {
-    "mcmc": (Clocks, "next"),
+    "mcmc": (fairseq_mh.mcmc.chain, "copy_together"),
     "engine": (fairseq_mh.engine.decoder, "_site_positions"),
     "translation": (fairseq_mh.translation.generator, "plan_chains"),
     "masked_lms": (CMLM, "add_special_tokens"),

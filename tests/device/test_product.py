@@ -31,15 +31,18 @@ DECODERS = {
     "warm start": {"init": "warm-start"},
     "random start": {"init": "random"},
     "mask-predict start": {"init": "mask-predict", "length_select": "mask-predict", **LENGTHS},
-    "mbr": {"select": "mbr", "add_mask_predict": True, "nbest": 2, **LENGTHS},
+    "mixed start, mbr": {"init": "mixed", "select": "mbr", "nbest": 2, **LENGTHS},
     "last": {"select": "last", "length_select": "length-model", **LENGTHS},
     "fast": {"preset": "fast"},
+    "template": {"template": "a {2} b"},
     "gibbs": {"decoding": "gibbs"},
     "mask-predict": {"decoding": "mask-predict", "chains": 1},
 }
 COMMANDS = {
     "default": (),
     "reference": ("--mh-init", "reference"),
+    "prefix": ("--prefix-size", 1),
+    "reranked": ("--path", "CMLM:TEACHER", "--iter-decode-with-external-reranker"),
     "history": ("--retain-iter-history", "--mh-gold-length", "--mh-decoding", "mask-predict", "--mh-chains", 1),
 }
 
@@ -60,7 +63,6 @@ def test_chains_are_those_of_the_cpu(translators, others, name):
     options = {"sweeps": 2, "chains": 2, **DECODERS[name]}
     for kind, path in vars(others).items():
         options = {key: str(value).replace(kind.upper(), str(path)) for key, value in options.items()}
-    options["add_mask_predict"] = "add_mask_predict" in options
     here, there = translators
     expected = here.decode(TEXTS, **options)
     with PretendDevice():
@@ -74,6 +76,7 @@ def test_chains_are_those_of_the_cpu(translators, others, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_chains_of_fairseq_generate_are_those_of_the_cpu(tiny, others, tmp_path, name):
     options = ("--gen-subset", "few", "--mh-sweeps", 2, "--mh-chains", 2, *COMMANDS[name])
+    options = [str(one).replace("CMLM", str(others.cmlm)).replace("TEACHER", str(others.teacher)) for one in options]
     with PretendDevice():
         found = trace_of(tiny, tmp_path / "device", *options)
     check_same(found, trace_of(tiny, tmp_path / "cpu", *options))
