@@ -62,11 +62,10 @@ def test_a_batch_that_was_left_on_the_host_fails(tiny, tmp_path, monkeypatch):
 
 
 def test_blanks_on_the_host_fail(mlm, monkeypatch):
-    from fairseq_mh.open_ended.template import Template
-
     from fairseq_mh.open_ended.blanks import Blanks
     from fairseq_mh.open_ended.sampling import sample
     from fairseq_mh.sampler_config import SamplerConfig
+    from fairseq_mh.template import Template
 
     monkeypatch.setattr(Blanks, "masks", on_the_host(Blanks.masks))
     with PretendDevice():

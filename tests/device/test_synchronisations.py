@@ -6,12 +6,13 @@ from benchmarks.decoding import load_decoder, sample_of
 from benchmarks.synchronisations import count
 from tests.device.pretend_device import PretendDevice
 
-SINGLE = ("--mh-proposal", "single", "--mh-init", "random", "--mh-temperature", "2", "--mh-sweeps", "2")
+HOT = ("--mh-temperature", "2", "--mh-energy", "norm", "--mh-init", "random")
+SINGLE = (*HOT, "--mh-proposal", "single", "--mh-sweeps", "2")
 # The most that a round takes: less where proposing takes no rows, and more where both do, or each term its own.
 MOST = {
     "single": (SINGLE, 12),
     "single, random": ((*SINGLE, "--mh-scan", "random"), 12),
-    "blocks": (("--mh-temperature", "2", "--mh-sweeps", "4"), 19),
+    "blocks": ((*HOT, "--mh-proposal", "block", "--mh-sweeps", "4"), 19),
     "two-stream": ((*SINGLE, "--mh-energy", "two-stream"), 16),
     "delayed": ((*SINGLE, "--mh-surrogate", "two-stream"), 16),
 }

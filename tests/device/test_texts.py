@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from fairseq_mh.open_ended.template import Template
 
 from fairseq_mh import mcmc
 from fairseq_mh.mcmc.logits_lm import LogitsLM
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
+from fairseq_mh.template import Template
 
 pytest.importorskip("transformers", reason="needs the extra `hf`")
 
