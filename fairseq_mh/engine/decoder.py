@@ -108,10 +108,10 @@ class DecoderEngine:
         for layer, source in zip(self.layers[:-1], sources[:-1], strict=True):
             x = layer.forward(layer.self_attention(x, valid, unique), source, context)
             unique = None  # from here on x depends on the whole row
-        positions, wanted = _site_positions(sites)  # (M, Q)
+        positions, wanted = _site_positions(sites)  # (M, Q), and (M, Q) or None
         last = self.layers[-1]
         x = last.forward(last.self_attention_at(x, valid, positions), sources[-1], context)
-        return self._after_layers(x[wanted])
+        return self._after_layers(x.flatten(0, 1) if wanted is None else x[wanted])
 
     def _after_layers(self, x: Tensor) -> Tensor:
         """Return the features (P, D) of the last layer's output (P, D')."""
@@ -164,8 +164,11 @@ def unique_inputs(inputs: Tensor, streams: int = 1) -> UniqueInputs:
     return UniqueInputs(occurrence, inverse)
 
 
-def _site_positions(sites: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each row's sites as positions (M, Q) long, filled up to the same number, and which are no filling."""
-    most = int(sites.sum(1).max())
+def _site_positions(sites: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Return each row's sites as positions (M, Q) long, filled up to the same number, and which are no filling.
+
+    The second is None where all rows have the same number of sites.
+    """
+    fewest, most = torch.stack(sites.sum(1).aminmax()).tolist()
     positions = sites.int().argsort(dim=1, descending=True, stable=True)[:, :most]
-    return positions, sites.gather(1, positions)
+    return positions, None if fewest == most else sites.gather(1, positions)

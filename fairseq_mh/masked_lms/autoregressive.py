@@ -67,10 +67,11 @@ class BoundAutoregressive:
         inputs = torch.cat([tokens.new_full((len(tokens), 1), eos), tokens], 1)  # (M, T + 1)
         outputs = torch.cat([tokens, tokens.new_full((len(tokens), 1), self.pad)], 1).scatter(1, length, eos)
         sites = inputs.ne(self.pad)
-        features, symbols = features_of(self, inputs, sites, context), outputs[sites]
+        places = sites.nonzero(as_tuple=True)
+        features, symbols = features_of(self, inputs, sites, context), outputs[places]
         parts = zip(features.split(query_size(features)), symbols.split(query_size(features)), strict=True)
         log_p = torch.zeros(inputs.shape, dtype=torch.float64, device=tokens.device)
-        log_p[sites] = torch.cat([norm(self._logits(some), of) for some, of in parts]).double()
+        log_p[places] = torch.cat([norm(self._logits(some), of) for some, of in parts]).double()
         shares = log_p[:, :-1].masked_fill(~valid, 0)
         return shares.scatter_add(1, length - 1, log_p.gather(1, length)), torch.ones_like(context)
 

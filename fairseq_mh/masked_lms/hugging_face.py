@@ -73,14 +73,14 @@ class HuggingFaceMLM:
 
         Special and unused symbols are left out, and so are those that only pad the embedding.
         """
-        allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device=self.model.device)
+        allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device="cpu")
         vocabulary = self.tokenizer.get_vocab()
         if max(vocabulary.values()) >= len(allowed):
             raise UserError(f"the tokenizer has symbols that {self.name}, of {len(allowed)}, has not")
         allowed[[number for symbol, number in vocabulary.items() if not UNUSED.fullmatch(symbol)]] = True
         added = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         allowed[[*self.tokenizer.all_special_ids, *added]] = False
-        return allowed
+        return allowed.to(self.model.device)
 
     def encode(self, text: str) -> list[int]:
         return self.tokenizer(text)["input_ids"]

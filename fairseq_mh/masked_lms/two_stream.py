@@ -37,7 +37,8 @@ class TwoStream:
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
         valid = tokens.ne(self.pad)
+        places = valid.nonzero(as_tuple=True)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
-        scores = score(self.bound, features_of(self, tokens, valid, context), tokens[valid])
-        shares[valid] = site_scores(scores, "norm").double()
+        scores = score(self.bound, features_of(self, tokens, valid, context), tokens[places])
+        shares[places] = site_scores(scores, "norm").double()
         return shares, torch.full_like(context, ROWS_PER_TARGET)

@@ -1,7 +1,8 @@
 """The sampler's loop: rounds, lowest energy so far, and a record of every sweep.
 
-Chains do not wait for each other: a chain whose candidate is decided proposes again, until every live chain asks for
-decoder rows, wherever in its sweeps it is. Then the next stage of all of them is evaluated together: that is a round.
+Chains do not wait for each other: in a round every chain whose candidate is decided proposes again, wherever in its
+sweeps it is, and then the next stage of all chains that ask for decoder rows is evaluated together. What the chains'
+clocks say is known to the host. It waits for an accelerator a few times a round, however many chains there are.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.clocks import Clocks
+from fairseq_mh.mcmc.clocks import Clocks, copy_together
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.record import Record, Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import put, select
+from fairseq_mh.mcmc.trial import Trial
 
 AHEAD = 4  # updates proposed at once from the same state: about as many as it takes until one changes it
 
@@ -52,7 +54,7 @@ def run(
     state, *begun = kernel.init(start.clone(), context, held)
     clocks = Clocks(schedule, kernel.proposal, state.free, streams, kernel.decisions)
     record = Record(state, (begun[0], begun[1]), kernel.energy, schedule)
-    live = state.free.any(1) & (schedule.sweeps > 0)  # where all is held, every sweep ends as it began
+    live = clocks.moving & (schedule.sweeps > 0)  # where all is held, every sweep ends as it began
     if observer:
         for chain, moves in enumerate(live.tolist()):
             for number in range(1 if moves else schedule.sweeps + 1):
@@ -61,29 +63,45 @@ def run(
         return record.finished()
     if progress and not live.all():
         progress(int((~live).sum()) * schedule.sweeps)
-    trials = kernel.begin(state, *clocks.next(torch.arange(len(start), device=start.device), AHEAD))
+    trials = kernel.begin(state, *copy_together(start.device, *clocks.next(np.arange(len(start)), AHEAD)))
     while live.any():
-        chains = (live & ~trials.asked.any(1)).nonzero()[:, 0]
-        if not len(chains):
-            trials = kernel.advance(trials)
-            continue
-        reached, info = kernel.settle(select(trials, chains))
-        sweep, ended = clocks.advance(chains, info.skipped + 1)
-        record.add_updates(chains, sweep, info)
-        if not kernel.metropolis and ended.any():  # nothing was evaluated on the way
-            ends = ended.nonzero()[:, 0]
-            found, spent = kernel.complete(select(reached, ends))
-            put(reached, ends, found)
-            record.add_rows(chains[ends], sweep[ends], spent)
-        record.add_states(chains, sweep, reached, ended, scored=ended | kernel.metropolis)
-        if progress:
-            progress(int(ended.sum()))
-        if observer:
-            for chain, number in zip(chains[ended].tolist(), sweep[ended].tolist(), strict=True):
-                observer(chain, record.sweep_of(chain, number))
-        goes_on = ~ended | (sweep < schedule.sweeps)
-        live[chains[~goes_on]] = False
-        if goes_on.any():
-            idle = chains[goes_on]
-            put(trials, idle, kernel.begin(select(reached, goes_on), *clocks.next(idle, AHEAD)))
+        asks, skipped = torch.stack([trials.asked.any(1).long(), trials.skipped]).cpu().numpy()
+        decided = np.flatnonzero(live & (asks == 0))
+        if len(decided):
+            sweep, ended, goes_on = _settle(kernel, clocks, record, trials, decided, skipped[decided] + 1)
+            live[decided[~goes_on]] = False
+            if progress:
+                progress(int(ended.sum()))
+            if observer:
+                for chain, number in zip(decided[ended].tolist(), sweep[ended].tolist(), strict=True):
+                    observer(chain, record.sweep_of(chain, number))
+        trials = kernel.advance(trials)
     return record.finished()
+
+
+def _settle(
+    kernel: Kernel, clocks: Clocks, record: Record, trials: Trial, decided: np.ndarray, updates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Accept or reject the candidates of these chains, and let the chains that go on propose again.
+
+    Args:
+        trials: of all chains; those of the chains that go on are replaced, in place.
+        decided: (M,) which chains.
+        updates: (M,) how many updates have led to each of the candidates.
+
+    Returns:
+        what `Clocks.advance` does of these chains: the sweep, whether it is at its end, whether the chain goes on.
+    """
+    sweeps, ended, goes_on = clocks.advance(decided, updates)
+    host = decided, sweeps, np.flatnonzero(ended), np.flatnonzero(goes_on), *clocks.next(decided[goes_on], AHEAD)
+    chains, sweep, ends, onward, *planned = copy_together(trials.passed.device, *host)
+    reached, info = kernel.settle(select(trials, chains))
+    record.add_updates(chains, sweep, info)
+    if not kernel.metropolis and len(ends):  # nothing was evaluated on the way
+        found, spent = kernel.complete(select(reached, ends))
+        put(reached, ends, found)
+        record.add_rows(chains[ends], sweep[ends], spent)
+    record.add_states(chains, sweep, reached, ends, always_scored=kernel.metropolis)
+    if len(onward):
+        put(trials, chains[onward], kernel.begin(select(reached, onward), *planned))
+    return sweeps, ended, goes_on

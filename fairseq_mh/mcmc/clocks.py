@@ -34,14 +34,15 @@ class Clocks:
         decisions: int,
     ):
         self.schedule, self.proposal, self.streams, self.decisions = schedule, proposal, streams, decisions
-        self.width, self.device = free.size(1), free.device
+        self.width = free.size(1)
         self._free = [np.flatnonzero(row) for row in free.cpu().numpy()]
+        self.moving = np.array([len(places) > 0 for places in self._free], dtype=bool)  # (N,): have a free position
         self._sweep = np.ones(len(free), dtype=int)  # the one that the chain is in; after the last, one more
         self._done = np.zeros(len(free), dtype=int)  # updates of the sweep
         self._updates = [self._draw(chain) for chain in range(len(free))]  # of each chain's sweep
 
-    def next(self, chains: Tensor, ahead: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the next updates of these chains (M,) long, as many as their sweeps have left, at most `ahead`.
+    def next(self, chains: np.ndarray, ahead: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the next updates of these chains (M,), as many as their sweeps have left, at most `ahead`.
 
         Returns:
             masked (M, K, T) bool, nothing where the sweep has no update any more; uniforms (M, K, S + decisions);
@@ -57,26 +58,22 @@ class Clocks:
             uniforms[n, : len(drawn), : drawn.shape[1] - self.decisions] = drawn[:, : -self.decisions]
             uniforms[n, : len(drawn), -self.decisions :] = drawn[:, -self.decisions :]
         temperature = np.array([self.schedule.temperature_at(sweep) for sweep in self._sweep[mine].tolist()])
-        return self._tensor(masked), self._tensor(uniforms), self._tensor(temperature)
+        return masked, uniforms, temperature
 
-    def advance(self, chains: Tensor, updates: Tensor) -> tuple[Tensor, Tensor]:
+    def advance(self, chains: np.ndarray, updates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Count so many updates (M,) of these chains (M,) as done.
 
         Returns:
-            the sweep (M,) long that they were of, and whether (M,) bool it is at its end.
+            the sweep (M,) int that they were of, whether (M,) bool it is at its end, and whether the chain goes on.
         """
-        mine = chains.cpu().numpy()
-        self._done[mine] += updates.cpu().numpy()
-        sweep = self._sweep[mine]
-        ended = self._done[mine] == [len(self._updates[chain][0]) for chain in mine]
-        for chain in mine[ended].tolist():
+        self._done[chains] += updates
+        sweep = self._sweep[chains]
+        ended = self._done[chains] == [len(self._updates[chain][0]) for chain in chains.tolist()]
+        for chain in chains[ended].tolist():
             self._sweep[chain] += 1
             self._done[chain] = 0
             self._updates[chain] = self._draw(chain)
-        return self._tensor(sweep), self._tensor(ended)
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.device)
+        return sweep, ended, ~ended | (sweep < self.schedule.sweeps)
 
     def _draw(self, chain: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw a sweep: the positions of its U updates (U, length) bool and their uniforms (U, S + decisions).
@@ -90,3 +87,13 @@ class Clocks:
         masked = np.zeros((len(chosen), free[-1] + 1), dtype=bool)
         masked[:, free] = chosen
         return masked, stream.random((len(masked), self.proposal.draws(masked) + self.decisions))
+
+
+def copy_together(device: torch.device, *arrays: np.ndarray) -> list[Tensor]:
+    """Copy arrays to a device in one transfer, for each of which the host would wait."""
+    widest_first = sorted(range(len(arrays)), key=lambda n: -arrays[n].itemsize)  # so that each begins at its multiple
+    content = [np.ascontiguousarray(arrays[n]).reshape(-1).view(np.uint8) for n in widest_first]
+    parts = torch.from_numpy(np.concatenate(content)).to(device).split([len(part) for part in content])
+    copied = dict(zip(widest_first, parts, strict=True))
+    dtypes = [torch.from_numpy(array[:0]).dtype for array in arrays]
+    return [copied[n].view(dtypes[n]).view(array.shape) for n, array in enumerate(arrays)]

@@ -20,6 +20,8 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 
+Places = tuple[Tensor, ...]  # where a (N, T) bool is true: which of the N, and which of the T, each (P,) long
+
 
 class Evaluation(NamedTuple):
     """What is found at P positions, each of them masked alone."""
@@ -53,13 +55,14 @@ def evaluate(lm: MaskedLM, tokens: Tensor, context: Tensor, sites: Tensor) -> Ev
         context: (M,) long, which context each sequence belongs to.
         sites: (M, T) bool, P of them in all.
     """
-    features = site_features(lm, tokens, context, sites)
-    return Evaluation(score(lm, features, tokens[sites]), features)
+    places = sites.nonzero(as_tuple=True)
+    features = site_features(lm, tokens, context, places)
+    return Evaluation(score(lm, features, tokens[places]), features)
 
 
-def site_features(lm: MaskedLM, tokens: Tensor, context: Tensor, sites: Tensor) -> Tensor:
+def site_features(lm: MaskedLM, tokens: Tensor, context: Tensor, places: Places) -> Tensor:
     """Return the features (P, D) that `evaluate` finds."""
-    sequence, site = sites.nonzero(as_tuple=True)
+    sequence, site = places
     masked = torch.arange(tokens.size(1), device=tokens.device) == site[:, None]
     return features_of(lm, tokens[sequence], masked, context[sequence])
 
@@ -79,9 +82,9 @@ def site_scores(scores: Tensor, name: str) -> Tensor:
     return scores[..., list(ENERGIES).index(name)]
 
 
-def set_masked_scores(scores: Tensor, sites: Tensor, values: Tensor) -> None:
-    """Write what `score` found at these sites, in place: (N, T, E), (N, T) bool, (P, 3)."""
-    scores[..., : len(ENERGIES)][sites] = values
+def set_masked_scores(scores: Tensor, places: Places, values: Tensor) -> None:
+    """Write what `score` found at these places, in place: (N, T, E), (P,) long twice, (P, 3)."""
+    scores[..., : len(ENERGIES)][places] = values
 
 
 def total(scores: Tensor, name: str) -> Tensor:

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, evaluate, score, set_masked_scores, site_features
+from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, score, set_masked_scores, site_features
 from fairseq_mh.mcmc.informed import NOWHERE, Informed, log_choice
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal, Proposed
@@ -85,11 +85,11 @@ class Kernel:
 
     def complete(self, state: State) -> tuple[State, Tensor]:
         """Return the state with all features and masked scores, and the decoder rows (N,) that it took."""
-        valid = self._valid(state)
-        missing = valid & ~state.known
+        missing = self._valid(state) & ~state.known
         features, scores = state.features.clone(), state.scores.clone()
-        if missing.any():
-            features[missing] = site_features(self.lm, state.tokens, state.context, missing)
+        valid, asked = (sites.nonzero(as_tuple=True) for sites in (self._valid(state), missing))
+        if len(asked[0]):
+            features[asked] = site_features(self.lm, state.tokens, state.context, asked)
         set_masked_scores(scores, valid, score(self.lm, features[valid], state.tokens[valid]))
         known = torch.ones_like(state.known)
         return state._replace(features=features, scores=scores, known=known), missing.sum(1)
@@ -121,11 +121,13 @@ class Kernel:
 
     def advance(self, trial: Trial) -> Trial:
         """Evaluate what is asked for, and ask for the next stage."""
-        asked, candidate = trial.asked, trial.candidate
-        scores, features = evaluate(self.lm, candidate.tokens, candidate.context, asked)
-        set_masked_scores(candidate.scores, asked, scores)  # in place: large, and the trial's own
-        candidate.features[asked] = features
-        return self._ask(trial._replace(open=trial.open & ~asked, rows=trial.rows + asked.sum(1)))
+        asked, candidate = trial.asked.nonzero(as_tuple=True), trial.candidate
+        if not len(asked[0]):
+            return trial
+        features = site_features(self.lm, candidate.tokens, candidate.context, asked)
+        candidate.features[asked] = features  # in place: large, and the trial's own
+        set_masked_scores(candidate.scores, asked, score(self.lm, features, candidate.tokens[asked]))
+        return self._ask(trial._replace(open=trial.open & ~trial.asked, rows=trial.rows + trial.asked.sum(1)))
 
     def settle(self, trial: Trial) -> tuple[State, Info]:
         """Accept or reject candidates of which nothing is asked any more; return the states reached."""
@@ -157,9 +159,9 @@ class Kernel:
         new = (screened.open & bool(self.energy.masked))[:, None] & self._valid(state)
         features = state.features.masked_fill(new[..., None], 0)
         free = new & alone  # its features are the state's
-        if free.any():
-            features[free] = state.features[free]
-            set_masked_scores(scores, free, score(self.lm, features[free], proposed.candidate[free]))
+        if self.energy.masked and len((places := free.nonzero(as_tuple=True))[0]):
+            features[places] = kept = state.features[places]
+            set_masked_scores(scores, places, score(self.lm, kept, proposed.candidate[places]))
         return Trial(
             state=state,
             candidate=State(proposed.candidate, state.context, scores, features, new | alone, state.free),
@@ -209,11 +211,11 @@ class Kernel:
         spent: dict[bool, Tensor],
     ) -> None:
         """Write the shares of an energy from one pass for these sequences (N,) bool into the scores, in place."""
-        if which.any():
+        if len(mine := which.nonzero()[:, 0]):
             assert term.energy is not None
-            shares, rows = term.energy(self.lm, tokens[which], context[which])
-            self.energy.set_shares(scores, term, which, shares)
-            spent[term.expert][which] += rows
+            shares, rows = term.energy(self.lm, tokens[mine], context[mine])
+            self.energy.set_shares(scores, term, mine, shares)
+            spent[term.expert][mine] += rows
 
     def _forget(self, state: State, changed: Tensor) -> Tensor:
         """Return the scores of candidates that differ from their states (N,) bool, nothing being evaluated: 0."""

@@ -32,8 +32,9 @@ class LogitsLM:
         dtype: torch.dtype = torch.float32,
     ):
         self.logits, self.pad, self.vocabulary, self.dtype = logits, pad, vocabulary, dtype
-        self.allowed = torch.ones(vocabulary, dtype=torch.bool, device=device)
-        self.allowed[[symbol for symbol in (pad, *forbidden) if symbol >= 0]] = False
+        allowed = torch.ones(vocabulary, dtype=torch.bool, device="cpu")
+        allowed[[symbol for symbol in (pad, *forbidden) if symbol >= 0]] = False
+        self.allowed = allowed.to(device)
 
     def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
         return self.logits(tokens, masked, context)

@@ -1,11 +1,14 @@
 """What the sampler asks of a model, and the one place where the state space is cut out of its vocabulary."""
 
+from functools import lru_cache
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-QUERY_ON_CPU, QUERY_ON_ACCELERATOR = 64, 2048
+QUERY_ON_CPU, QUERY_ON_ACCELERATOR = 64, 2048  # rows; the second where an accelerator does not say what is free
+FEWEST, MOST = 256, 16384  # rows of a query on an accelerator
+QUERY_SHARE, ROW_BYTES = 0.25, 2**21  # of the free memory; what a Transformer base's row takes, its logits included
 
 
 class Features(Protocol):
@@ -49,9 +52,18 @@ def query_size(tensor: Tensor) -> int:
     """Return how many rows of a query, or how many positions with their logits, exist at once.
 
     On a CPU that is as many as stay in its cache (1.5 times the rows a second of 512); an accelerator is idle with so
-    few.
+    few, and takes as many as a share of what was free at its first query holds.
     """
-    return QUERY_ON_CPU if tensor.device.type == "cpu" else QUERY_ON_ACCELERATOR
+    if tensor.device.type == "cpu":
+        return QUERY_ON_CPU
+    return _query_on(tensor.device) if tensor.is_cuda else QUERY_ON_ACCELERATOR
+
+
+@lru_cache
+def _query_on(device: torch.device) -> int:
+    """Return how many rows of a query a GPU holds beside all else."""
+    free, _ = torch.cuda.mem_get_info(device)
+    return min(max(int(QUERY_SHARE * free / ROW_BYTES), FEWEST), MOST)
 
 
 def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
@@ -62,7 +74,8 @@ def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -
     by_length = tokens.ne(lm.pad).sum(1).argsort(stable=True)
     queries = by_length.split(query_size(tokens))
     found = torch.cat([lm.features(tokens[rows], masked[rows], context[rows]) for rows in queries])
-    row = by_length.repeat_interleave(masked.sum(1)[by_length])  # of each vector found
+    # Of each vector found; how many there are in all is known, so that nobody waits for their sum.
+    row = by_length.repeat_interleave(masked.sum(1)[by_length], output_size=len(found))
     return found[row.argsort(stable=True)]
 
 

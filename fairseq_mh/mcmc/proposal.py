@@ -85,7 +85,7 @@ class MaskedConditional:
 def draw_masked(lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, log_q: Conditional) -> Proposed:
     """Draw the masked positions of each chain from one pass, as `MaskedConditional` says."""
     chain, site = masked.nonzero(as_tuple=True)
-    features, spent = _features_kept_in_state(lm, state, masked)
+    features, spent = _features_kept_in_state(lm, state, masked, chain, site)
     current = state.tokens[chain, site]
     rank = (masked.cumsum(1) - 1)[chain, site]
     parts = (part.split(query_size(features)) for part in (features, current, uniforms[chain, rank]))
@@ -115,21 +115,28 @@ def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor,
     return drawn, log_forward, log_probs.gather(-1, current[:, None])[:, 0]
 
 
-def _features_kept_in_state(lm: MaskedLM, state: State, masked: Tensor) -> tuple[Tensor, Tensor]:
+def _features_kept_in_state(
+    lm: MaskedLM, state: State, masked: Tensor, chain: Tensor, site: Tensor
+) -> tuple[Tensor, Tensor]:
     """Return features (P, D) at the masked positions and the decoder rows (N,) that they took.
 
     A position that is masked alone is read from the state where the state knows it, and otherwise kept there, in
     place: its features are a function of the state's tokens. A `repeat`ed state has the features of its entries once.
+
+    Args:
+        masked: (N, T) bool.
+        chain, site: (P,) long, where that is true.
     """
     alone = masked.sum(1).eq(1)
-    chain, site = masked.nonzero(as_tuple=True)
     entry = chain // (len(masked) // max(len(state.features), 1))
     known = alone[chain] & state.known[entry, site]
-    asked = torch.zeros_like(alone).index_fill(0, chain[~known], True)
-    features = state.features[entry, site]
-    if asked.any():
-        features[~known] = features_of(lm, state.tokens[asked], masked[asked], state.context[asked])
-        learned = alone[chain] & ~known
-        state.features[entry[learned], site[learned]] = features[learned]
-        state.known[entry[learned], site[learned]] = True
-    return features, asked.long()
+    asked = torch.zeros_like(alone, dtype=torch.long).index_add(0, chain, (~known).long()).clamp(max=1)
+    features, rows = state.features[entry, site], asked.nonzero()[:, 0]
+    if len(rows):
+        missing = (~known).nonzero()[:, 0]
+        found = features_of(lm, state.tokens[rows], masked[rows], state.context[rows])
+        features[missing] = found
+        place, learned = (entry[missing], site[missing]), alone[chain[missing]]  # an entry has one row at most
+        state.features[place] = found.where(learned[:, None], state.features[place])
+        state.known[place] |= learned
+    return features, asked

@@ -71,22 +71,23 @@ class Record:
         """Count decoder rows (M,) that no update took."""
         self._counts[sweep, COUNTS.index("rows"), chains] += spent
 
-    def add_states(self, chains: Tensor, sweep: Tensor, state: State, ended: Tensor, scored: Tensor) -> None:
+    def add_states(self, chains: Tensor, sweep: Tensor, state: State, ends: Tensor, always_scored: bool) -> None:
         """Keep where these chains are after an update, if it ends a sweep or has the lowest energy so far.
 
         Args:
             chains, sweep: (M,) long.
-            ended: (M,) bool, whether the update was the last one of its sweep.
-            scored: (M,) bool, whether the state's scores are those of its tokens.
+            ends: (E,) long, at which of the M the update was the last one of its sweep.
+            always_scored: whether a state's scores are those of its tokens within a sweep, too.
         """
-        end = sweep[ended], chains[ended]
-        self._tokens[end], self._scores[end] = state.tokens[ended], state.scores[ended]
+        end = sweep[ends], chains[ends]
+        self._tokens[end], self._scores[end] = state.tokens[ends], state.scores[ends]
+        ended = torch.zeros_like(chains, dtype=torch.bool).index_fill(0, ends, True)
         best = self._energy.total(self._lowest.scores[chains]).nan_to_num(nan=torch.inf)
         lower = self._energy.total(state.scores) < best  # the earlier one on a tie
         since = sweep - self._schedule.burn_in
-        taken = (ended & (since == 0)) | (scored & (since > 0) & lower)
+        taken = (ended & (since == 0)) | ((ended | always_scored) & (since > 0) & lower)
         for kept, new in zip(self._lowest, (sweep, state.tokens, state.scores), strict=True):
-            kept[chains[taken]] = new[taken]
+            kept[chains] = new.where(taken.view(-1, *[1] * (new.dim() - 1)), kept[chains])
 
     def sweep_of(self, chain: int, sweep: int) -> Sweep:
         """Return a sweep that this chain has ended, of this chain alone (N = 1), on the CPU."""

@@ -115,7 +115,7 @@ class Energy:
         return {name: -scores[..., column].sum(-1) for column, name in enumerate(self.columns)}
 
     def set_shares(self, scores: Tensor, term: Term, which: Tensor, shares: Tensor) -> None:
-        """Write minus a term's shares in these sequences, in place: (N, T, E), (N,) bool, (M, T)."""
+        """Write minus a term's shares in these sequences, in place: (N, T, E), (M,) long, (M, T)."""
         scores[which, :, self.columns.index(term.name)] = shares.to(scores)
 
     def _sum(self, scores: Tensor, weighted: list[tuple[Term, float]]) -> Tensor:

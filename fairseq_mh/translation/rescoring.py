@@ -44,8 +44,8 @@ def energies(
         cmlm: the model.
         cfg: says which energy.
         source: tokens (B, S) long and lengths (B,) long.
-        targets: N tensors (T,) long, without padding.
-        context: (N,) long, the index of each target's source in the batch.
+        targets: N tensors (T,) long on the CPU, without padding.
+        context: (N,) long on the CPU, the index of each target's source in the batch.
         electric: where the options name its energy.
         experts: further terms.
     """
@@ -54,7 +54,8 @@ def energies(
     energy = translation_energy(cfg, lm, encoder_out, source, electric, experts)
     total = torch.full((len(targets),), math.inf, dtype=torch.float64)
     by_name = {name: torch.full_like(total, math.nan) for name in energy.columns}
-    states = [n for n, target in enumerate(targets) if 1 <= len(target) <= cmlm.longest and cmlm.allowed[target].all()]
+    allowed = cmlm.allowed.cpu()  # as the targets are
+    states = [n for n, target in enumerate(targets) if 1 <= len(target) <= cmlm.longest and allowed[target].all()]
     if not states:
         return Evaluated(total, by_name, 0, 0)
     tokens = data_utils.collate_tokens([targets[n] for n in states], cmlm.pad).to(source[0].device)

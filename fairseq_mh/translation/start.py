@@ -57,10 +57,10 @@ def at_likeliest_lengths(start: Start) -> Start:
     first = plan.chains.eq(0).nonzero()[:, 0]  # the first chain of each length
     context = plan.context[first]
     filled = mask_predict_start(part_of(start, first))
-    mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf)
+    mean = (filled.scores.sum(1) / plan.lengths[first]).nan_to_num(nan=-torch.inf).tolist()
     best: dict[int, int] = {}  # sentence -> the index in `first` of its best length
     for index, sentence in enumerate(context.tolist()):
-        best[sentence] = max(best.get(sentence, index), index, key=lambda n: float(mean[n]))
+        best[sentence] = max(best.get(sentence, index), index, key=lambda n: mean[n])
     indices = torch.tensor([best[sentence] for sentence in plan.context.tolist()], device=first.device)  # (N,)
     kept = (plan.lengths == plan.lengths[first][indices]).nonzero()[:, 0]
     plan, indices = Plan(*(part[kept] for part in plan)), indices[kept]
@@ -94,14 +94,15 @@ def warm_start(start: Start) -> Filled:
 def masked_start(start: Start) -> Filled:
     """Draw all free positions at once from the conditionals of the target with masks there, at temperature 1."""
     to_draw = free(start)
-    uniforms = torch.ones(start.blank.shape, dtype=torch.float64)
+    draws = np.ones(start.blank.shape)
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
-        uniforms[n, :length] = torch.from_numpy(stream.random(length))
+        draws[n, :length] = stream.random(length)
+    uniforms = torch.from_numpy(draws).to(start.blank.device)
     # The symbols that are masked here are kept where the model's numbers are broken, so they must be states.
     tokens = start.blank.masked_fill(to_draw, int(start.lm.allowed.nonzero()[0]))
     state = unevaluated(start.lm, tokens, start.plan.context)
-    drawn = draw_masked(start.lm, state, to_draw, uniforms.to(start.blank.device), conditional)
-    return Filled(drawn.candidate, torch.zeros(start.blank.shape), drawn.rows, [])
+    drawn = draw_masked(start.lm, state, to_draw, uniforms, conditional)
+    return Filled(drawn.candidate, torch.zeros_like(uniforms), drawn.rows, [])
 
 
 def mask_predict_start(start: Start) -> Filled:
@@ -112,7 +113,8 @@ def mask_predict_start(start: Start) -> Filled:
 def mixed_start(start: Start) -> Filled:
     """Begin the first chain of each length with mask-predict's translation, and the others as `masked_start` does."""
     first = start.plan.chains.eq(0)
-    filled = Filled(start.blank.clone(), torch.zeros(start.blank.shape), torch.zeros_like(start.plan.context), [])
+    scores = torch.zeros(start.blank.shape, device=start.blank.device)
+    filled = Filled(start.blank.clone(), scores, torch.zeros_like(start.plan.context), [])
     for chains, begin in ((first, mask_predict_start), (~first, masked_start)):
         which = chains.nonzero()[:, 0]
         if len(which):
@@ -123,12 +125,11 @@ def mixed_start(start: Start) -> Filled:
 
 def random_start(start: Start) -> Filled:
     """Draw each symbol uniformly from the state space."""
-    symbols = start.lm.allowed.nonzero()[:, 0].cpu().numpy()
-    tokens = start.blank.clone()
+    symbols, drawn = start.lm.allowed.nonzero()[:, 0].cpu().numpy(), start.blank.cpu().numpy().copy()
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
-        tokens[n, :length] = torch.from_numpy(stream.choice(symbols, length)).to(tokens)
-    tokens = torch.where(start.held, start.blank, tokens)
-    return Filled(tokens, torch.zeros(tokens.shape), tokens.new_zeros(len(tokens)), [])
+        drawn[n, :length] = stream.choice(symbols, length)
+    tokens = torch.where(start.held, start.blank, torch.from_numpy(drawn).to(start.blank))
+    return Filled(tokens, torch.zeros(tokens.shape, device=tokens.device), tokens.new_zeros(len(tokens)), [])
 
 
 def reference_start(start: Start) -> Filled:

@@ -1,0 +1,25 @@
+"""Fixtures: tiny models beside the tiny CMLM."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.tiny_cmlm import write_checkpoint, write_data
+
+
+@pytest.fixture(scope="package")
+def others(tiny, tmp_path_factory):
+    """Checkpoints of an Electric, of an autoregressive model and of another CMLM, with the tiny one's dictionary.
+
+    The tiny one's data has a subset `few`, of two lengths.
+    """
+    write_data(tiny.folder, tiny.dictionary, "few", [("abca", "cab"), ("bb", "ba")])
+    folder = tmp_path_factory.mktemp("others")
+    kinds = {
+        "electric": {"arch": "electric_transformer"},
+        "teacher": {"arch": "transformer", "scale": 2.0},
+        "cmlm": {"scale": 1.1},
+    }
+    for name, options in kinds.items():
+        write_checkpoint(folder / f"{name}.pt", tiny.dictionary, share_all_embeddings=True, **options)
+    return SimpleNamespace(**{name: folder / f"{name}.pt" for name in kinds})

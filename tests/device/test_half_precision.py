@@ -1,0 +1,84 @@
+"""fp16 and bf16 for every decoder and every energy: near float32, decided in float32, and finite."""
+
+import pytest
+import torch
+
+from fairseq_mh.masked_lms.autoregressive import Autoregressive
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.masked_lms.electric import Electric
+from fairseq_mh.masked_lms.experts import Expert
+from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.rescoring import energies
+from fairseq_mh.translator import Translator
+from tests.corpus.test_translate_corpus import RUN
+from tests.tiny_cmlm import dictionary_of, model_of
+
+HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+TOLERANCE = {"fp16": 0.005, "bf16": 0.04}  # nats a token: eight times fewer digits
+SIZES = {"decoder_layers": 2, "max_source_positions": 256, "max_target_positions": 256, "share_all_embeddings": True}
+LONG, WORDS = 128, (4, 5, 6)
+
+
+def nats_a_token(dtype, energy):
+    """Return the energies per token of targets of 1 to 128 tokens, by a CMLM with an Electric and an expert."""
+    dictionary = dictionary_of()
+    cmlm, other, teacher = (
+        model_of(dictionary, arch, **SIZES).to(dtype)
+        for arch in ("cmlm_transformer", "electric_transformer", "transformer")
+    )
+    cmlm = CMLM(cmlm, dictionary)
+    generator = torch.Generator().manual_seed(1)
+    targets = [torch.randint(4, 7, (length,), generator=generator) for length in (1, 7, 30, LONG)]
+    source = torch.randint(4, 7, (2, LONG), generator=generator)
+    electric = Electric(other, dictionary, cmlm)
+    expert = Autoregressive(teacher, dictionary)
+    experts = [Expert(lambda encoder_out, source: expert.bind(source), 1.0, True, True, 256, 256)]
+    found = energies(
+        cmlm,
+        TranslationMHConfig(mh_energy="norm" if energy == "expert" else energy),
+        (source, torch.tensor([LONG, LONG])),
+        targets,
+        torch.tensor([0, 1, 0, 1]),
+        electric if energy == "electric" else None,
+        experts if energy == "expert" else (),
+    )
+    return found.by_name[energy] / torch.tensor([len(target) for target in targets])
+
+
+@pytest.mark.parametrize("half", HALVES)
+@pytest.mark.parametrize("energy", ["norm", "raw", "centred", "two-stream", "electric", "expert"])
+def test_energies_are_near_those_of_float32(half, energy):
+    found, expected = nats_a_token(HALVES[half], energy), nats_a_token(torch.float32, energy)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, expected, atol=TOLERANCE[half], rtol=0)
+    assert not torch.equal(found, expected)  # it was computed in half precision
+
+
+@pytest.mark.parametrize("half", HALVES)
+@torch.no_grad()
+def test_decisions_are_made_in_float32(half, monkeypatch):
+    cmlm = CMLM(model_of(dictionary_of(), share_all_embeddings=True).to(HALVES[half]), dictionary_of())
+    lm = cmlm.bind(cmlm.model.forward_encoder((torch.tensor([[0, 4, 5, 2]]), torch.tensor([4]))))
+    start = torch.tensor(WORDS).repeat(4, 1)
+    seen, settle = [], Kernel.settle
+    monkeypatch.setattr(Kernel, "settle", lambda *args: seen.append(settle(*args)) or seen[-1])
+    streams = [chain_stream(1, 0, 3, chain) for chain in range(4)]
+    run(Kernel(lm), start, torch.zeros(4, dtype=torch.long), streams, Schedule(2))
+    for state, info in seen:
+        assert state.features.dtype == HALVES[half]
+        assert state.scores.dtype == torch.float32
+        assert torch.finfo(info.log_ratio.dtype).bits >= 32
+        assert info.log_ratio.isfinite().all()
+
+
+@pytest.mark.parametrize("half", HALVES)
+def test_every_decoder_translates(tiny, half):
+    translator = Translator(str(tiny.folder), (*RUN, f"--{half}"))
+    assert next(translator.model.parameters()).dtype == HALVES[half]
+    for decoding in ("mh", "gibbs", "mask-predict"):
+        result = translator.decode(["a b c a"], decoding=decoding, chains=1)[0]
+        assert result.translations
+        assert result.broken == 0

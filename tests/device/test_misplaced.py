@@ -1,0 +1,123 @@
+"""The controls: what a real accelerator would refuse fails on the pretend one, in whichever room it is done."""
+
+import pytest
+import torch
+
+import fairseq_mh.engine.decoder
+import fairseq_mh.mcmc.chain
+import fairseq_mh.translation.generator
+import fairseq_mh.translator
+from fairseq_mh.corpus.sources import scan
+from fairseq_mh.corpus.worker import Job, worker
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.translator import Translator
+from tests.corpus.test_translate_corpus import RUN, write_corpus
+from tests.device.pretend_device import Misplaced, PretendDevice
+
+
+def on_the_host(function):
+    """Return a function with all tensors of its result moved to the CPU."""
+
+    def misplaced(*args, **kwargs):
+        found = function(*args, **kwargs)
+        if isinstance(found, torch.Tensor):
+            return found.cpu()
+        parts = [part.cpu() if isinstance(part, torch.Tensor) else part for part in found]
+        return type(found)(*parts) if hasattr(found, "_fields") else tuple(parts)
+
+    return misplaced
+
+
+PLANTED = {
+    "mcmc": (fairseq_mh.mcmc.chain, "copy_together"),
+    "engine": (fairseq_mh.engine.decoder, "_site_positions"),
+    "translation": (fairseq_mh.translation.generator, "plan_chains"),
+    "masked_lms": (CMLM, "add_special_tokens"),
+}
+
+
+@pytest.fixture(scope="module")
+def translator(tiny):
+    with PretendDevice():
+        return Translator(str(tiny.folder), RUN)
+
+
+@pytest.mark.parametrize("room", PLANTED)
+def test_a_misplaced_tensor_fails(translator, monkeypatch, room):
+    with PretendDevice():
+        assert translator.decode(["a b"], chains=1)[0].translations
+        where, name = PLANTED[room]
+        monkeypatch.setattr(where, name, on_the_host(getattr(where, name)))
+        with pytest.raises(Misplaced, match="mixes"):
+            translator.decode(["a b"], chains=1)
+
+
+def test_a_batch_that_was_left_on_the_host_fails(tiny, tmp_path, monkeypatch):
+    corpus = write_corpus(tmp_path / "c.de")
+    monkeypatch.setattr(fairseq_mh.translator, "to_device", lambda model, batch: batch)
+    with PretendDevice():
+        translate = worker(Job(tmp_path, str(tiny.folder), corpus, RUN, samples=False))
+        with pytest.raises(Misplaced, match="mixes"):
+            translate(scan(corpus, 100).spans[0])
+
+
+def test_blanks_on_the_host_fail(mlm, monkeypatch):
+    from fairseq_mh.open_ended.blanks import Blanks
+    from fairseq_mh.open_ended.sampling import sample
+    from fairseq_mh.sampler_config import SamplerConfig
+    from fairseq_mh.template import Template
+
+    monkeypatch.setattr(Blanks, "masks", on_the_host(Blanks.masks))
+    with PretendDevice():
+        mlm.model.cuda()
+        mlm.allowed = mlm.allowed.to("cuda")
+        with pytest.raises(Misplaced, match="mixes"):
+            sample(mlm, Template("a {2}"), range(1, 2), range(2), 1, SamplerConfig(mh_sweeps=1))
+
+
+def test_a_tensor_of_no_stated_side_fails(translator, monkeypatch):
+    monkeypatch.setattr("tests.device.pretend_device.ON_THE_HOST", ("masked_lms/", "translator.py"))
+    with PretendDevice(), pytest.raises(Misplaced, match="without a device"):
+        translator.decode(["a b"], chains=1)
+
+
+WRONG = {
+    "a sum": lambda there: there + torch.ones(3, device="cpu"),
+    "an index": lambda there: there[torch.tensor([0], device="cpu")],
+    "a write": lambda there: there.__setitem__(torch.tensor([True, False, True], device="cpu"), 1.0),
+    "an out-of-place write": lambda there: torch.ones(3, device="cpu").index_add(0, there.long(), there),
+    "NumPy": lambda there: there.numpy(),
+    "NumPy's own way": lambda there: __import__("numpy").asarray(there),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_the_sides_do_not_mix(wrong):
+    with PretendDevice(), pytest.raises(Misplaced):
+        WRONG[wrong](torch.ones(3, device="cuda"))
+
+
+def test_copies_numbers_and_tensors_without_dimensions_are_no_mixture():
+    with PretendDevice():
+        there = torch.arange(6.0, device="cuda").view(2, 3)
+        there[:, 0] = 5
+        there[there > 4] = torch.tensor(2.0, device="cpu")
+        there += torch.tensor(1.0, device="cpu")
+        assert there.device == torch.zeros(2).cuda().device
+        assert not there.is_cpu
+        assert torch.where(there > 2, there, 0).cpu().tolist() == [[3, 0, 3], [3, 5, 3]]
+        assert there.sum().item() == 19
+        torch.zeros(2, 3).copy_(there)
+
+
+def test_waits_are_told_of_with_their_place():
+    told = []
+    with PretendDevice(lambda what, where: told.append(what)):
+        there = torch.tensor([0.0, 1.0, 1.0], device="cuda")
+        for use in (torch.Tensor.any, torch.Tensor.unique, torch.Tensor.nonzero, torch.Tensor.tolist, torch.Tensor.cpu):
+            use(there)
+        bool(there.any())
+        there[there > 0]
+        there.masked_fill(there > 0, 1)
+    expected = ["unique", "nonzero", "tolist", "copy to the host", "item or bool", "a mask as index"]
+    assert told == ["copy to the device", *expected]

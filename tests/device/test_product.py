@@ -1,0 +1,119 @@
+"""All of the product on the pretend device: the same chains as on the CPU, and no tensor on the wrong side."""
+
+import json
+
+import pytest
+
+from fairseq_mh.cli.main import main
+from fairseq_mh.corpus.sources import scan
+from fairseq_mh.corpus.worker import Job, worker
+from fairseq_mh.translator import Translator
+from tests.corpus.test_translate_corpus import RUN, write_corpus
+from tests.device.pretend_device import PretendDevice, PretendTensor
+from tests.tiny_cmlm import generated_here, trace_of
+
+TEXTS = ["a b c a", "b b"]
+LENGTHS = {"iter_decode_with_beam": 2}
+DECODERS = {
+    "default": LENGTHS,
+    "single, random": {"proposal": "single", "scan": "random"},
+    "single, informed": {"proposal": "single"},
+    "blocks, sequential": {"scan": "sequential", "block_size": 2},
+    "nucleus": {"nucleus": 0.9, "top_k": 3, "proposal_mix": 0.1},
+    "raw": {"energy": "raw"},
+    "centred": {"energy": "centred"},
+    "two-stream": {"energy": "two-stream"},
+    "electric": {"energy": "electric", "electric": "ELECTRIC"},
+    "experts": {"expert": "TEACHER:0.7,CMLM:0.5,ELECTRIC"},
+    "delayed, partition": {"surrogate": "partition"},
+    "delayed, two-stream": {"surrogate": "two-stream"},
+    "delayed, electric": {"surrogate": "electric", "electric": "ELECTRIC"},
+    "warm start": {"init": "warm-start"},
+    "random start": {"init": "random"},
+    "mask-predict start": {"init": "mask-predict", "length_select": "mask-predict", **LENGTHS},
+    "mixed start, mbr": {"init": "mixed", "select": "mbr", "nbest": 2, **LENGTHS},
+    "last": {"select": "last", "length_select": "length-model", **LENGTHS},
+    "fast": {"preset": "fast"},
+    "template": {"template": "a {2} b"},
+    "gibbs": {"decoding": "gibbs"},
+    "mask-predict": {"decoding": "mask-predict", "chains": 1},
+}
+COMMANDS = {
+    "default": (),
+    "reference": ("--mh-init", "reference"),
+    "prefix": ("--prefix-size", 1),
+    "reranked": ("--path", "CMLM:TEACHER", "--iter-decode-with-external-reranker"),
+    "history": ("--retain-iter-history", "--mh-gold-length", "--mh-decoding", "mask-predict", "--mh-chains", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def translators(tiny):
+    """One of the CPU, and one of the pretend device, in float64, so that no rounding decides anything."""
+    here = Translator(str(tiny.folder), RUN)
+    with PretendDevice():
+        there = Translator(str(tiny.folder), RUN)
+        there.model.double()
+    here.model.double()
+    return here, there
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_chains_are_those_of_the_cpu(translators, others, name):
+    options = {"sweeps": 2, "chains": 2, **DECODERS[name]}
+    for kind, path in vars(others).items():
+        options = {key: str(value).replace(kind.upper(), str(path)) for key, value in options.items()}
+    here, there = translators
+    expected = here.decode(TEXTS, **options)
+    with PretendDevice():
+        found = there.decode(TEXTS, **options)
+    for result, other in zip(found, expected, strict=True):
+        check_same(result.trace, other.trace)
+        assert result.translations
+        assert [one.text for one in result.translations] == [one.text for one in other.translations]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_chains_of_fairseq_generate_are_those_of_the_cpu(tiny, others, tmp_path, name):
+    options = ("--gen-subset", "few", "--mh-sweeps", 2, "--mh-chains", 2, *COMMANDS[name])
+    options = [str(one).replace("CMLM", str(others.cmlm)).replace("TEACHER", str(others.teacher)) for one in options]
+    with PretendDevice():
+        found = trace_of(tiny, tmp_path / "device", *options)
+    check_same(found, trace_of(tiny, tmp_path / "cpu", *options))
+
+
+def check_same(found, expected):
+    """The same records, numbers up to rounding."""
+    assert len(found) == len(expected)
+    for record, other in zip(found, expected, strict=True):
+        for key, value in other.items():
+            assert record[key] == (pytest.approx(value, abs=1e-6, nan_ok=True) if isinstance(value, float) else value)
+
+
+def test_the_translator_and_the_corpus_worker(tiny, tmp_path):
+    corpus = write_corpus(tmp_path / "c.de")
+    with PretendDevice():
+        translator = Translator(str(tiny.folder), RUN)
+        assert isinstance(next(translator.model.parameters()), PretendTensor)
+        results = translator.decode(["a b c a", "b b"], samples=True, chains=2)
+        translate = worker(Job(tmp_path, str(tiny.folder), corpus, RUN, samples=True))
+        chunk = translate(scan(corpus, 100).spans[0])
+    assert all(result.translations and result.samples and result.trace for result in results)
+    records = [json.loads(line) for line in chunk.records.splitlines()]
+    assert [bool(record["translations"]) for record in records] == [True] * 6
+
+
+@pytest.fixture(scope="module")
+def output(tiny, others, tmp_path_factory):
+    path = tmp_path_factory.mktemp("output") / "output"
+    path.write_text(generated_here(tiny, "--gen-subset", "few", "--nbest", 3).stdout)
+    return path
+
+
+@pytest.mark.parametrize("energy", ["norm", "electric", "expert"])
+def test_rescoring(tiny, others, output, capsys, energy):
+    more = {"electric": ("--electric", others.electric), "expert": ("--expert", others.teacher)}.get(energy, ())
+    asked = ("--gen-subset", "few", "--energy", "norm" if energy == "expert" else energy)
+    with PretendDevice():
+        main([str(one) for one in ("rescore", tiny.folder, output, *asked, *more)])
+    assert capsys.readouterr().out.count("H-") == output.read_text().count("H-")
