@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure how well cheap energies order the translations of one source in the order of E_norm.
 
-    python -m benchmarks.correlation models/libreoffice-de-en --electric models/libreoffice-de-en/electric.pt
+    python -m benchmarks.correlation models/libreoffice-de-en --electric electric.pt
 
 The translations are like those that a chain visits: they begin with mask-predict's, and 15 or 40 % of the positions are
 drawn again and again. Two figures are printed for each cheap energy, both averaged over the first sentences of the

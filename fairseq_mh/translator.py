@@ -37,7 +37,7 @@ class Line(NamedTuple):
     place: int  # among the texts given
     number: int  # that keys the randomness of its chains
     tokens: Tensor  # (S,) long: BOS, pieces, EOS
-    outline: Outline  # what is given of its translation
+    outline: Outline | None  # what is given of its translation
 
     def __str__(self) -> str:
         return f"sentence {self.number}"
@@ -178,20 +178,24 @@ class Translator:
         self.generator = self.task.build_generator(self.models, cfg.generation)
         self.cfg = cfg
 
-    def _outlines(self, template: Template | Sequence[Template] | None, texts: int) -> list[Outline]:
+    def _outlines(self, template: Template | Sequence[Template] | None, texts: int) -> list[Outline | None]:
         """Return what is given of each text's translation."""
         if template is None:
-            return [Outline()] * texts
+            return [None] * texts
         templates = [template] * texts if isinstance(template, str | Outline) else template
         if len(templates) != texts:
             raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
         dictionary = self.task.target_dictionary
-        return [one if isinstance(one, Outline) else outline_of(one, self._cut, dictionary) for one in templates]
+        end = [dictionary.eos()] if self.generator.cmlm.allowed[dictionary.eos()] else []  # of Mask-Predict's targets
+        return [
+            one if isinstance(one, Outline) else Outline([*outline_of(one, self._cut, dictionary).parts, *end])
+            for one in templates
+        ]
 
     def _decoded(
         self,
         texts: Sequence[str],
-        outlines: Sequence[Outline],
+        outlines: Sequence[Outline | None],
         numbers: Iterable[int],
         samples: bool,
         trace: bool,
@@ -298,7 +302,7 @@ class Translator:
 
     def _decode_batch(self, batch: Sequence[Line], watching: Watching) -> Decoded:
         observer = watching.observer and records_to(watching.observer, [line.number for line in batch])
-        outlines = [line.outline for line in batch]
+        outlines = [line.outline for line in batch if line.outline]  # of all lines, or of none
         return self.generator.decode(self._sample(batch), watching.progress, outlines, observer)
 
     def _sample(self, batch: Sequence[Line]) -> dict:

@@ -115,10 +115,11 @@ def run_stage(stage: Stage, out: Path, model: Path, start: Path, updates: int, e
 
 
 def export(out: Path, model: Path, folder: Path) -> None:
-    """Write the CMLM with what decoding and scoring need, and what it was trained on."""
+    """Write the CMLM and its teacher with what decoding and scoring need, and what they were trained on."""
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
     shutil.copy(out / "counts.json", folder)
     torch.save(weights_alone(out / "cmlm_distilled.pt", "cmlm_transformer"), folder / "checkpoint.pt")
+    torch.save(weights_alone(out / "teacher_domain.pt", "transformer"), folder / "teacher.pt")
 
 
 def train_electric(out: Path, folder: Path, updates: int) -> None:

@@ -135,11 +135,18 @@ def test_a_template_is_in_every_translation(translator, decoding):
     assert len({one.length for one in found[4]}) > 1
 
 
-def test_a_template_that_means_nothing_is_refused(translator):
+def test_a_template_that_means_nothing_is_refused(tiny, translator):
     with pytest.raises(UserError, match="templates for 6 texts"):
         translator.decode(TEXTS, template=["a"])
     with pytest.raises(UserError, match="no symbols for 'x'"):
         translator.decode(TEXTS, template="x {}")
+    scorer = Translator(str(tiny.folder), ["--source-lang", "de", "--target-lang", "en", "--score-reference"])
+    with pytest.raises(UserError, match="exclude each other"):
+        scorer.decode(["a"], template="a {}")
+    with pytest.raises(UserError, match="need references"):
+        scorer.decode(["a"])
+    (result,) = translator.decode(["a"], template="<pad> {}")
+    assert "no translation does" in result.untranslated
     (result,) = translator.decode(["a"], template=" ".join("abcabcabcabcabc"))
     assert "tokens" in result.untranslated
 
@@ -159,7 +166,7 @@ def test_an_observer_sees_the_trace_while_it_is_made(translator, decoding):
     assert by_sweep(record for record, _ in seen) == by_sweep(record for result in results for record in result.trace)
     for record, own in seen:
         assert len(own) == record["length"]
-        assert -float(own.sum()) == pytest.approx(record["energy_norm"], rel=1e-5)
+        assert -float(own.sum()) == pytest.approx(record["energy"], rel=1e-5)
 
 
 def test_an_observer_of_mask_predict_sees_its_energy(translator):

@@ -16,7 +16,7 @@ from fairseq_mh.sampler_config import refuse
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "folder", type=Path, nargs="?", help="fairseq's data folder, with checkpoint.pt and, for its row, electric.pt"
+        "folder", type=Path, nargs="?", help="fairseq's data folder, with checkpoint.pt and, for its row, teacher.pt"
     )
     parser.add_argument("--all", action="store_true", help="translate the whole test set, not a tenth of it")
     parser.add_argument("--limit", type=int, metavar="N", help="translate the first N segments, not a tenth of them")

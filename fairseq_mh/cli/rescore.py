@@ -2,7 +2,7 @@
 
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt out/more.txt > out/rescored.txt
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt --energy electric \\
-        --electric models/libreoffice-de-en/electric.pt > out/rescored.txt
+        --electric electric.pt > out/rescored.txt
     fairseq-mh rescore DATA out/nbest.txt --energy two-stream --expert ar.pt:2 > out/rescored.txt
 
 Reads outputs of fairseq-generate: all D- lines of a sentence, in all of the files, are its candidates. Prints S-, T-,

@@ -11,6 +11,7 @@ import fairseq_mh
 from fairseq_mh.corpus.sources import Corpus
 from fairseq_mh.files.chunks import by_content, fingerprint
 from fairseq_mh.loading import parse_generate_options
+from fairseq_mh.masked_lms.experts import parse_experts
 from fairseq_mh.sampler_config import refuse
 from fairseq_mh.translation.options import check
 
@@ -91,6 +92,7 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
     named = [
         cfg.task.mh_electric,
+        *(path for path, _ in parse_experts(cfg.task.mh_expert or "")),
         *(value for name in ("bpe", "tokenizer") for value in options.get(name, {}).values()),
     ]
     paths = [*utils.split_paths(cfg.common_eval.path), *(value for value in named if value and isinstance(value, str))]
@@ -98,6 +100,7 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     del options["task"]["data"]
     options = {name: by_content(group, list(group)) for name, group in options.items() if name != "task"} | {
         "task": by_content(options["task"], ["mh_electric"])
+        | {"mh_expert": [weight for _, weight in parse_experts(cfg.task.mh_expert or "")]}
     }
     return {
         **options,

@@ -16,20 +16,20 @@ runs:
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
+from fairseq import utils
 
 from fairseq_mh.errors import UserError, did_you_mean
+from fairseq_mh.masked_lms.experts import parse_experts
 
 KEYS = {"title", "options", "seeds", "runs"}
 RUN_KEYS = {"decoder", "options", "seeds"}
 DATA = "{data}"
 FILE_OPTIONS = ("mh-electric", "mh-expert", "path")  # options whose values are files that a run reads
-NUMBER = re.compile(r"[0-9.]+")  # the weight behind a file's name
 GRIDS = Path(__file__).parent / "grids"
 
 
@@ -56,8 +56,9 @@ class GridRun(NamedTuple):
 
     def files(self) -> list[str]:
         """Return the files that the run's options name."""
-        given = [str(self.options[name]) for name in FILE_OPTIONS if name in self.options]
-        return [part for value in given for part in re.split("[:,]", value) if not NUMBER.fullmatch(part)]
+        given = {name: str(self.options[name]) for name in FILE_OPTIONS if name in self.options}
+        experts = [path for path, _ in parse_experts(given.pop("mh-expert", ""))]
+        return [*(path for value in given.values() for path in utils.split_paths(value)), *experts]
 
     def missing_file(self) -> str | None:
         """Return the first file that the run's options name and that does not exist, or None."""

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from fairseq import utils
 from fairseq.data import Dictionary
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_mh.errors import SentenceError, begun
+from fairseq_mh.errors import SentenceError, UserError, begun
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.dictionaries import subwords
@@ -103,8 +104,7 @@ class MHGenerator:
                 refused.append(f"sentence {ids[rows[0]]}: {decoded}")
                 hypotheses.append([self._nothing()])
             else:
-                tokens = _part(sample, rows)["net_input"]["src_tokens"]
-                best = self.best(decoded, [self.source_dictionary.string(line, self.joined) for line in tokens])
+                best = self.best(decoded, self._sources(_part(sample, rows)))
                 hypotheses += [[self._hypothesis(one, decoded) for one in found] for found in best]
         self.translated += len(ids) - len(refused)
         if not self.translated:
@@ -112,6 +112,11 @@ class MHGenerator:
         for reason in refused:
             logger.warning("not translated: %s", reason)
         return hypotheses
+
+    def _sources(self, sample: dict) -> list[str]:
+        """Return the texts of a batch's sources, which utilities alone read."""
+        lines = [utils.strip_pad(line, self.source_dictionary.pad()) for line in source_of(sample)[0]]
+        return [self.source_dictionary.string(line, self.joined) if self.utility else "" for line in lines]
 
     def _bar(self) -> tqdm:
         """Return a bar on standard error that counts the sweeps of a batch that takes more than two seconds."""
@@ -194,7 +199,11 @@ class MHGenerator:
         lm, source = self.cmlm.bind(encoder_out), source_of(sample)
         reference = self.references(sample) if needs_lengths(self.cfg) else None
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
+        if outlines and (self.generation.prefix_size or self.generation.score_reference):
+            raise UserError("a template and --prefix-size or --score-reference exclude each other")
         outlines = outlines or self.references.outlines(sample, self.generation)
+        for outline in outlines:
+            outline.check(self.references.allowed)
         plan = plan_chains(
             torch.stack(
                 [one.possible(log_p) for one, log_p in zip(outlines, self._log_p_lengths(encoder_out), strict=True)]
@@ -204,6 +213,9 @@ class MHGenerator:
             gold,
             self.cfg.mh_length_reward,
         )
+        longest = min((one.longest_target for one in self._others()), default=self.cmlm.longest)
+        if int(plan.lengths.max()) > longest:
+            raise SentenceError(f"too long: the targets of an expert hold {longest} tokens")
         ids = sample["id"].tolist()
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]

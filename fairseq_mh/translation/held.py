@@ -31,6 +31,12 @@ class Outline:
         self.open = self.parts.count(OPEN)
         self.fewest = len(self.parts) - self.open  # tokens of a target
 
+    def check(self, allowed: Tensor) -> None:
+        """Raise SentenceError where it holds a symbol outside the state space `allowed` (V,) bool."""
+        given = [part for part in self.parts if part not in (FREE, OPEN)]
+        if any(not 0 <= symbol < len(allowed) or not allowed[symbol] for symbol in given):
+            raise SentenceError("what is given holds symbols that no translation does")
+
     def possible(self, log_p: Tensor) -> Tensor:
         """Return the log-probabilities (L,) of lengths, minus infinity at those that no such target has.
 

@@ -13,6 +13,7 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
 from fairseq_mh.translation.generation_options import unread
+from fairseq_mh.translation.minimum_bayes_risk import MOST
 from fairseq_mh.translation.presets import PRESETS
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
@@ -183,6 +184,18 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         "--mh-mbr-beta must be 0 or more, and finite": not 0 <= cfg.mh_mbr_beta < math.inf,
         "--mh-length-bias and --mh-length-reward must be finite": not all(
             map(math.isfinite, (cfg.mh_length_bias, cfg.mh_length_reward))
+        ),
+        "--mh-length-bias is for predicted lengths; --mh-gold-length and --mh-init reference give one": (
+            given_length and cfg.mh_length_bias != 0
+        ),
+        "--mh-init mixed begins chains of a length in two ways: it needs --mh-chains 2 or more": (
+            cfg.mh_init == "mixed" and cfg.mh_decoding != "mask-predict" and chains_of(cfg) < 2
+        ),
+        "--prefix-size and --score-reference exclude each other": (
+            bool(generation.prefix_size) and bool(generation.score_reference)
+        ),
+        f"--mh-select mbr compares {MOST} translations; --nbest must not be above that": (
+            cfg.mh_select == "mbr" and generation.nbest > MOST
         ),
         "--mh-length-reward is for --mh-length-select length-model": (
             cfg.mh_length_reward != 0 and cfg.mh_length_select != "length-model"

@@ -6,7 +6,7 @@ from typing import Any
 from fairseq.data import data_utils
 from torch import Tensor
 
-from fairseq_mh.errors import SentenceError, UserError
+from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.translation.held import Outline, prefix, whole
 from fairseq_mh.translation.options import TranslationMHConfig
@@ -39,7 +39,7 @@ class References:
     """
 
     def __init__(self, cmlm: CMLM):
-        self.cmlm = cmlm
+        self.cmlm, self.allowed = cmlm, cmlm.allowed.cpu()
 
     def __call__(self, sample: dict) -> Tensor:
         """Return the references' tokens: (B, T) long, padded.
@@ -58,20 +58,14 @@ class References:
         return data_utils.collate_tokens(lines, self.cmlm.pad)
 
     def outlines(self, sample: dict, generation: Any) -> list[Outline]:
-        """Return what `--prefix-size` and `--score-reference` give of each target.
-
-        Raises:
-            SentenceError: for symbols that no translation holds.
-        """
+        """Return what `--prefix-size` and `--score-reference` give of each target."""
         if not generation.prefix_size and not generation.score_reference:
             return [Outline()] * len(sample["id"])
         found = []
         for line in self(sample):
             tokens = self.cmlm.target(line)
-            tokens = tokens if generation.score_reference else tokens[: generation.prefix_size]
-            if not self.cmlm.allowed[tokens].all():
-                raise SentenceError("what is given of its reference holds symbols that no translation does")
-            found.append(whole(tokens) if generation.score_reference else prefix(tokens))
+            words = tokens[tokens != self.cmlm.eos]  # which Mask-Predict's own targets end with
+            found.append(whole(tokens) if generation.score_reference else prefix(words[: generation.prefix_size]))
         return found
 
     def check(self, sentence: int, target: Tensor) -> None:

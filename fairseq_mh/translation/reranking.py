@@ -10,6 +10,8 @@ from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.translation.decoders import Decoded
 
+AT_ONCE = 1024  # translations, so that their features fit
+
 
 @torch.no_grad()
 def reranked(decoded: Decoded, lm: MaskedLM, energy: OnePassEnergy) -> Decoded:
@@ -25,7 +27,9 @@ def reranked(decoded: Decoded, lm: MaskedLM, energy: OnePassEnergy) -> Decoded:
     first = {key: number for number, key in reversed(list(enumerate(keys)))}  # each translation once
     device = decoded.plan.context.device
     tokens = data_utils.collate_tokens([decoded.found[number].tokens for number in first.values()], lm.pad)
-    log_p, rows = energy(lm, tokens.to(device), torch.tensor([sentence for sentence, _ in first], device=device))
+    sentences = torch.tensor([sentence for sentence, _ in first], device=device)
+    parts = zip(tokens.to(device).split(AT_ONCE), sentences.split(AT_ONCE), strict=True)
+    log_p, rows = map(torch.cat, zip(*(energy(lm, *part) for part in parts), strict=True))
     lengths = tokens.ne(lm.pad).sum(1) + 1  # EOS
     scores = dict(zip(first, (log_p.sum(1).cpu() / lengths).tolist(), strict=True))
     found = [one._replace(score=scores[key]) for one, key in zip(decoded.found, keys, strict=True)]

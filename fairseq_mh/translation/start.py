@@ -68,8 +68,8 @@ def at_likeliest_lengths(start: Start) -> Start:
     spent = context.new_zeros(len(best)).index_add(0, context, filled.rows)  # (B,), counted in the first chain
     return start._replace(
         plan=plan,
-        blank=start.blank[kept, :longest],
-        held=start.held[kept, :longest],
+        blank=start.blank[first][indices, :longest],  # what is given lies where it lay for mask-predict
+        held=start.held[first][indices, :longest],
         streams=[start.streams[n] for n in kept.tolist()],
         filled=Filled(
             tokens=filled.tokens[indices, :longest],

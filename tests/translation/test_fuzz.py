@@ -88,6 +88,8 @@ def sampler_options(draw):
     options = draw(st.fixed_dictionaries(OPTIONS | DECODERS[decoder]))
     options["mh_decoding"] = decoder if decoder in ("gibbs", "mask-predict") else "mh"
     options["mh_burn_in"] = min(options["mh_burn_in"], options["mh_sweeps"])
+    if options["mh_init"] == "mixed" and options["mh_chains"] == 1:
+        options["mh_chains"] = None
     if options["mh_surrogate"] != "partition":
         options["mh_surrogate_passes"] = None
     return options

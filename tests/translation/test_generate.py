@@ -253,10 +253,10 @@ def test_select_and_burn_in(tiny, tmp_path, capsys):
 )
 def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, beta, scores):
     """Over the distinct states at the ends of sweeps, the start among them, each weighing exp(beta score)."""
-    options = ("--mh-chains", 3, "--iter-decode-with-beam", 2, "--nbest", 99, "--mh-length-select", *scores)
+    options = ("--mh-chains", 3, "--iter-decode-with-beam", 2, "--mh-length-select", *scores)
     options += ("--mh-scan", "sequential", "--mh-utility", "chrf", "--mh-mbr-beta", beta)
-    by_score = expected_by_score(trace_of(tiny, tmp_path / "trace", *SHORT, *options), capsys)
-    trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--mh-select", "mbr")
+    by_score = expected_by_score(trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--nbest", 99), capsys)
+    trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--nbest", 16, "--mh-select", "mbr")
     lines = lines_of(capsys.readouterr().out, "H")
     assert len(lines) == len(by_score) == 6
     for number, weights in by_score.items():

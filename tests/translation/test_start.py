@@ -6,8 +6,9 @@ import torch
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.target import as_energy
-from fairseq_mh.translation.plan import plan_chains
-from fairseq_mh.translation.start import STARTS, Start
+from fairseq_mh.translation.held import OPEN, Outline
+from fairseq_mh.translation.plan import lay_out, plan_chains
+from fairseq_mh.translation.start import STARTS, Start, at_likeliest_lengths
 from tests.mcmc.tables import TableLM, random_table
 
 
@@ -46,3 +47,21 @@ def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_brok
         start = Start(lm, plan, blank, blank.bool(), 2, streams, None, as_energy("norm"))
         tokens = STARTS[name](start).tokens
         assert lm.allowed[tokens].all(), name
+
+
+def test_what_is_given_lies_in_the_same_places_in_every_start():
+    """With two open blanks, whose lengths each chain draws, and where mask-predict chooses the lengths."""
+    lm = random_table(6, 5, seed=1)
+    outline = Outline([4, OPEN, 5, OPEN])
+    log_p = torch.tensor([[-torch.inf] * 4 + [-1.0, -2.0]])
+    plan = plan_chains(log_p, chains=4, beam=2)
+    streams = [np.random.default_rng(n) for n in range(len(plan.chains))]
+    blank, held = lay_out(plan, [outline], streams, 0, lm.pad)
+    assert len({tuple(row.tolist()) for row in held}) > 2
+    start = Start(lm, plan, blank, held, 2, streams, None, as_energy("norm"))
+    for chosen in (start, at_likeliest_lengths(start)):
+        for name in STARTS.keys() - {"reference"}:
+            tokens = STARTS[name](chosen).tokens
+            assert torch.equal(tokens[chosen.held], chosen.blank[chosen.held]), name
+            assert sorted(set(tokens[chosen.held].tolist())) == [4, 5]
+    assert len(at_likeliest_lengths(start).plan.chains) == 4
