@@ -13,16 +13,16 @@ from fairseq_mh.evaluation.translation_bench import TranslationBench
 
 
 @pytest.mark.slow
-def test_a_folder_without_an_electric(tiny, capsys, monkeypatch):
+def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
     """Its row is left out, which the last line says; all other decoders are shown."""
-    decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, Electric energy"]
+    decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, best + teacher"]
     grid = demo.read_grid
     monkeypatch.setattr(demo, "read_grid", lambda *given: [run for run in grid(*given) if run.decoder in decoders])
     assert main(["demo", str(tiny.folder), "--limit", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"5 segments of the test set of {tiny.folder.name}"
     assert [line.rsplit("  ")[0] for line in lines[5:7]] == decoders[:2]
-    expected = f"annealed MH, Electric energy is left out: {tiny.folder}/electric.pt does not exist"
+    expected = f"{decoders[2]} is left out: {tiny.folder}/teacher.pt does not exist"
     assert lines[-1] == expected
     assert sum(line.startswith("source ") for line in lines) == 2  # the fourth segment, and the fifth
 
@@ -49,7 +49,7 @@ def test_the_embedded_model_has_every_decoder():
     grid, notes = demo_grid(model)
     assert len(grid) == 6
     assert not notes
-    assert grid[-1].options["mh-electric"] == str(model / "electric.pt")
+    assert grid[-1].options["mh-expert"] == f"{model / 'teacher.pt'}:0.5"
     bench = demo_bench(model, False, None)
     assert bench.arguments[:2] == ("--post-process", "sentencepiece")
     assert bench.arguments[-2:] == ("--distributed-world-size", "10")
