@@ -34,7 +34,7 @@ MASK_PREDICT += (
 )  # without this fairseq drops sentences
 SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
 SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
-SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3")
+SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3", "--mh-energy", "norm")
 
 
 def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:

@@ -25,13 +25,14 @@ FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 4}
 
 
 def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
-    """Return the rows and seconds a chain of decoding one batch with the default options.
+    """Return the rows and seconds a chain of decoding one batch with E_norm, all else default.
 
     Args:
         data: a fairseq data folder with checkpoint.pt.
         sizes: the target length, the chains a sentence, and the number of sentences (see FIXED).
     """
-    loaded = load_decoder(data, "--mh-gold-length", "--mh-chains", str(sizes["chains a sentence"]))
+    own = ("--mh-energy", "norm", "--mh-chains", str(sizes["chains a sentence"]))
+    loaded = load_decoder(data, "--mh-gold-length", *own)
     sample = sample_of(loaded, sizes["sentences"])
     symbol = loaded.task.target_dictionary.nspecial
     sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # only its length is read

@@ -55,7 +55,7 @@ def test_rows_are_counted_in_units_of_the_length():
 
 @torch.no_grad()
 def test_two_streams_are_nearer_to_norm_than_one_pass(loaded):
-    found = compare_energies(loaded.generator.cmlm, None, sample_of(loaded, 2), 8)
-    assert all(nats.shape == (8, 2) for nats in found.values())
+    found = compare_energies(loaded.generator.cmlm, None, sample_of(loaded, 6), 8)
+    assert all(nats.shape == (8, 6) for nats in found.values())
     distance = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
     assert 0 < distance["two-stream"] < distance["partition, 1"]

@@ -80,7 +80,7 @@ def test_help_lists_the_samplers_options(capsys):
     with pytest.raises(SystemExit):
         main(["translate", "--help"])
     text = capsys.readouterr().out
-    for option in ("--mh-sweeps", "--mh-preset {default,fast,paper,sample}", "--iter-decode-with-beam", "[-- "):
+    for option in ("--mh-sweeps", "--mh-preset {default,fast,best,paper,sample}", "--iter-decode-with-beam", "[-- "):
         assert option in text
 
 

@@ -217,10 +217,10 @@ def test_lines_that_cannot_be_translated_stop_no_corpus(tiny, tmp_path, monkeypa
     """Not in a last chunk of one line, not beside an empty one, and not on the way of a resumed run."""
     decode = MHGenerator.decode
 
-    def odd(generator, sample, progress):
+    def odd(generator, sample, *rest):
         if 4 in sample["id"]:
             raise SentenceError("no lengths: broken")
-        return decode(generator, sample, progress)
+        return decode(generator, sample, *rest)
 
     monkeypatch.setattr(MHGenerator, "decode", odd)
     (tmp_path / "c.de").write_text("a b\nb b\n\nc\na b c\n" + "a " * 20, encoding="utf-8")
@@ -235,11 +235,11 @@ def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
     corpus, decode, sizes = write_corpus(tmp_path / "c.de"), MHGenerator.decode, []
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
-    def small(generator, sample, progress):
+    def small(generator, sample, *rest):
         sizes.append(len(sample["id"]))
         if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return decode(generator, sample, progress)
+        return decode(generator, sample, *rest)
 
     limit = 2
     monkeypatch.setattr(MHGenerator, "decode", small)
@@ -254,12 +254,12 @@ def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkey
     corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.decode
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
-    def odd(generator, sample, progress):
+    def odd(generator, sample, *rest):
         if 2 in sample["id"]:
             raise SentenceError("no lengths")
         if 4 in sample["id"]:
             raise MemoryError
-        return decode(generator, sample, progress)
+        return decode(generator, sample, *rest)
 
     monkeypatch.setattr(MHGenerator, "decode", odd)
     counts, records = corpus_run(tiny, corpus, tmp_path / "out")

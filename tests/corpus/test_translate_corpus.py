@@ -60,7 +60,7 @@ def test_translations_are_those_of_fairseq_generate(tiny, whole, capsys):
         assert [found["text"] for found in record["translations"]] == texts
         assert record["rows"] > 0
         best = record["translations"][0]
-        assert best["score"] == pytest.approx(-best["energy_norm"] / best["length"], rel=1e-5)
+        assert best["score"] == pytest.approx(-best["energy"] / best["length"], rel=1e-5)
     assert counts["sentences"] == 6
     assert counts["rows"] == sum(record["rows"] for record in records)
 
