@@ -74,7 +74,7 @@ def test_energies_under_delayed_acceptance_are_the_cmlms(tiny, electric, tmp_pat
     """The first stage changes the number of rows, and no energy of a state."""
     options = ("--gen-subset", "test", "--mh-sweeps", "4", "--mh-proposal", "single")
     screened = trace_of(tiny, tmp_path / "a", *options, "--mh-surrogate", "electric", "--mh-electric", electric)
-    plain = trace_of(tiny, tmp_path / "b", *options)
+    plain = trace_of(tiny, tmp_path / "b", *options, "--mh-energy", "norm")
     assert sum(r["rows"] for r in screened) != sum(r["rows"] for r in plain)
     norm = {(r["id"], tuple(r["tokens"])): r["energy_norm"] for r in plain}
     pairs = [(r["energy"], norm.get((r["id"], tuple(r["tokens"])))) for r in screened]
