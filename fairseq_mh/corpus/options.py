@@ -90,17 +90,17 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     """Return everything that decides the output, and nothing else: not who translates which batch."""
     groups = {name: cfg[name] for name in ("task", "bpe", "tokenizer") if cfg[name] is not None}
     options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
+    experts = parse_experts(cfg.task.mh_expert or "")
     named = [
         cfg.task.mh_electric,
-        *(path for path, _ in parse_experts(cfg.task.mh_expert or "")),
+        *(path for path, _ in experts),
         *(value for name in ("bpe", "tokenizer") for value in options.get(name, {}).values()),
     ]
     paths = [*utils.split_paths(cfg.common_eval.path), *(value for value in named if value and isinstance(value, str))]
     files = [*(Path(path) for path in paths), *sorted(args.data.glob("dict.*.txt"))]
     del options["task"]["data"]
     options = {name: by_content(group, list(group)) for name, group in options.items() if name != "task"} | {
-        "task": by_content(options["task"], ["mh_electric"])
-        | {"mh_expert": [weight for _, weight in parse_experts(cfg.task.mh_expert or "")]}
+        "task": by_content(options["task"], ["mh_electric"]) | {"mh_expert": [weight for _, weight in experts]}
     }
     return {
         **options,

@@ -54,15 +54,15 @@ class GridRun(NamedTuple):
         content = json.dumps([self.decoder, self.arguments(), more])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
-    def files(self) -> list[str]:
-        """Return the files that the run's options name."""
-        given = {name: str(self.options[name]) for name in FILE_OPTIONS if name in self.options}
-        experts = [path for path, _ in parse_experts(given.pop("mh-expert", ""))]
-        return [*(path for value in given.values() for path in utils.split_paths(value)), *experts]
+    def files(self, names: Iterable[str]) -> list[str]:
+        """Return the values of these options, each of the several where one option names more than one file."""
+        several = {"mh-expert": lambda value: [path for path, _ in parse_experts(value)], "path": utils.split_paths}
+        given = {name: str(self.options[name]) for name in names if name in self.options}
+        return [file for name, value in given.items() for file in several.get(name, lambda one: [one])(value)]
 
     def missing_file(self) -> str | None:
         """Return the first file that the run's options name and that does not exist, or None."""
-        return next((file for file in self.files() if not Path(file).is_file()), None)
+        return next((file for file in self.files(FILE_OPTIONS) if not Path(file).is_file()), None)
 
 
 def grid_names() -> list[str]:

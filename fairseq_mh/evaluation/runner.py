@@ -71,7 +71,7 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
         if argument.startswith(bench.own):
             raise UserError(f"{argument} belongs into the grid, so that the results name it")
     settings = bench.settings(run)
-    named = [fingerprint(Path(file)) for file in run.files()]
+    named = [fingerprint(Path(file)) for file in run.files(run.options) if Path(file).is_file()]
     key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity(), *named)))
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
