@@ -23,6 +23,7 @@ from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
+from fairseq_mh.translation.generator import source_of
 from fairseq_mh.translation.mask_predict import mask_predict
 from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies
@@ -61,7 +62,7 @@ def compare_energies(cmlm, electric, sample, number):
         sample: fairseq's batch of N sentences.
         number: of translations of each sentence.
     """
-    source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+    source = source_of(sample)
     encoder_out = cmlm.model.forward_encoder(source)
     lm, context = cmlm.bind(encoder_out), torch.arange(len(source[0]))
     lengths = cmlm.length_log_probs(encoder_out).argmax(1)

@@ -16,6 +16,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.decoding import load_decoder, sample_of
+from fairseq_mh.translation.generator import source_of
 from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies
 
@@ -39,7 +40,7 @@ def decode(data: str, sentences: int, options: Sequence[str]) -> Decoded:
     generator, found = decoder.generator, Decoded({"norm": torch.empty(0), "two-stream": torch.empty(0)}, [], [])
     for first in range(0, sentences, BATCH):
         sample = sample_of(decoder, min(BATCH, sentences - first), first)
-        source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        source = source_of(sample)
         targets = [generator.cmlm.target(line) for line in sample["target"]]
         lengths, context = torch.tensor([len(target) for target in targets]), torch.arange(len(targets))
         for name, nats in found.energies.items():

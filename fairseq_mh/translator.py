@@ -19,6 +19,7 @@ from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.generator import source_of
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline, outline_of
 from fairseq_mh.translation.options import translation_schedule
@@ -150,11 +151,10 @@ class Translator:
             UserError: for a text that cannot be translated, tokens that are no state, and a position outside them.
         """
         with self._using(options):
-            line = Line(0, 0, self._tokens(text), Outline())
+            line = Line(0, 0, self._tokens(text), None)
             if reason := self._refusal(line.tokens):
                 raise UserError(f"the source is {reason}")
-            source = self._sample([line])["net_input"]
-            return alternatives(self.generator, (source["src_tokens"], source["src_lengths"]), tokens, position, count)
+            return alternatives(self.generator, source_of(self._sample([line])), tokens, position, count)
 
     def for_thread(self) -> "Translator":
         """Return a translator of the same model for another thread, whose options of a call are its own."""

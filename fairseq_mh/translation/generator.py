@@ -115,8 +115,10 @@ class MHGenerator:
 
     def _sources(self, sample: dict) -> list[str]:
         """Return the texts of a batch's sources, which utilities alone read."""
+        if not self.utility:
+            return [""] * len(sample["id"])
         lines = [utils.strip_pad(line, self.source_dictionary.pad()) for line in source_of(sample)[0]]
-        return [self.source_dictionary.string(line, self.joined) if self.utility else "" for line in lines]
+        return [self.source_dictionary.string(line, self.joined) for line in lines]
 
     def _bar(self) -> tqdm:
         """Return a bar on standard error that counts the sweeps of a batch that takes more than two seconds."""
@@ -213,9 +215,8 @@ class MHGenerator:
             gold,
             self.cfg.mh_length_reward,
         )
-        longest = min((one.longest_target for one in self._others()), default=self.cmlm.longest)
-        if int(plan.lengths.max()) > longest:
-            raise SentenceError(f"too long: the targets of an expert hold {longest} tokens")
+        if int(plan.lengths.max()) > self._longest():  # a length that was given, and not predicted
+            raise SentenceError(f"too long: the targets of an expert hold {self._longest()} tokens")
         ids = sample["id"].tolist()
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
@@ -223,11 +224,14 @@ class MHGenerator:
         energy = translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts)
         return Start(lm, plan, blank, held, self.generation.iter_decode_max_iter + 1, streams, reference, energy)
 
+    def _longest(self) -> int:
+        """Return the most tokens that a target of all models may hold."""
+        return min([self.cmlm.longest, *(one.longest_target for one in self._others())])
+
     def _log_p_lengths(self, encoder_out: dict) -> Tensor:
         """Return the log-probabilities (B, L) by which lengths are chosen."""
         log_p = self.cmlm.length_log_probs(encoder_out)
-        for expert in self._others():
-            log_p[:, expert.longest_target + 1 :] = -math.inf
+        log_p[:, self._longest() + 1 :] = -math.inf
         return log_p + self.cfg.mh_length_bias * torch.arange(log_p.size(1), device=log_p.device)
 
     def _text(self, found: Hypothesis) -> str:

@@ -42,7 +42,11 @@ class References:
         self.cmlm, self.allowed = cmlm, cmlm.allowed.cpu()
 
     def __call__(self, sample: dict) -> Tensor:
-        """Return the references' tokens: (B, T) long, padded.
+        """Return the references' tokens: (B, T) long, padded; raises as `lines`."""
+        return data_utils.collate_tokens(self.lines(sample), self.cmlm.pad)
+
+    def lines(self, sample: dict) -> list[Tensor]:
+        """Return the references' tokens, (T,) long each.
 
         Raises:
             UserError: where there are none, or one is empty, or longer than the model's targets.
@@ -55,15 +59,14 @@ class References:
         lines = [self.cmlm.target(line) for line in sample["target"]]
         for sentence, line in zip(sample["id"].tolist(), lines, strict=True):
             self.check(sentence, line)
-        return data_utils.collate_tokens(lines, self.cmlm.pad)
+        return lines
 
     def outlines(self, sample: dict, generation: Any) -> list[Outline]:
         """Return what `--prefix-size` and `--score-reference` give of each target."""
         if not generation.prefix_size and not generation.score_reference:
             return [Outline()] * len(sample["id"])
         found = []
-        for line in self(sample):
-            tokens = self.cmlm.target(line)
+        for tokens in self.lines(sample):
             words = tokens[tokens != self.cmlm.eos]  # which Mask-Predict's own targets end with
             found.append(whole(tokens) if generation.score_reference else prefix(words[: generation.prefix_size]))
         return found
