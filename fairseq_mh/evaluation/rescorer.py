@@ -16,11 +16,11 @@ from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, 
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric
 from fairseq_mh.masked_lms.experts import Expert, load_experts
-from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
+from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
+from fairseq_mh.translation.generator import source_of
 from fairseq_mh.translation.rescoring import energies
 
 SENTENCES_AT_ONCE = 20
-WORD = "\u2581"  # SentencePiece's mark of a piece that begins a word
 
 NBest = dict[int, list[str]]  # sentence number -> candidates
 
@@ -84,7 +84,7 @@ class Rescorer(NamedTuple):
             raise UserError(f"sentence {numbers[-1]} is none of the {len(dataset)} of {self.subset}")
         batch = to_device(self.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
         place = {number: context for context, number in enumerate(batch["id"].tolist())}
-        source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
+        source = source_of(batch)
         targets = [self.target(text) for _, text in candidates]
         context = torch.tensor([place[number] for number, _ in candidates])
         found = energies(self.cmlm, self.task.cfg, source, targets, context, self.electric, self.experts)

@@ -4,6 +4,8 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from fairseq_mh.masked_lms.sentence_pieces import WORD
+
 
 def allowed_symbols(dictionary: Dictionary) -> Tensor:
     """Return the symbols that a state may hold: (V,) bool.
@@ -21,6 +23,6 @@ def subwords(dictionary: Dictionary) -> str | None:
     Returns:
         A value of `--post-process`, or None where the symbols are whole words.
     """
-    if any(symbol.startswith("\u2581") for symbol in dictionary.symbols):
+    if any(symbol.startswith(WORD) for symbol in dictionary.symbols):
         return "sentencepiece"
     return "subword_nmt" if any(symbol.endswith("@@") for symbol in dictionary.symbols) else None

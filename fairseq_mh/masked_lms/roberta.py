@@ -13,7 +13,7 @@ from fairseq_mh.engine.linear import linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols, subwords
-from fairseq_mh.masked_lms.sentence_pieces import sentence_pieces
+from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
 
 
 class FairseqMLM:
@@ -42,7 +42,7 @@ class FairseqMLM:
         for number, given in enumerate(text.split(self.blank)):
             words = self.pieces.encode(given, out_type=str) if self.pieces else given.split()
             if self.pieces and number and words and not given[0].isspace():  # the first piece continues a word
-                words = [word for word in (words[0].removeprefix("\u2581"), *words[1:]) if word]
+                words = [word for word in (words[0].removeprefix(WORD), *words[1:]) if word]
             tokens += [self.mask] * (number > 0) + [self.dictionary.index(word) for word in words]
         return [*tokens, self.dictionary.eos()]
 

@@ -1,10 +1,12 @@
-"""The sentencepiece model that a user names."""
+"""The sentencepiece model that a user names, and its mark."""
 
 from pathlib import Path
 
 import sentencepiece
 
 from fairseq_mh.errors import UserError
+
+WORD = "\u2581"  # begins a piece that begins a word
 
 
 def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.trace import json_number
 from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.masked_lms.sentence_pieces import WORD
 from fairseq_mh.page.limits import Wanted
 from fairseq_mh.translation.alternatives import check_state
 from fairseq_mh.translation.held import FREE, Outline
@@ -19,7 +20,6 @@ from fairseq_mh.translator import Translator
 Event = dict[str, Any]
 Piece = tuple[str, bool]  # its text, and whether a word begins with it
 Send = Callable[[Event | None], object]  # None says that nothing happened: it only raises where nobody listens
-WORD = "\u2581"  # SentencePiece's mark of a piece that begins a word
 GOES_ON = "@@"  # subword-nmt's mark of a piece that the next one continues
 
 

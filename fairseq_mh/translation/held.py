@@ -12,11 +12,11 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError
+from fairseq_mh.masked_lms.sentence_pieces import WORD
 from fairseq_mh.template import BLANK
 
 FREE = -1  # a position to be drawn
 OPEN = -2  # an open blank
-SPACE = "\u2581"  # begins a piece of sentencepiece's that begins a word
 
 
 class Outline:
@@ -95,8 +95,8 @@ def outline_of(template: str, cut: Callable[[str], str], dictionary: Dictionary)
 def _pieces(text: str, joined: bool, cut: Callable[[str], str], dictionary: Dictionary) -> list[int]:
     """Return the symbols of a text, which may be joined to what stands before it."""
     pieces = cut(text.strip()).split()
-    if joined and pieces and pieces[0].startswith(SPACE):
-        first = pieces[0].removeprefix(SPACE)
+    if joined and pieces and pieces[0].startswith(WORD):
+        first = pieces[0].removeprefix(WORD)
         pieces[:1] = [first] if first in dictionary else list(first)
     if unknown := [piece for piece in pieces if piece not in dictionary]:
         raise UserError(f"the model has no symbols for {text.strip()!r} ({' '.join(unknown)})")

@@ -11,10 +11,10 @@ from fairseq_mh.evaluation.output import read_output
 from fairseq_mh.evaluation.report.figures import Line
 from fairseq_mh.evaluation.report.results import has_runs
 from fairseq_mh.evaluation.scores import CHAIN, read_trace
+from fairseq_mh.masked_lms.sentence_pieces import WORD
 
 COUNTS = ("proposals", "accepted", "novel")
 COLOUR = "#0072B2"  # of the curve of a trace alone
-WORD = "\u2581"  # SentencePiece's mark of a piece that begins a word
 
 
 def viewer_data(
