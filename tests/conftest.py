@@ -1,8 +1,11 @@
 """The fixtures that several folders of tests share; fairseq is imported where one of them needs it alone."""
 
+import shutil
+
 import pytest
 import torch
 
+CHROMIUM = shutil.which("chromium")
 torch.set_num_threads(1)  # the models are tiny, and the tests run in several processes
 
 
@@ -22,3 +25,15 @@ def mlm():
     from tests.masked_lms.tiny_models import bert, tokenizer_of
 
     return HuggingFaceMLM(bert(), tokenizer_of())
+
+
+@pytest.fixture(scope="module")  # its event loop must not outlive its tests
+def browser():
+    """Headless Chromium, where there is one."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM:
+        pytest.skip("there is no chromium on the path")
+    with playwright.sync_playwright() as running:
+        browser = running.chromium.launch(executable_path=CHROMIUM)
+        yield browser
+        browser.close()

@@ -14,7 +14,6 @@ from tests.cli.in_process import called
 from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium")
 
 
 def report(*arguments) -> subprocess.CompletedProcess:
@@ -163,17 +162,6 @@ def test_broken_input_gives_one_line_and_no_page(tmp_path, damage, message):
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.glob("*.part"))
     assert not (tmp_path / "report.html").is_file()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM:
-        pytest.skip("there is no chromium on the path")
-    with playwright.sync_playwright() as running:
-        browser = running.chromium.launch(executable_path=CHROMIUM)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

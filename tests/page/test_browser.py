@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.page.conftest import CHROMIUM
+from tests.conftest import CHROMIUM
 
 pytestmark = [
     pytest.mark.slow,
