@@ -15,7 +15,7 @@ from fairseq_mh.mcmc.clocks import Clocks, copy_together
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.record import Record, Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.state import put, select
+from fairseq_mh.mcmc.state import State, put, select
 from fairseq_mh.mcmc.trial import Trial
 
 AHEAD = 4  # updates proposed at once from the same state: about as many as it takes until one changes it
@@ -46,13 +46,15 @@ def run(
         context: (N,) long, the model's context of each chain.
         streams: one generator a chain (`chain_stream`).
         progress: is told of every sweep that a chain ends.
-        held: (N, T) bool, the positions that no move draws again; none unless given. A sweep is as many updates as
-            there are others.
+        held: (N, T) long, as of `State`: the positions that no move draws again, and the phrases that move as a whole;
+            or bool, positions that keep their symbols. None unless given. A sweep is as many updates as there are
+            others, and one more for each phrase.
         observer: is shown every state at the end of a sweep, the start (sweep 0) first. What `progress` or `observer`
             raise ends the run.
     """
     state, *begun = kernel.init(start.clone(), context, held)
-    clocks = Clocks(schedule, kernel.proposal, state.free, streams, kernel.decisions)
+    relocates = kernel.metropolis and kernel.relocation is not None
+    clocks = Clocks(schedule, kernel.proposal, state.held, streams, kernel.decisions, relocates)
     record = Record(state, (begun[0], begun[1]), kernel.energy, schedule)
     live = clocks.moving & (schedule.sweeps > 0)  # where all is held, every sweep ends as it began
     if observer:
@@ -63,7 +65,8 @@ def run(
         return record.finished()
     if progress and not live.all():
         progress(int((~live).sum()) * schedule.sweeps)
-    trials = kernel.begin(state, *copy_together(start.device, *clocks.next(np.arange(len(start)), AHEAD)))
+    planned = copy_together(start.device, *clocks.next(np.arange(len(start)), AHEAD))
+    trials = _propose(kernel, clocks, state, *planned)
     while live.any():
         asks, skipped = torch.stack([trials.asked.any(1).long(), trials.skipped]).cpu().numpy()
         decided = np.flatnonzero(live & (asks == 0))
@@ -103,5 +106,15 @@ def _settle(
         record.add_rows(chains[ends], sweep[ends], spent)
     record.add_states(chains, sweep, reached, ends, always_scored=kernel.metropolis)
     if len(onward):
-        put(trials, chains[onward], kernel.begin(select(reached, onward), *planned))
+        put(trials, chains[onward], _propose(kernel, clocks, select(reached, onward), *planned))
     return sweeps, ended, goes_on
+
+
+def _propose(
+    kernel: Kernel, clocks: Clocks, state: State, ranks: Tensor, uniforms: Tensor, temperature: Tensor, phrase: Tensor
+) -> Trial:
+    """Let chains (M,) propose; the updates are what `Clocks.next` returns."""
+    free = state.free
+    rank = (free.cumsum(1) - 1).clamp(min=0)
+    masked = ranks.gather(2, rank[:, None].expand_as(ranks)) & free[:, None]
+    return kernel.begin(state, masked, uniforms, temperature, phrase if clocks.phrases.any() else None)

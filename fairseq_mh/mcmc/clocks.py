@@ -12,6 +12,9 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.proposal import Proposal
 from fairseq_mh.mcmc.schedule import Schedule
+from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
+
+TRIES = 1  # to move each phrase, in a sweep
 
 
 class Clocks:
@@ -20,45 +23,51 @@ class Clocks:
     Args:
         schedule: of all chains.
         proposal: that the updates are for.
-        free: (N, T) bool, the positions of each chain that updates draw again.
+        held: (N, T) long, as of `State`.
         streams: one generator a chain.
         decisions: how many uniforms an acceptance takes.
+        relocates: whether a sweep also moves each phrase, before it draws the free positions again.
     """
 
     def __init__(
         self,
         schedule: Schedule,
         proposal: Proposal,
-        free: Tensor,
+        held: Tensor,
         streams: Sequence[np.random.Generator],
         decisions: int,
+        relocates: bool = False,
     ):
         self.schedule, self.proposal, self.streams, self.decisions = schedule, proposal, streams, decisions
-        self.width = free.size(1)
-        self._free = [np.flatnonzero(row) for row in free.cpu().numpy()]
-        self.moving = np.array([len(places) > 0 for places in self._free], dtype=bool)  # (N,): have a free position
-        self._sweep = np.ones(len(free), dtype=int)  # the one that the chain is in; after the last, one more
-        self._done = np.zeros(len(free), dtype=int)  # updates of the sweep
-        self._updates = [self._draw(chain) for chain in range(len(free))]  # of each chain's sweep
+        self.width, self._held = held.size(1), held.cpu().numpy()
+        self._free = (self._held == FREE).sum(1)  # (N,)
+        self.phrases = np.maximum(self._held.max(1) - FIXED, 0) * relocates  # (N,): how many move
+        self.moving = (self._free > 0) | (self.phrases > 0)  # (N,) bool: have anything to draw again, or to move
+        self._sweep = np.ones(len(held), dtype=int)  # the one that the chain is in; after the last, one more
+        self._done = np.zeros(len(held), dtype=int)  # updates of the sweep
+        self._updates = [self._draw(chain) for chain in range(len(held))]  # of each chain's sweep
 
-    def next(self, chains: np.ndarray, ahead: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def next(self, chains: np.ndarray, ahead: int) -> tuple[np.ndarray, ...]:
         """Return the next updates of these chains (M,), as many as their sweeps have left, at most `ahead`.
 
         Returns:
-            masked (M, K, T) bool, nothing where the sweep has no update any more; uniforms (M, K, S + decisions);
-            temperature (M,) float64, of the target.
+            ranks (M, K, T) bool, of the masked positions among the chain's free ones, from the left, nothing where a
+            phrase moves or the sweep has no update any more; uniforms (M, K, S + decisions); temperature (M,) float64,
+            of the target; phrase (M, K) long, the number of the phrase that moves, or 0.
         """
         mine = chains.tolist()
         steps = [slice(self._done[chain], self._done[chain] + ahead) for chain in mine]
         own = [[part[step] for part in self._updates[chain]] for chain, step in zip(mine, steps, strict=True)]
-        masked = np.zeros((len(mine), ahead, self.width), dtype=bool)
+        ranks = np.zeros((len(mine), ahead, self.width), dtype=bool)
+        phrase = np.zeros((len(mine), ahead), dtype=int)
         uniforms = np.zeros((len(mine), ahead, 2 * self.width + self.decisions))  # what the longest could draw
-        for n, (positions, drawn) in enumerate(own):
-            masked[n, : len(positions), : positions.shape[1]] = positions
+        for n, (chosen, drawn, moved) in enumerate(own):
+            ranks[n, : len(chosen), : chosen.shape[1]] = chosen
+            phrase[n, : len(moved)] = moved
             uniforms[n, : len(drawn), : drawn.shape[1] - self.decisions] = drawn[:, : -self.decisions]
             uniforms[n, : len(drawn), -self.decisions :] = drawn[:, -self.decisions :]
         temperature = np.array([self.schedule.temperature_at(sweep) for sweep in self._sweep[mine].tolist()])
-        return masked, uniforms, temperature
+        return ranks, uniforms, temperature, phrase
 
     def advance(self, chains: np.ndarray, updates: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Count so many updates (M,) of these chains (M,) as done.
@@ -75,18 +84,23 @@ class Clocks:
             self._updates[chain] = self._draw(chain)
         return sweep, ended, ~ended | (sweep < self.schedule.sweeps)
 
-    def _draw(self, chain: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a sweep: the positions of its U updates (U, length) bool and their uniforms (U, S + decisions).
+    def _draw(self, chain: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Draw a sweep of U updates: ranks (U, free) bool, uniforms (U, S + decisions) and phrases (U,), as in `next`.
 
-        After the last sweep there are none, and where no position is free.
+        After the last sweep there are none.
         """
-        sweep, free, stream = int(self._sweep[chain]), self._free[chain], self.streams[chain]
-        if sweep > self.schedule.sweeps or not len(free):
-            return np.zeros((0, 0), dtype=bool), np.zeros((0, self.decisions))
-        chosen = self.proposal.scan_positions(len(free), self.schedule.block_size_at(sweep, len(free)), stream)
-        masked = np.zeros((len(chosen), free[-1] + 1), dtype=bool)
-        masked[:, free] = chosen
-        return masked, stream.random((len(masked), self.proposal.draws(masked) + self.decisions))
+        sweep, free, phrases = int(self._sweep[chain]), int(self._free[chain]), int(self.phrases[chain])
+        stream = self.streams[chain]
+        if sweep > self.schedule.sweeps:
+            return np.zeros((0, 0), dtype=bool), np.zeros((0, self.decisions)), np.zeros(0, dtype=int)
+        chosen = np.zeros((0, free), dtype=bool)
+        if free:
+            chosen = self.proposal.scan_positions(free, self.schedule.block_size_at(sweep, free), stream)
+        moved = FIRST_PHRASE + np.repeat(np.arange(phrases), TRIES)
+        draws = max(self.proposal.draws(chosen) if free else 0, min(phrases, 1))
+        uniforms = stream.random((len(moved) + len(chosen), draws + self.decisions))
+        none_masked, none_moved = np.zeros((len(moved), free), dtype=bool), np.zeros(len(chosen), dtype=int)
+        return np.concatenate([none_masked, chosen]), uniforms, np.concatenate([moved, none_moved])
 
 
 def copy_together(device: torch.device, *arrays: np.ndarray) -> list[Tensor]:

@@ -44,6 +44,7 @@ class Informed:
         length, free, count = masked.size(1), state.free, masked.sum(1, keepdim=True)
         # The largest log-weights plus Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
         noise = -(-for_choice(uniforms)[:, :length].log()).log()
+        noise = noise.gather(1, (free.cumsum(1) - 1).clamp(min=0))
         weights = site_weights(state.scores, certainty).masked_fill(~free, 0)
         ranked = (weights.log() + noise).argsort(dim=1, descending=True)
         taken = torch.arange(length, device=masked.device) < count
@@ -53,7 +54,7 @@ class Informed:
 
 
 def for_choice(uniforms: Tensor) -> Tensor:
-    """Return the uniforms that choose positions, the t-th one position t's: (N, 2T) -> (N, T)."""
+    """Return the uniforms that choose positions, the t-th one for the t-th free one: (N, 2T) -> (N, T)."""
     return uniforms[:, 0::2]
 
 

@@ -28,6 +28,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, score, set_masked_scores, site_features
 from fairseq_mh.mcmc.informed import NOWHERE, Informed, log_choice
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.phrases import Relocation
 from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal, Proposed
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
 from fairseq_mh.mcmc.state import State, repeat, select, unevaluated, where
@@ -44,6 +45,7 @@ class Kernel:
         energy: the target's.
         proposal: how candidates are drawn.
         metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
+        relocation: how phrases move; where there is none they stay.
 
     Raises:
         ValueError: for an informed proposal without energies to be informed by.
@@ -53,6 +55,7 @@ class Kernel:
     energy: Energy = field(default_factory=lambda: as_energy("norm"))
     proposal: Proposal = field(default_factory=MaskedConditional)
     metropolis: bool = True
+    relocation: Relocation | None = None
 
     def __post_init__(self):
         if not self.metropolis and isinstance(self.proposal, Informed):
@@ -94,7 +97,9 @@ class Kernel:
         known = torch.ones_like(state.known)
         return state._replace(features=features, scores=scores, known=known), missing.sum(1)
 
-    def begin(self, state: State, masked: Tensor, uniforms: Tensor, temperature: Tensor) -> Trial:
+    def begin(
+        self, state: State, masked: Tensor, uniforms: Tensor, temperature: Tensor, phrase: Tensor | None = None
+    ) -> Trial:
         """Try the first of these updates that proposes another state, or the last of them.
 
         Args:
@@ -103,15 +108,23 @@ class Kernel:
             uniforms: (M, K, S + `decisions`) in [0, 1): S for the proposal, the last for the acceptance; with a
                 surrogate the last but one for its stage.
             temperature: (M,) tau of the target.
+            phrase: (M, K) long, of updates that mask nothing the phrase that they move; 0 at others. None moves unless
+                given.
         """
-        costless = (state.known | ~state.free).all(1)[:, None] & masked[:, 1:].sum(-1).eq(1)  # to propose
+        costless = masked[:, 1:].sum(-1).eq(1)  # to propose, where all features are known
+        if phrase is not None:
+            costless = costless | phrase[:, 1:].ne(0)
+        costless = costless & (state.known | ~state.free).all(1)[:, None]
         updates = 1 + costless.long().cumprod(1).sum(1)  # (M,)
         ahead = int(updates.max())
         masked = masked[:, :ahead] & (torch.arange(ahead, device=masked.device) < updates[:, None])[..., None]
         uniforms, source = uniforms[:, :ahead].flatten(0, 1), repeat(state, ahead)
         draws = uniforms[:, : -self.decisions]
         proposed = self.proposal(self.lm, source, masked.flatten(0, 1), draws, self.energy.certainty)
-        unchanged = (proposed.candidate == source.tokens).all(1) & (proposed.log_reverse == proposed.log_forward)
+        if self.relocation and phrase is not None:
+            proposed = self.relocation(source, proposed, phrase[:, :ahead].flatten(), draws[:, 0])
+        same = (proposed.candidate == source.tokens) & (proposed.held == source.held)
+        unchanged = same.all(1) & (proposed.log_reverse == proposed.log_forward)
         skipped = unchanged.view(-1, ahead).long().cumprod(1).sum(1).minimum(updates - 1)
         spent = proposed.rows.view(-1, ahead).sum(1)  # of the first update, which alone may take any
         made = skipped + ahead * torch.arange(len(masked), device=masked.device)
@@ -144,7 +157,8 @@ class Kernel:
             expert_rows=trial.expert_rows,
             skipped=trial.skipped,
         )
-        return where(novel, candidate, state), info
+        reached = where(novel, candidate, state)  # where places alone are new, all that is known of the tokens stays
+        return reached._replace(held=candidate.held.where(accepted[:, None], state.held)), info
 
     def _open(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor, same: Tensor) -> Trial:
         """Return the trials of these proposals with all that costs no masked row.
@@ -164,7 +178,7 @@ class Kernel:
             set_masked_scores(scores, places, score(self.lm, kept, proposed.candidate[places]))
         return Trial(
             state=state,
-            candidate=State(proposed.candidate, state.context, scores, features, new | alone, state.free),
+            candidate=State(proposed.candidate, state.context, scores, features, new | alone, proposed.held),
             log_rest=screened.log_rest.masked_fill(same, 0),
             log_u=log_u[:, -1],
             temperature=temperature,

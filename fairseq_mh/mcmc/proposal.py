@@ -29,6 +29,7 @@ class Proposed(NamedTuple):
     rows: Tensor  # (N,) long: decoder rows spent
     masked: Tensor  # (N, T) bool: the positions that were drawn again
     order: Tensor  # (N, K) long, of an informed choice, or NOWHERE; its probability is not in the two above
+    held: Tensor  # (N, T) long, of the candidate, as of `State`
 
 
 class Proposal(Protocol):
@@ -101,6 +102,7 @@ def draw_masked(lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, lo
         rows=spent,
         masked=masked,
         order=site.new_empty(len(masked), 0),
+        held=state.held,
     )
 
 

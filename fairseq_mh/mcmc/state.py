@@ -9,6 +9,7 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 
 Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tuples
+FREE, FIXED, FIRST_PHRASE = range(3)  # of `State.held`
 
 
 class State(NamedTuple):
@@ -19,7 +20,12 @@ class State(NamedTuple):
     scores: Tensor  # (N, T, E) nats: minus each position's share of each of `Energy.columns`, 0 at padding
     features: Tensor  # (N, T, D): of each position, it alone being masked
     known: Tensor  # (N, T) bool: the positions whose features are of these tokens; elsewhere they mean nothing
-    free: Tensor  # (N, T) bool: the positions that moves draw again; all others are held, or padding
+    held: Tensor  # (N, T) long: FREE, FIXED for good (padding is), or, from FIRST_PHRASE on, a phrase's number
+
+    @property
+    def free(self) -> Tensor:
+        """The positions that moves draw again: (N, T) bool."""
+        return self.held.eq(FREE)
 
 
 def unevaluated(
@@ -29,14 +35,15 @@ def unevaluated(
 
     Args:
         columns: of the scores.
-        held: (N, T) bool, the positions that keep their symbols; none unless given.
+        held: (N, T) long, as of `State`, or bool, the positions that keep their symbols; none unless given.
     """
     features = lm.no_features(*tokens.shape)
     dtype = torch.promote_types(features.dtype, torch.float32)  # of logits
     scores = torch.full((*tokens.shape, columns), torch.nan, dtype=dtype, device=tokens.device)
     scores = scores.masked_fill(tokens.eq(lm.pad)[..., None], 0)
-    free = tokens.ne(lm.pad) if held is None else tokens.ne(lm.pad) & ~held
-    return State(tokens, context, scores, features, torch.zeros_like(free), free)
+    held = torch.zeros_like(tokens) if held is None else held.long()
+    held = held.masked_fill(tokens.eq(lm.pad), FIXED)
+    return State(tokens, context, scores, features, torch.zeros_like(tokens, dtype=torch.bool), held)
 
 
 def select(parts: Parts, which: Tensor) -> Parts:

@@ -43,7 +43,9 @@ SCHEDULES = {
 }
 
 
-def kernel_of(lm, energy="norm", metropolis=True, proposal=MaskedConditional, scan=None, surrogate=None, **q):
+def kernel_of(
+    lm, energy="norm", metropolis=True, proposal=MaskedConditional, scan=None, surrogate=None, relocation=None, **q
+):
     """Return the kernel of these settings.
 
     Args:
@@ -53,12 +55,13 @@ def kernel_of(lm, energy="norm", metropolis=True, proposal=MaskedConditional, sc
         proposal: its class.
         scan: the keyword argument of a `MaskedConditional`, if it is not the default.
         surrogate: of delayed acceptance.
+        relocation: how phrases move.
         q: the settings of `conditional`.
     """
     target = as_energy(energy)
     if surrogate is not None:
         target = Energy((*target.terms, Term("surrogate", surrogate, weight=0.0, screening=1.0)))
-    return Kernel(lm, target, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis)
+    return Kernel(lm, target, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis, relocation)
 
 
 def target_of(name, lm):
@@ -74,7 +77,7 @@ def at(kernel, tokens, held=None):
     return kernel.init(tokens, torch.zeros(len(tokens), dtype=torch.long), held)[0]
 
 
-def step(kernel, state, masked, temperature, uniforms):
+def step(kernel, state, masked, temperature, uniforms, phrase=None):
     """Update every chain once; return the states reached and the `Info`.
 
     Args:
@@ -83,9 +86,11 @@ def step(kernel, state, masked, temperature, uniforms):
         masked: (N, T) bool.
         temperature: of the target.
         uniforms: (N, S + decisions).
+        phrase: (N,) long, which one moves.
     """
+    phrase = None if phrase is None else phrase[:, None]
     temperature = torch.full((len(masked),), temperature, dtype=torch.float64)
-    trial = kernel.begin(state, masked[:, None], uniforms[:, None], temperature)
+    trial = kernel.begin(state, masked[:, None], uniforms[:, None], temperature, phrase)
     while trial.asked.any():
         trial = kernel.advance(trial)
     return kernel.settle(trial)

@@ -153,9 +153,9 @@ def test_block_sizes_fall_linearly_to_one():
     schedule = Schedule(4, block_size=0, final_block_size=1)
     assert [schedule.block_size_at(sweep, 7) for sweep in range(1, 5)] == [7, 5, 3, 1]
     assert [schedule.block_size_at(sweep, 2) for sweep in range(1, 5)] == [2, 2, 1, 1]
-    clocks = Clocks(schedule, MaskedConditional(), torch.ones(1, 7, dtype=torch.bool), [chain_stream(1, 0, 7, 0)], 1)
+    clocks = Clocks(schedule, MaskedConditional(), torch.zeros(1, 7).long(), [chain_stream(1, 0, 7, 0)], 1)
     clocks.advance(np.array([0]), np.array([1]))  # the first sweep
-    masked, uniforms, _ = clocks.next(np.array([0]), 2)
+    masked, uniforms, *_ = clocks.next(np.array([0]), 2)
     masked = masked[0]
     assert (masked.sum(0) == 1).all()
     assert masked.sum(1).tolist() == [5, 2]
