@@ -28,6 +28,7 @@ FAIRSEQ_OPTIONS: dict[str, str] = {
     "seed": "of every chain's randomness; default: 1",
     "iter-decode-with-beam": "how many predicted lengths to decode at; default: 1",
     "iter-decode-max-iter": "refinements of mask-predict after its first pass; default: 10",
+    "constraints": "ordered or unordered: how phrases that translations must hold, each behind a tab, may stand",
     "batch-size": "sentences decoded at once",
     "max-tokens": "source tokens decoded at once; default: 12000",
     "model-overrides": "settings of the model to change, as a Python dictionary",

@@ -15,6 +15,7 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
+from fairseq_mh.mcmc.phrases import Relocation
 from fairseq_mh.mcmc.sample import INFORMED, proposal_of
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule
@@ -104,9 +105,11 @@ def proposal_settings(cfg: SamplerConfig) -> dict[str, Any]:
     }
 
 
-def kernel_of(cfg: SamplerConfig, lm: MaskedLM, metropolis: bool, energy: Energy) -> Kernel:
-    """Return the kernel that the options ask for, with this energy (`energy_of`)."""
-    return Kernel(lm, energy, proposal_of(scan_of(cfg), **proposal_settings(cfg)), metropolis)
+def kernel_of(
+    cfg: SamplerConfig, lm: MaskedLM, metropolis: bool, energy: Energy, relocation: Relocation | None = None
+) -> Kernel:
+    """Return the kernel that the options ask for, with this energy (`energy_of`) and this move of phrases."""
+    return Kernel(lm, energy, proposal_of(scan_of(cfg), **proposal_settings(cfg)), metropolis, relocation)
 
 
 def schedule_of(cfg: SamplerConfig, burn_in: int = 0, thin: int = 1) -> Schedule:

@@ -21,8 +21,9 @@ from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.generator import source_of
 from fairseq_mh.translation.halves import in_halves
-from fairseq_mh.translation.held import Outline, outline_of
+from fairseq_mh.translation.held import OPEN, Outline, outline_of
 from fairseq_mh.translation.options import translation_schedule
+from fairseq_mh.translation.phrases import encoded
 from fairseq_mh.translation.results import BatchResults, RecordObserver, SentenceResult, records_to
 from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.start import Progress
@@ -69,10 +70,10 @@ class Translator:
         self.model = self.models[0]
         self.generator = self.task.build_generator(self.models, self.cfg.generation)
         try:
-            cutters = self.task.build_tokenizer(self.cfg.tokenizer), self.task.build_bpe(self.cfg.bpe)
+            self.task.build_tokenizer(self.cfg.tokenizer)
+            self.task.build_bpe(self.cfg.bpe)
         except Exception as error:  # of libraries and files of many kinds
             raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
-        self.cutters = [cutter for cutter in cutters if cutter]
         self.longest = utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions())[0]
 
     @classmethod
@@ -107,6 +108,7 @@ class Translator:
         trace: bool = True,
         progress: Progress | None = None,
         template: Template | Sequence[Template] | None = None,
+        phrases: Sequence[Sequence[str]] | None = None,
         observer: RecordObserver | None = None,
         **options: Any,
     ) -> list[SentenceResult]:
@@ -122,6 +124,8 @@ class Translator:
             progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
             template: what is given of the translations, or of each text's: `Click {2} to {}.` holds all but a blank of
                 two tokens and one of any number. An `Outline` says the same by tokens.
+            phrases: of each text, what its translations must hold, anywhere; in the order given with
+                `constraints="ordered"`.
             observer: is called with each sweep of each chain when it has ended, the start (sweep 0) first: with its
                 record of `--mh-trace`, and its tokens' log-probabilities (T,) as in `Translation`. What `progress` or
                 `observer` raise ends the decoding.
@@ -132,7 +136,11 @@ class Translator:
             UserError: for options that mean nothing, and a template that the model has no pieces for.
         """
         with self._using(options):
-            outlines, watching = self._outlines(template, len(texts)), Watching(progress, observer)
+            watching = Watching(progress, observer)
+            if phrases is None:
+                outlines = self._outlines(template, len(texts))
+            else:
+                outlines = self._with_phrases(phrases, len(texts), template)
             return self._decoded(texts, outlines, numbers or range(len(texts)), samples, trace, watching)
 
     def alternatives(
@@ -185,12 +193,18 @@ class Translator:
         templates = [template] * texts if isinstance(template, str | Outline) else template
         if len(templates) != texts:
             raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
-        dictionary = self.task.target_dictionary
-        end = [dictionary.eos()] if self.generator.cmlm.allowed[dictionary.eos()] else []  # of Mask-Predict's targets
+        dictionary, end = self.task.target_dictionary, self.generator.end
         return [
-            one if isinstance(one, Outline) else Outline([*outline_of(one, self._cut, dictionary).parts, *end])
+            one if isinstance(one, Outline) else Outline([*outline_of(one, self.task.cut, dictionary).parts, *end])
             for one in templates
         ]
+
+    def _with_phrases(self, phrases: Sequence[Sequence[str]], texts: int, template: object) -> list[Outline | None]:
+        """Return what phrases give of each text's translation."""
+        if template is not None or len(phrases) != texts:
+            raise UserError("phrases are given for each text, and without a template")
+        found = (encoded(mine, self.task.cut, self.task.target_dictionary) for mine in phrases)
+        return [Outline([OPEN, *(self.generator.end if mine else [])], [*map(Tensor.tolist, mine)]) for mine in found]
 
     def _decoded(
         self,
@@ -260,22 +274,16 @@ class Translator:
     def _unknown(self, line: Line) -> int:
         return int((line.tokens == self.task.source_dictionary.unk()).sum())
 
-    def _cut(self, text: str) -> str:
-        """Return the pieces of a text, with spaces between."""
-        for cutter in self.cutters:
-            text = cutter.encode(text)
-        return text
-
     def _tokens(self, text: str) -> Tensor:
         dictionary = self.task.source_dictionary
-        pieces = dictionary.encode_line(self._cut(text), add_if_not_exist=False).long()  # with EOS
+        pieces = dictionary.encode_line(self.task.cut(text), add_if_not_exist=False).long()  # with EOS
         return torch.cat([pieces.new_tensor([dictionary.bos()]), pieces])
 
     def text(self, tokens: Tensor) -> str:
         """Return the words of a target's tokens (T,) long."""
         dictionary = self.task.target_dictionary
         text = dictionary.string(tokens, self.cfg.common_eval.post_process, extra_symbols_to_ignore={dictionary.eos()})
-        for cutter in reversed(self.cutters):
+        for cutter in reversed(self.task.cutters):
             text = cutter.decode(text)
         return text
 

@@ -5,7 +5,8 @@
 
 Prints one line for each line, in order: its best translation, or nothing where it is empty or cannot be translated (a
 note on standard error says why). With --nbest above 1 each translation is a line of its own, behind the number of its
-sentence and a tab.
+sentence and a tab. With --constraints, phrases that the translation must hold follow a line's sentence, each behind a
+tab.
 """
 
 import json
@@ -24,6 +25,7 @@ from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import with_pieces
 from fairseq_mh.translation.generator import advance_bar
+from fairseq_mh.translation.phrases import split_phrases
 from fairseq_mh.translation.results import SentenceResult
 from fairseq_mh.translator import Translator
 
@@ -52,10 +54,15 @@ def run(args: Namespace) -> None:
     translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
     number = 0
     for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
-        numbers = range(number, number + len(lines))
+        numbers, phrases = range(number, number + len(lines)), None
+        if translator.cfg.generation.constraints:
+            split = [split_phrases(line) for line in lines]
+            lines, phrases = [line for line, _ in split], [mine for _, mine in split]
         with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
             told = partial(advance_bar, bar)
-            results = translator.decode(lines, numbers=numbers, trace=False, progress=told, template=args.template)
+            results = translator.decode(
+                lines, numbers=numbers, trace=False, progress=told, template=args.template, phrases=phrases
+            )
         for number, result in zip(numbers, results, strict=True):
             print_result(args.json, translator.cfg.generation.nbest, number, result)
         sys.stdout.flush()

@@ -63,6 +63,9 @@ def checked(args: CorpusOptions) -> Any:
         ),
         "--batch-size must be 1 or more": cfg.dataset.batch_size is not None and cfg.dataset.batch_size < 1,
         "--max-tokens must be 1 or more": cfg.dataset.max_tokens is not None and cfg.dataset.max_tokens < 1,
+        "--mh-phrases is for fairseq-generate; in a corpus, phrases stand behind their sentence": bool(
+            cfg.task.mh_phrases
+        ),
         "--mh-trace is one process's; --samples writes what the chains visited": bool(cfg.task.mh_trace),
         "--mh-gold-length and --mh-init reference need references, and a corpus has none": (
             cfg.task.mh_gold_length or cfg.task.mh_init == "reference"
@@ -104,7 +107,10 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     }
     return {
         **options,
-        **{name: cfg.generation[name] for name in ("nbest", "iter_decode_with_beam", "iter_decode_max_iter")},
+        **{
+            name: cfg.generation[name]
+            for name in ("nbest", "iter_decode_with_beam", "iter_decode_max_iter", "constraints")
+        },
         "fp16": cfg.common.fp16,
         "post_process": cfg.common_eval.post_process,
         "model_overrides": cfg.common_eval.model_overrides,

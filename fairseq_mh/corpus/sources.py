@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.translation.phrases import split_phrases
 
 JSON_LINES = (".jsonl", ".ndjson")
 
@@ -18,6 +19,7 @@ class Source(NamedTuple):
     sentence: int  # its line, counted from 0: it keys the randomness of the chains
     id: str  # the record's own, or the line number
     text: str
+    phrases: tuple[str, ...] = ()  # that its translation must hold; of text, they are behind tabs in `text`
 
 
 class Span(NamedTuple):
@@ -100,25 +102,35 @@ def source(path: Path, sentence: int, line: bytes) -> Source:
     except UnicodeDecodeError as error:
         raise UserError(f"{where} is not UTF-8 (byte {error.start + 1}); is the file compressed, or encoded?") from None
     own: Any = sentence
+    phrases: list[str] = []
     if path.suffix in JSON_LINES:
-        own, text = _fields(where, text, sentence)
+        own, text, phrases = _fields(where, text, sentence)
     if "\0" in text:
         raise UserError(f"{where} holds a NUL character; is this text?")
-    return Source(sentence, str(own), text.strip())
+    return Source(sentence, str(own), text.strip(), tuple(phrases))
 
 
-def _fields(where: str, line: str, sentence: int) -> tuple[Any, str]:
-    wanted = '{"text": "...", "id": "..."}, the id as a string or number, or none'
+def with_phrases(source: Source) -> Source:
+    """Return a source whose text is that before the first tab, and whose phrases stand behind tabs."""
+    text, phrases = split_phrases(source.text)
+    return source._replace(text=text, phrases=(*phrases, *source.phrases))
+
+
+def _fields(where: str, line: str, sentence: int) -> tuple[Any, str, list[str]]:
+    wanted = (
+        '{"text": "...", "id": "...", "phrases": ["..."]}, the id as a string or number, or none, and phrases or none'
+    )
     try:
         record = json.loads(line)
-        own, text = record.get("id"), record["text"]
+        own, text, phrases = record.get("id"), record["text"], record.get("phrases") or []
         own = sentence if own is None else own
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise UserError(f"{where} is cut off, or not of the form {wanted}") from None
-    if not isinstance(text, str) or isinstance(own, bool) or not isinstance(own, str | int | float):
+    texts = isinstance(phrases, list) and all(isinstance(one, str) for one in [text, *phrases])
+    if not texts or isinstance(own, bool) or not isinstance(own, str | int | float):
         raise UserError(f"{where} is not of the form {wanted}")
     try:
-        f"{own}{text}".encode()
+        f"{own}{text}{phrases}".encode()
     except UnicodeEncodeError:
         raise UserError(f"{where} holds half a character (a lone surrogate)") from None
-    return own, text
+    return own, text, phrases

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fairseq_mh.corpus.records import record_of
-from fairseq_mh.corpus.sources import Source, Span, read
+from fairseq_mh.corpus.sources import Source, Span, read, with_phrases
 from fairseq_mh.errors import UserError
 from fairseq_mh.translation.results import SentenceResult
 from fairseq_mh.translation.start import Progress
@@ -49,8 +49,13 @@ def worker(job: Job, progress: Progress | None = None) -> Callable[[Span], Chunk
     def translate(span: Span) -> Chunk:
         begun = time.perf_counter()
         sources = read(job.corpus, span)
+        if translator.cfg.generation.constraints:
+            sources = [with_phrases(source) for source in sources]
         texts, numbers = [source.text for source in sources], [source.sentence for source in sources]
-        results = translator.decode(texts, numbers=numbers, samples=job.samples, trace=False, progress=progress)
+        phrases = [source.phrases for source in sources]
+        results = translator.decode(
+            texts, numbers=numbers, samples=job.samples, trace=False, progress=progress, phrases=phrases
+        )
         check_translated(sources, results)
         told = {"chunk": span.number, **counts_of(results), "seconds": round(time.perf_counter() - begun, 3)}
         records = (record_of(source, result) for source, result in zip(sources, results, strict=True))

@@ -5,12 +5,13 @@ import logging
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
+from fairseq.token_generation_constraints import pack_constraints
 
 from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
 from fairseq_mh.errors import UserError, one_line, unknown_option
@@ -24,6 +25,7 @@ from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
 from fairseq_mh.translation.options import TranslationMHConfig, check
+from fairseq_mh.translation.phrases import encoded, read_phrases
 from fairseq_mh.translation.presets import accept_presets
 from fairseq_mh.translation.references import References, reads_references
 
@@ -42,6 +44,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         self.lines = InputLines()
+        self.cutters: list[Any] = []  # of text into pieces, one after the other
+        self.phrases: list[list[str]] = []  # of the sentences of the data set
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -119,6 +123,24 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """
         check_split(Path(utils.split_paths(self.cfg.data)[0]), split)
         super().load_dataset(split, *args, **kwargs)
+        if self.cfg.mh_phrases:
+            self.phrases = read_phrases(self.cfg.mh_phrases, len(self.datasets[split]))
+
+    def build_tokenizer(self, args):
+        tokenizer = super().build_tokenizer(args)
+        self.cutters = [tokenizer] if tokenizer else []
+        return tokenizer
+
+    def build_bpe(self, args):
+        bpe = super().build_bpe(args)
+        self.cutters += [bpe] if bpe else []
+        return bpe
+
+    def cut(self, text: str) -> str:
+        """Return the pieces of a text, with spaces between."""
+        for cutter in self.cutters:
+            text = cutter.encode(text)
+        return text
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
         """Leave out what the model cannot read: of interactive input always, of a data set where the options say so.
@@ -171,13 +193,16 @@ class TranslationMHTask(TranslationLevenshteinTask):
         return batches
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
-        """Return the lines of `fairseq-interactive` as a dataset that knows their numbers."""
-        if constraints is not None:
-            raise UserError("--constraints is not supported")
-        return self.lines.add(super().build_dataset_for_inference(src_tokens, src_lengths))
+        """Return the lines of `fairseq-interactive`, and their phrases, as a dataset that knows their numbers."""
+        dataset = super().build_dataset_for_inference(src_tokens, src_lengths)
+        dataset.constraints = constraints
+        return self.lines.add(dataset)
 
     def inference_step(self, generator, models, sample, prefix_tokens=None, constraints=None):
         """Decode a batch; `fairseq-interactive` does not say which lines are in it, but keeps their order."""
         if "id" not in sample:
-            sample = {**sample, "id": self.lines.numbers()}
+            sample = {**sample, "id": self.lines.numbers(), "typed": True}
+        elif self.phrases:
+            lines = (self.phrases[sentence] for sentence in sample["id"].tolist())
+            constraints = pack_constraints([encoded(line, self.cut, self.target_dictionary) for line in lines])
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)

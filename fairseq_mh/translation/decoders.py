@@ -57,7 +57,7 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
     sweeps = []
     if cfg.mh_trace or start.observer:  # the energies are for them alone; their rows are no cost of mask-predict
         first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
-        sweeps = [first._replace(rows=filled.rows.cpu())]
+        sweeps = [first._replace(rows=(filled.rows + start.spent).cpu())]
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
     tokens, positional, nan = filled.tokens.cpu(), filled.scores.cpu(), math.nan
     unevaluated = dict.fromkeys(start.energy.columns, nan)
@@ -65,12 +65,12 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
         Hypothesis(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], nan, unevaluated)
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
-    rows = filled.rows.cpu()
+    rows = (filled.rows + start.spent).cpu()
     return Decoded(found, sweeps, rows, torch.zeros_like(rows), filled.history, start.plan, start.energy)
 
 
 def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
-    kernel = kernel_of(cfg, start.lm, metropolis, start.energy)
+    kernel = kernel_of(cfg, start.lm, metropolis, start.energy, start.relocation)
     total = len(tokens) * schedule.sweeps
     progress, observer = start.progress, start.observer
     told = (lambda ended: progress(ended, total)) if progress else None

@@ -24,6 +24,7 @@ READ = frozenset(
         "retain_iter_history",
         "sacrebleu",  # of the scoring
         "score_reference",
+        "constraints",
     }
 )
 MINE = {
@@ -42,7 +43,6 @@ MINE |= {
     "print_alignment": "another tool: the CMLM's attention is no alignment",
 }
 MINE |= dict.fromkeys(("retain_dropout", "retain_dropout_modules"), "--mh-preset sample: chains draw, dropout does not")
-NOT_SUPPORTED = ("constraints",)
 WITHOUT_MEANING = (
     *("beam_mt", "diverse_beam_groups", "diverse_beam_strength", "diversity_rate", "eos_token", "lenpen_mt"),
     *("lm_weight", "max_len_a_mt", "max_len_b_mt", "no_beamable_mm", "no_early_stop", "no_repeat_ngram_size", "unkpen"),
@@ -58,7 +58,6 @@ def with_defaults(generation: Any) -> Any:
 def unread(generation: Any) -> Mapping[str, bool]:
     """Return a message for each option that these decoders do not read, and whether the option was given."""
     messages = {name: f"is not read by these decoders; use {instead}" for name, instead in MINE.items()}
-    messages |= dict.fromkeys(NOT_SUPPORTED, "is not supported")
     messages |= dict.fromkeys(WITHOUT_MEANING, "is of another decoder, and not read by these")
     return {
         f"--{name.replace('_', '-')} {message}": getattr(generation, name) != DEFAULTS[name]

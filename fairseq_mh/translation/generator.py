@@ -25,11 +25,13 @@ from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.chain import chain_stream
+from fairseq_mh.mcmc.phrases import Relocation
 from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline
 from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of, energy_name
+from fairseq_mh.translation.phrases import phrases_of, place
 from fairseq_mh.translation.plan import lay_out, plan_chains
 from fairseq_mh.translation.references import References, needs_lengths, scoring_alone
 from fairseq_mh.translation.reranking import reranked
@@ -79,6 +81,7 @@ class MHGenerator:
         self.source_dictionary = source_dictionary or dictionary
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
+        self.end = [self.eos] if self.references.allowed[self.eos] else []  # what targets end with: Mask-Predict's do
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         if self.trace:
             begun.add(Path(self.trace.name))
@@ -89,12 +92,18 @@ class MHGenerator:
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Return hypotheses of each sentence, best first, at most `--nbest` of them.
 
+        Args:
+            constraints: (B, L) long, phrases as fairseq packs them.
+
         A sentence of the batch that cannot be decoded, because of its lengths or of too little memory, has an empty one
         of score minus infinity, and a warning says why.
 
         Raises:
-            UserError: as `decode`, and where no sentence of the batch can be decoded, nor could any before it.
+            UserError: as `decode`, and where no sentence of the batch can be decoded, nor could any before it, and they
+                are not lines that somebody types.
         """
+        if constraints is not None:
+            sample = {**sample, "constraints": constraints}
         ids, hypotheses, refused = sample["id"].tolist(), [], []
         with self._bar() as bar:
             progress = partial(advance_bar, bar)
@@ -107,7 +116,7 @@ class MHGenerator:
                 best = self.best(decoded, self._sources(_part(sample, rows)))
                 hypotheses += [[self._hypothesis(one, decoded) for one in found] for found in best]
         self.translated += len(ids) - len(refused)
-        if not self.translated:
+        if not self.translated and not sample.get("typed"):
             raise SentenceError(refused[0])
         for reason in refused:
             logger.warning("not translated: %s", reason)
@@ -203,7 +212,7 @@ class MHGenerator:
         gold = None if reference is None else reference.ne(lm.pad).sum(1)
         if outlines and (self.generation.prefix_size or self.generation.score_reference):
             raise UserError("a template and --prefix-size or --score-reference exclude each other")
-        outlines = outlines or self.references.outlines(sample, self.generation)
+        outlines = outlines or self._outlines(sample)
         for outline in outlines:
             outline.check(self.references.allowed)
         plan = plan_chains(
@@ -221,8 +230,29 @@ class MHGenerator:
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
         blank, held = lay_out(plan, outlines, streams, lm.mask, lm.pad)
-        energy = translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts)
-        return Start(lm, plan, blank, held, self.generation.iter_decode_max_iter + 1, streams, reference, energy)
+        phrases = [outlines[sentence].phrases for sentence in plan.context.tolist()]
+        relocation = Relocation(ordered=self.generation.constraints == "ordered") if any(phrases) else None
+        placed = place(lm, blank, held, plan.context, phrases, bool(relocation and relocation.ordered))
+        return Start(
+            lm=lm,
+            plan=plan,
+            blank=placed.blank,
+            held=placed.held,
+            passes=self.generation.iter_decode_max_iter + 1,
+            streams=streams,
+            reference=reference,
+            energy=translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts),
+            relocation=relocation,
+            spent=placed.rows,
+        )
+
+    def _outlines(self, sample: dict) -> list[Outline]:
+        """Return what the options give of each target."""
+        outlines = self.references.outlines(sample, self.generation)
+        return [
+            Outline([*one.parts, *self.end], phrases) if phrases else one
+            for one, phrases in zip(outlines, phrases_of(sample, self.generation), strict=True)
+        ]
 
     def _longest(self) -> int:
         """Return the most tokens that a target of all models may hold."""
@@ -305,9 +335,10 @@ def _part(sample: dict, rows: Sequence[int]) -> dict:
         return sample
     which = torch.tensor(list(rows), device=sample["id"].device)
     source = sample["net_input"]
-    target = sample.get("target")
+    target, constraints = sample.get("target"), sample.get("constraints")
     return {
         "id": sample["id"][which],
         "net_input": {name: source[name][which] for name in ("src_tokens", "src_lengths")},
         "target": None if target is None else target[which],
+        "constraints": None if constraints is None else constraints[which],
     }

@@ -24,16 +24,18 @@ class Outline:
 
     Args:
         parts: symbols of the target's dictionary, FREE and OPEN.
+        phrases: that stand somewhere in the open blanks; symbols, too.
     """
 
-    def __init__(self, parts: Sequence[int] = (OPEN,)):
-        self.parts = list(parts)
+    def __init__(self, parts: Sequence[int] = (OPEN,), phrases: Sequence[Sequence[int]] = ()):
+        self.parts, self.phrases = list(parts), [list(phrase) for phrase in phrases]
         self.open = self.parts.count(OPEN)
-        self.fewest = len(self.parts) - self.open  # tokens of a target
+        self.fewest = len(self.parts) - self.open + sum(map(len, self.phrases))  # tokens of a target
 
     def check(self, allowed: Tensor) -> None:
         """Raise SentenceError where it holds a symbol outside the state space `allowed` (V,) bool."""
         given = [part for part in self.parts if part not in (FREE, OPEN)]
+        given += [symbol for phrase in self.phrases for symbol in phrase]
         if any(not 0 <= symbol < len(allowed) or not allowed[symbol] for symbol in given):
             raise SentenceError("what is given holds symbols that no translation does")
 
@@ -54,7 +56,7 @@ class Outline:
 
     def of_length(self, length: int, stream: np.random.Generator) -> list[int]:
         """Return a target's tokens, FREE at its blanks; the stream shares the rest of the length among open blanks."""
-        rest = length - self.fewest
+        rest = length - (len(self.parts) - self.open)
         shares = stream.multinomial(rest, [1 / self.open] * self.open).tolist() if self.open > 1 else [rest]
         found: list[int] = []
         for part in self.parts:

@@ -102,6 +102,11 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
         0.0, "with --mh-length-select length-model: nats for each token that are added to the score"
     )
     mh_gold_length: bool = option(False, "decode at the reference's length (for studies)")
+    mh_phrases: Optional[str] = option(  # noqa: UP045
+        None,
+        "with --constraints in fairseq-generate: a file with a line for each sentence of the subset, the phrases that "
+        "its translation must hold, with tabs between them; text if --bpe is given, otherwise pieces as in the data",
+    )
     mh_trace: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None, "write every chain's states, energies and counts, sweep by sweep, to this JSON lines file"
     )
@@ -193,6 +198,12 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         ),
         "--prefix-size and --score-reference exclude each other": (
             bool(generation.prefix_size) and bool(generation.score_reference)
+        ),
+        "--constraints and --score-reference exclude each other": (
+            bool(generation.constraints) and bool(generation.score_reference)
+        ),
+        "--mh-phrases needs --constraints ordered or --constraints unordered": (
+            cfg.mh_phrases is not None and not generation.constraints
         ),
         f"--mh-select mbr compares {MOST} translations; --nbest must not be above that": (
             cfg.mh_select == "mbr" and generation.nbest > MOST

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError
+from fairseq_mh.mcmc.state import FIXED
 from fairseq_mh.translation.held import FREE, Outline
 
 
@@ -52,7 +53,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
 def lay_out(
     plan: Plan, outlines: Sequence[Outline], streams: Sequence[np.random.Generator], mask: int, pad: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the targets (N, T) long of a plan's chains before they are filled, and which positions (N, T) are held.
+    """Return the targets (N, T) long of a plan's chains before they are filled, and what is held, as of `State`.
 
     Args:
         plan: of N chains.
@@ -67,4 +68,4 @@ def lay_out(
         given[n, :length] = outlines[sentence].of_length(length, streams[n])
     tokens = torch.from_numpy(given).to(plan.lengths)
     held, inside = tokens.ne(FREE), torch.arange(width, device=tokens.device) < plan.lengths[:, None]
-    return tokens.masked_fill(~held, mask).masked_fill(~inside, pad), held
+    return tokens.masked_fill(~held, mask).masked_fill(~inside, pad), held * FIXED

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.phrases import Relocation
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.record import Sweep
-from fairseq_mh.mcmc.state import unevaluated
+from fairseq_mh.mcmc.state import FREE, unevaluated
 from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.mask_predict import Filled, mask_predict
 from fairseq_mh.translation.plan import Plan
@@ -28,11 +29,12 @@ class Start(NamedTuple):
     lm: BoundCMLM
     plan: Plan
     blank: Tensor  # (N, T) long: the held symbols, the mask at free positions, and `pad` after each chain's end
-    held: Tensor  # (N, T) bool: the positions that no move draws again
+    held: Tensor  # (N, T) long: 0 at free positions, FIXED at given ones, and the numbers of phrases, as of `State`
     passes: int  # the number of mask-predict's passes
     streams: list[np.random.Generator]  # each chain's own randomness
     reference: Tensor | None  # (B, T') long, padded, without special tokens
     energy: Energy  # the target's
+    relocation: Relocation | None = None  # how phrases move
     filled: Filled | None = None  # mask-predict's result, where it was run to choose the lengths
     spent: Tensor | int = 0  # (N,) long: the decoder rows that this took
     progress: Progress | None = None
@@ -66,6 +68,7 @@ def at_likeliest_lengths(start: Start) -> Start:
     plan, indices = Plan(*(part[kept] for part in plan)), indices[kept]
     longest = int(plan.lengths.max())
     spent = context.new_zeros(len(best)).index_add(0, context, filled.rows)  # (B,), counted in the first chain
+    spent.index_add_(0, start.plan.context, torch.zeros_like(start.plan.context) + start.spent)
     return start._replace(
         plan=plan,
         blank=start.blank[first][indices, :longest],  # what is given lies where it lay for mask-predict
@@ -83,7 +86,7 @@ def at_likeliest_lengths(start: Start) -> Start:
 
 def free(start: Start) -> Tensor:
     """Return the positions that are to be filled: (N, T) bool."""
-    return start.blank.ne(start.lm.pad) & ~start.held
+    return start.blank.ne(start.lm.pad) & start.held.eq(FREE)
 
 
 def warm_start(start: Start) -> Filled:
@@ -128,7 +131,7 @@ def random_start(start: Start) -> Filled:
     symbols, drawn = start.lm.allowed.nonzero()[:, 0].cpu().numpy(), start.blank.cpu().numpy().copy()
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         drawn[n, :length] = stream.choice(symbols, length)
-    tokens = torch.where(start.held, start.blank, torch.from_numpy(drawn).to(start.blank))
+    tokens = torch.where(start.held.ne(FREE), start.blank, torch.from_numpy(drawn).to(start.blank))
     return Filled(tokens, torch.zeros(tokens.shape, device=tokens.device), tokens.new_zeros(len(tokens)), [])
 
 
@@ -136,7 +139,7 @@ def reference_start(start: Start) -> Filled:
     """Take the reference; the likeliest symbol replaces each symbol outside the state space."""
     assert start.reference is not None  # the generator refuses this start without one
     tokens = start.reference[start.plan.context, : start.blank.size(1)]
-    tokens = torch.where(start.held, start.blank, tokens)
+    tokens = torch.where(start.held.ne(FREE), start.blank, tokens)
     outside = ~start.lm.allowed[tokens] & free(start)
     return mask_predict(start.lm, tokens, start.plan.context, 1, masked=outside)
 

@@ -7,7 +7,7 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import parse_generate_options
-from fairseq_mh.translation.generation_options import MINE, NOT_SUPPORTED, READ, WITHOUT_MEANING
+from fairseq_mh.translation.generation_options import MINE, READ, WITHOUT_MEANING
 from fairseq_mh.translation.options import check
 
 LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
@@ -15,7 +15,7 @@ LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
 
 def test_every_option_of_fairseq_is_decided_on():
     """A new option of fairseq's parser belongs into one of the lists."""
-    known = [*READ, *MINE, *NOT_SUPPORTED, *WITHOUT_MEANING]
+    known = [*READ, *MINE, *WITHOUT_MEANING]
     assert len(known) == len(set(known))
     assert set(known) == {field.name for field in fields(GenerationConfig) if not field.name.startswith("_")}
 
