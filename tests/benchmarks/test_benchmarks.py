@@ -10,6 +10,7 @@ import torch
 from benchmarks.algorithm_1 import Chain
 from benchmarks.correlation import compare_energies
 from benchmarks.decoding import PAPER, load_decoder, sample_of
+from benchmarks.phrases import draw_phrases, shares_held
 from benchmarks.rates import EnergyRows
 from benchmarks.run import rows_per_update
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
@@ -59,3 +60,16 @@ def test_two_streams_are_nearer_to_norm_than_one_pass(loaded):
     assert all(nats.shape == (8, 6) for nats in found.values())
     distance = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
     assert 0 < distance["two-stream"] < distance["partition, 1"]
+
+
+def test_phrases_are_drawn_from_references_and_found_in_translations():
+    """They share no word and stand in their order; where there is no room there are fewer."""
+    references = ["a b c d e f", "a", "a b"] * 20
+    drawn = draw_phrases(references, 2)
+    assert drawn == draw_phrases(references, 2)
+    assert {len(mine) for mine in drawn[::3]} == {1, 2}
+    assert {len(mine) for mine in drawn[1::3]} <= {0, 1}
+    for reference, mine in zip(references, drawn, strict=True):
+        assert " ".join(mine) in reference or reference.index(mine[0]) < reference.index(mine[1])
+    found = shares_held([["a b"], ["c"], ["d"]], ["x a b.", "cc", "x"])
+    assert found == {"held": 2 / 3, "whole": 1 / 3}

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Measure translations that must hold phrases drawn from their references (`--constraints`).
+
+    python -m benchmarks.phrases models/libreoffice-de-en models/libreoffice-de-en/test --output phrases.csv
+
+Reads TEXT.de and TEXT.en. From each reference it draws phrases of 1 to 3 words that share no word, with a fixed seed:
+one, and then two where there is room. Each line of the table is a decoder without phrases, with them, and, of
+Metropolis-Hastings, with phrases that stay where they began: the share of phrases that its translations hold (of those
+drawn one from each where it was given none), as whole words too, BLEU, chrF, decoder rows a sentence and seconds. With
+--teacher, an autoregressive model by fairseq's own constrained beam search is compared.
+"""
+
+import argparse
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.evaluation.scores import corpus_scores
+from fairseq_mh.translation.generator import MHGenerator
+from fairseq_mh.translator import Translator
+
+SEED, LONGEST = 1, 3  # words of a phrase
+DECODERS = {
+    "mask-predict": {"decoding": "mask-predict", "iter_decode_with_beam": 5},
+    "default": {},
+    "best": {"preset": "best"},
+}
+
+INTERACTIVE = """
+from fairseq_cli.interactive import cli_main
+from fairseq_mh.files.checkpoints import allow_fairseq_types
+allow_fairseq_types()  # torch's safe loader, which fairseq's own tasks know nothing of
+cli_main()
+"""
+
+
+def draw_phrases(references: list[str], count: int) -> list[list[str]]:
+    """Draw phrases from each reference that share no word and stand apart, as many as there is room for."""
+    stream, drawn = random.Random(SEED), []
+    for reference in references:
+        words, chosen = reference.split(), []
+        taken = [False] * len(words)
+        for length in [stream.randint(1, LONGEST) for _ in range(count)]:
+            sites = [i for i in range(len(words) - length + 1) if not any(taken[max(i - 1, 0) : i + length + 1])]
+            if sites:
+                site = stream.choice(sites)
+                taken[site : site + length] = [True] * length
+                chosen.append((site, " ".join(words[site : site + length])))
+        drawn.append([phrase for _, phrase in sorted(chosen)])
+    return drawn
+
+
+def shares_held(phrases: list[list[str]], translations: list[str]) -> dict[str, float]:
+    """Return the shares of phrases that stand in their translations: their letters, and as whole words."""
+    pairs = [(phrase, text) for mine, text in zip(phrases, translations, strict=True) for phrase in mine]
+    whole = [re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text) is not None for phrase, text in pairs]
+    return {"held": sum(phrase in text for phrase, text in pairs) / len(pairs), "whole": sum(whole) / len(pairs)}
+
+
+def decoded(translator: Translator, sources: list[str], phrases: list[list[str]] | None, moving: bool):
+    """Return the translations, and the decoder rows a sentence that they took.
+
+    Args:
+        phrases: that they must hold.
+        moving: whether chains move them.
+    """
+    begin = MHGenerator._start
+    if not moving:
+        MHGenerator._start = lambda *args: begin(*args)._replace(relocation=None)
+    try:
+        results = translator.decode(sources, phrases=phrases, trace=False)
+    finally:
+        MHGenerator._start = begin
+    texts = [result.translations[0].text if result.translations else "" for result in results]
+    return texts, sum(result.rows for result in results) / len(results)
+
+
+def beam_search(args, sources: list[str], phrases: list[list[str]] | None) -> tuple[list[str], None]:
+    """Return the translations of fairseq's beam search, with fairseq's own constraints; it counts no rows."""
+    lines = ["\t".join([source, *mine]) for source, mine in zip(sources, phrases or [[] for _ in sources], strict=True)]
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as text:
+        text.write("".join(line + "\n" for line in lines))
+        text.flush()
+        command = [sys.executable, "-c", INTERACTIVE, str(args.data), "--task", "translation"]
+        command += ["--path", str(args.teacher), "--source-lang", "de", "--target-lang", "en", "--input", text.name]
+        command += ["--bpe", "sentencepiece", "--sentencepiece-model", str(args.data / "spm.model"), "--beam", "5"]
+        command += ["--buffer-size", "2000", "--batch-size", "50", *(["--constraints"] if phrases else [])]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = {int(n): text for n, text in re.findall(r"^D-(\d+)\t\S+\t(.*)$", output, re.MULTILINE)}
+    return [found.get(n, "") for n in range(len(sources))], None
+
+
+def main():
+    """Write a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="fairseq's data folder, with checkpoint.pt and spm.model")
+    parser.add_argument("text", type=Path, help="the sources and references: TEXT.de, TEXT.en")
+    parser.add_argument("--output", type=Path, required=True, help="a CSV file")
+    parser.add_argument("--decoders", nargs="*", default=["mask-predict", "best"], choices=list(DECODERS))
+    parser.add_argument("--phrases", nargs="*", type=int, default=[1, 2], help="how many are drawn from a reference")
+    parser.add_argument("--teacher", type=Path, help="an autoregressive model with the same dictionaries")
+    parser.add_argument("--limit", type=int, help="of the sentences, the first ones alone")
+    args = parser.parse_args()
+    sources, references = (read_lines(Path(f"{args.text}.{side}"))[: args.limit] for side in ("de", "en"))
+    drawn = {0: None} | {count: draw_phrases(references, count) for count in args.phrases}
+    rows = []
+
+    def add(decoder, count, moving, run):
+        begun = time.perf_counter()
+        texts, spent = run()
+        row = {"decoder": decoder, "phrases": count, "moving": moving, "rows": spent}
+        row |= shares_held(drawn[count or 1], texts)
+        row |= {**corpus_scores(texts, references), "seconds": time.perf_counter() - begun}
+        rows.append(row)
+        pl.DataFrame(rows).write_csv(args.output)
+        print(row, flush=True)
+
+    if args.teacher:
+        for count, phrases in drawn.items():
+            add("teacher, beam 5", count, False, partial(beam_search, args, sources, phrases))
+    for name in args.decoders:
+        translator = Translator.load(args.data, source_lang="de", target_lang="en", **DECODERS[name])
+        for count, phrases in drawn.items():
+            for moving in (False, True) if count and name != "mask-predict" else (False,):
+                add(name, count, moving, partial(decoded, translator, sources, phrases, moving))
+
+
+if __name__ == "__main__":
+    main()
