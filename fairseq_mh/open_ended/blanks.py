@@ -1,8 +1,8 @@
-"""Turns texts with blanks into a `MaskedLM` whose states are what fills the blanks.
+"""Turns texts with blanks into a `MaskedLM` whose states are the texts without the model's special symbols.
 
 A text is what the model reads: the given symbols, the model's special symbols, and a mask at each place of a blank. The
-state X is the symbols of the blanks alone. The given symbols are its context, as a source sentence is a translation's,
-and no part of the energy: the target is exp(-E(X | given) / tau). A text of masks alone is generated as a whole.
+given symbols are held positions of the state, as those of a translation's template are: no move draws them again, and
+the energy has their terms. A text of masks alone is generated as a whole.
 
 Shapes: B texts, N chains, M texts of a query, S symbols of a text, T symbols of a state, P sites, D features, V symbols
 of the vocabulary.
@@ -58,7 +58,7 @@ class TextModel(Protocol):
 
 
 class Blanks:
-    """A `MaskedLM` of the blanks of a batch of texts, each of them a context.
+    """A `MaskedLM` of a batch of texts with blanks, each of them a context.
 
     Args:
         model: of texts.
@@ -69,17 +69,17 @@ class Blanks:
         self.model, self.texts = model, texts
         self.pad, self.allowed = model.pad, model.allowed
         self.no_features, self.project = model.no_features, model.project
-        blank = texts.eq(model.mask)
-        self.lengths = blank.sum(1)  # (B,) long: symbols of each state
+        inside = texts.eq(model.mask) | model.allowed[texts]
+        self.lengths = inside.sum(1)  # (B,) long: symbols of each state
         positions = torch.arange(int(self.lengths.max()), device=texts.device)
         self.padding = positions >= self.lengths[:, None]  # (B, T) bool
-        places = (~blank).long().argsort(dim=1, stable=True)[:, : self.padding.size(1)]
+        places = (~inside).long().argsort(dim=1, stable=True)[:, : self.padding.size(1)]
         # Where each symbol of a state is in its text: (B, T). Padding's place is one past the text's end.
         self.places = places.masked_fill(self.padding, texts.size(1))
 
-    def masks(self) -> Tensor:
+    def states(self) -> Tensor:
         """Return the states before anything is filled in: (B, T) long."""
-        return torch.where(self.padding, self.pad, self.model.mask)
+        return F.pad(self.texts, (0, 1), value=self.pad).gather(1, self.places)
 
     def filled(self, tokens: Tensor, context: Tensor) -> Tensor:
         """Return the contexts' texts with these states filled in: (M, T) long, (M,) long -> (M, S) long."""

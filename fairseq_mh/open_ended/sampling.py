@@ -54,7 +54,8 @@ def sample(
     contexts = torch.arange(len(streams), device=blanks.texts.device)
     start, spent = fill(blanks, streams, partial(conditional, **proposal_settings(cfg)))
     kernel = kernel_of(cfg, blanks, cfg.mh_decoding == "mh", energy_of(cfg))
-    first, *others = run(kernel, start, contexts, streams, schedule_of(cfg), progress).sweeps
+    given = blanks.states().ne(model.mask)
+    first, *others = run(kernel, start, contexts, streams, schedule_of(cfg), progress, given).sweeps
     sweeps = [first._replace(rows=first.rows + spent), *others]
     ends = blanks.filled(sweeps[-1].end.tokens.to(contexts.device), contexts)
     return Chains(ids, blanks.lengths.tolist(), sweeps, [model.decode(end) for end in ends])
@@ -64,17 +65,18 @@ def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditio
     """Fill the blanks in one by one, in random order, each with a look at those filled before it.
 
     Args:
-        blanks: of N texts, all of them masks.
+        blanks: of N texts.
         streams: a generator for each text.
         log_q: the proposal's conditional.
 
     Returns:
         States (N, T) long, and the decoder rows (N,) long that they took.
     """
-    tokens, contexts = blanks.masks(), torch.arange(len(streams), device=blanks.texts.device)
+    tokens, contexts = blanks.states(), torch.arange(len(streams), device=blanks.texts.device)
     turn, uniforms = np.full(tokens.shape, -1), np.zeros(tokens.shape)
-    for n, (stream, length) in enumerate(zip(streams, blanks.lengths.tolist(), strict=True)):
-        turn[n, :length], uniforms[n, :length] = stream.permutation(length), stream.random(length)
+    for n, (stream, masks) in enumerate(zip(streams, tokens.eq(blanks.model.mask).cpu().numpy(), strict=True)):
+        count = int(masks.sum())
+        turn[n, masks], uniforms[n, :count] = stream.permutation(count), stream.random(count)
     turns, draws, rows = torch.from_numpy(turn).to(tokens), torch.from_numpy(uniforms).to(tokens.device), 0 * contexts
     for now in range(tokens.size(1)):
         masked = unevaluated(blanks, tokens, contexts)

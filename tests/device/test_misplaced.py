@@ -67,7 +67,7 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
     from fairseq_mh.sampler_config import SamplerConfig
     from fairseq_mh.template import Template
 
-    monkeypatch.setattr(Blanks, "masks", on_the_host(Blanks.masks))
+    monkeypatch.setattr(Blanks, "states", on_the_host(Blanks.states))
     with PretendDevice():
         mlm.model.cuda()
         mlm.allowed = mlm.allowed.to("cuda")

@@ -16,9 +16,8 @@ def test_it_fills_a_blank_as_the_help_would():
     text = model.encode(f"Opens a dialog where you {model.blank} select the font.")
     assert model.decode(torch.tensor(text)) == "Opens a dialog where you select the font."
     blanks = Blanks(model, torch.tensor([text]))
-    logits = blanks.project(blanks.features(blanks.masks(), blanks.masks().eq(model.mask), torch.tensor([0])))
-    likeliest = logits.masked_fill(~model.allowed, -torch.inf).argmax(-1)
-    assert (
-        model.decode(blanks.filled(likeliest[None], torch.tensor([0]))[0])
-        == "Opens a dialog where you can select the font."
-    )
+    state, context = blanks.states(), torch.tensor([0])
+    masked = state.eq(model.mask)
+    logits = blanks.project(blanks.features(state, masked, context))
+    state[masked] = logits.masked_fill(~model.allowed, -torch.inf).argmax(-1)
+    assert model.decode(blanks.filled(state, context)[0]) == "Opens a dialog where you can select the font."

@@ -1,4 +1,4 @@
-"""Chains over blanks have the distribution that plain loops enumerate."""
+"""Chains over the blanks of texts have the distribution that plain loops enumerate."""
 
 import itertools
 
@@ -25,11 +25,11 @@ def config(**options):
 
 
 def target(mlm, name):
-    """exp(-E) over all fillings, one masked position and one softmax after the other."""
+    """exp(-E) over all fillings, one masked position and one softmax after the other, given ones included."""
     weights = []
     for words in itertools.product([6, 7, 8], repeat=3):
         energy = 0.0
-        for place in (2, 3, 5):
+        for place in (1, 2, 3, 4, 5):
             line = [2, 6, *words[:2], 7, words[2], 3]  # [CLS] a . . b . [SEP]
             own, line[place] = line[place], 4
             with torch.no_grad():
@@ -43,7 +43,8 @@ def target(mlm, name):
 def counts(mlm, cfg, chains=CHAINS):
     ends = sample(mlm, TEXT, range(1, 2), range(chains), 1, cfg).sweeps[-1].end.tokens
     assert set(ends.unique().tolist()) <= {6, 7, 8}
-    return np.bincount(((ends - 6) * torch.tensor([9, 3, 1])).sum(1), minlength=27)
+    assert ends[:, [0, 3]].unique(dim=0).tolist() == [[6, 7]]  # a and b, which are held
+    return np.bincount(((ends[:, [1, 2, 4]] - 6) * torch.tensor([9, 3, 1])).sum(1), minlength=27)
 
 
 @pytest.mark.parametrize("name", SETTINGS)
