@@ -1,17 +1,16 @@
 #!/usr/bin/env python3
-"""Train the embedded masked language model of English: a small RoBERTa on one side of the LibreOffice help.
+"""Train the embedded masked language model of English: a small RoBERTa on LibreOffice's help and interface.
 
     python -m scripts.train_mlm models/libreoffice-de-en OUT        # needs the extra `hf`
 
 The model starts from the decoder of the embedded CMLM, without its attention to the source, and has the CMLM's pieces.
 From random weights, a model of this size does not learn to look at the context in the time of this training on 2 CPU
 cores. A masked position always shows the mask, because the sampler shows the model nothing else there. Pages are
-split as for the CMLM (`prepare_data.py`). A training that was stopped goes on from its last checkpoint. It runs in bf16
-on a CPU.
+split as for the CMLM (`prepare_data.py`), and interface texts that are held out are left out. A training that was
+stopped goes on from its last checkpoint. It runs in bf16 where the machine computes in it.
 """
 
 import argparse
-import gzip
 from pathlib import Path
 
 import sentencepiece
@@ -21,6 +20,8 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.masked_lms.transformers_import import transformers
+from scripts.held_out import read_heldout
+from scripts.parallel_text import read_rows
 from scripts.prepare_data import split
 
 MASKED = 0.2  # the share of a segment's positions that is masked
@@ -46,10 +47,16 @@ LAYER = {  # a layer's weights: Hugging Face's names -> the CMLM's
 }
 
 
-def english(corpus: Path) -> dict[str, list[str]]:
-    """Return the distinct English segments of each split."""
-    with gzip.open(corpus, "rt", encoding="utf-8") as lines:
-        splits = split([tuple(line.rstrip("\n").split("\t")) for line in lines])
+def english(folder: Path) -> dict[str, list[str]]:
+    """Return the distinct English segments of each split: the help's, and for training the interface's.
+
+    Args:
+        folder: of the CMLM, with the help and the interface.
+    """
+    rows = list(read_rows(folder / "en-de.tsv.gz"))
+    splits, held_out = split(rows), read_heldout(folder, rows)
+    interface = [(german, english) for _, english, german in read_rows(folder / "interface.tsv.gz")]
+    splits["train"] += [pair for pair in interface if not held_out.reason(pair)]
     return {name: list(dict.fromkeys(pair[1] for pair in pairs)) for name, pairs in splits.items()}
 
 
@@ -127,7 +134,7 @@ def trainer_of(model, tokenizer, texts: dict[str, list[str]], updates: int, fold
         weight_decay=0.01,
         adam_beta2=0.98,
         train_sampling_strategy="group_by_length",
-        bf16=True,
+        bf16=torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported(),
         use_cpu=not torch.cuda.is_available(),
         eval_strategy="steps",
         eval_steps=500,
@@ -151,7 +158,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("cmlm", type=Path, help="the embedded CMLM's folder, with its corpus")
     parser.add_argument("output", type=Path, help="the model's folder; checkpoints are kept in OUTPUT.training")
-    parser.add_argument("--updates", type=int, default=3000, help="of 64 segments; default: %(default)s")
+    parser.add_argument("--updates", type=int, default=4000, help="of 64 segments; default: %(default)s")
     args = parser.parse_args()
     tokenizer = tokenizer_of(args.cmlm / "spm.model")
     transformers.set_seed(1)
@@ -159,7 +166,7 @@ def main():
     model = transformers.RobertaPreLayerNormForMaskedLM(config)
     start_from(model, tokenizer, args.cmlm)
     training = Path(f"{args.output}.training")
-    trainer = trainer_of(model, tokenizer, english(args.cmlm / "en-de.tsv.gz"), args.updates, training)
+    trainer = trainer_of(model, tokenizer, english(args.cmlm), args.updates, training)
     trainer.train(resume_from_checkpoint=any(training.glob("checkpoint-*")))
     model.half().save_pretrained(args.output)
     tokenizer.save_pretrained(args.output)
