@@ -83,8 +83,10 @@ def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_pa
         assert record["energy"] == pytest.approx(cmlm[index] + WEIGHT * record["energy_expert"], abs=1e-6)
 
 
-def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monkeypatch):
-    """Every row that a decoder computes is counted, in the column of its model."""
+@pytest.mark.parametrize("start", ["masked", "mixed"])
+@pytest.mark.parametrize("phrases", [False, True])
+def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monkeypatch, phrases, start):
+    """Every row that a decoder computes is counted, in the column of its model, those that place phrases too."""
     counted = Counter()
 
     def counting(name, bind):
@@ -101,7 +103,11 @@ def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monk
 
     monkeypatch.setattr(DecoderEngine, "bind", counting("rows", DecoderEngine.bind))
     monkeypatch.setattr(CausalEngine, "bind", counting("expert_rows", CausalEngine.bind))
-    options = ("--mh-expert", expert, "--mh-energy", "norm", "--mh-sweeps", 4, "--mh-init", "masked")
+    options = ("--mh-expert", expert, "--mh-energy", "norm", "--mh-sweeps", 3, "--mh-init", start)
+    if phrases:
+        (tmp_path / "phrases").write_text("a b\tc\n" * 6)
+        options += ("--constraints", "unordered", "--mh-phrases", tmp_path / "phrases", "--iter-decode-with-beam", 2)
+        options += ("--mh-length-select", "mask-predict")
     records = trace_of(tiny, tmp_path / "trace", *options)
     for name in ("rows", "expert_rows"):
         assert sum(record[name] for record in records) == counted[name] > 0
