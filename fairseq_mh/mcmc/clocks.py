@@ -14,8 +14,6 @@ from fairseq_mh.mcmc.proposal import Proposal
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 
-TRIES = 1  # to move each phrase, in a sweep
-
 
 class Clocks:
     """The clocks of N chains.
@@ -39,9 +37,9 @@ class Clocks:
         relocates: bool = False,
     ):
         self.schedule, self.proposal, self.streams, self.decisions = schedule, proposal, streams, decisions
-        self.width, self._held = held.size(1), held.cpu().numpy()
-        self._free = (self._held == FREE).sum(1)  # (N,)
-        self.phrases = np.maximum(self._held.max(1) - FIXED, 0) * relocates  # (N,): how many move
+        kinds = held.cpu().numpy()
+        self.width, self._free = held.size(1), (kinds == FREE).sum(1)  # (N,)
+        self.phrases = np.maximum(kinds.max(1) - FIXED, 0) * relocates  # (N,): how many move
         self.moving = (self._free > 0) | (self.phrases > 0)  # (N,) bool: have anything to draw again, or to move
         self._sweep = np.ones(len(held), dtype=int)  # the one that the chain is in; after the last, one more
         self._done = np.zeros(len(held), dtype=int)  # updates of the sweep
@@ -96,7 +94,7 @@ class Clocks:
         chosen = np.zeros((0, free), dtype=bool)
         if free:
             chosen = self.proposal.scan_positions(free, self.schedule.block_size_at(sweep, free), stream)
-        moved = FIRST_PHRASE + np.repeat(np.arange(phrases), TRIES)
+        moved = FIRST_PHRASE + np.arange(phrases)
         draws = max(self.proposal.draws(chosen) if free else 0, min(phrases, 1))
         uniforms = stream.random((len(moved) + len(chosen), draws + self.decisions))
         none_masked, none_moved = np.zeros((len(moved), free), dtype=bool), np.zeros(len(chosen), dtype=int)

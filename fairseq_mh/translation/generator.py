@@ -213,8 +213,10 @@ class MHGenerator:
         if outlines and (self.generation.prefix_size or self.generation.score_reference):
             raise UserError("a template and --prefix-size or --score-reference exclude each other")
         outlines = outlines or self._outlines(sample)
-        for outline in outlines:
+        for n, outline in enumerate(outlines):
             outline.check(self.references.allowed)
+            if gold is not None and outline.fewest > gold[n]:
+                raise SentenceError(f"what is given has {outline.fewest} tokens, and the reference {gold[n]}")
         plan = plan_chains(
             torch.stack(
                 [one.possible(log_p) for one, log_p in zip(outlines, self._log_p_lengths(encoder_out), strict=True)]

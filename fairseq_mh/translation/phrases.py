@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError, one_line
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
-from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED
+from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 
 Phrase = list[int]  # symbols of the target's dictionary
 
@@ -83,7 +83,7 @@ def place(
     Args:
         lm: the model.
         blank: (N, T) long, with the mask at free positions, and padding.
-        held: (N, T) long: 0 at free positions, and FIXED at others but padding.
+        held: (N, T) long: FREE, and FIXED where something else is given.
         context: (N,) long, of each target.
         phrases: of each target.
         ordered: whether they stand in the order in which they are given.
@@ -110,7 +110,7 @@ def _log_p(
     lm: MaskedLM, blank: Tensor, held: Tensor, context: Tensor, phrases: Sequence[dict[int, Phrase]]
 ) -> list[dict[int, np.ndarray]]:
     """Return log p of each symbol of each phrase at each position: (T, L) nats, minus infinity at held positions."""
-    masked = held.eq(0) & blank.ne(lm.pad)
+    masked = held.eq(FREE) & blank.ne(lm.pad)
     symbols = [[symbol for phrase in mine.values() for symbol in phrase] for mine in phrases]
     widest = max(map(len, symbols))
     asked = torch.tensor([[*mine, *[0] * (widest - len(mine))] for mine in symbols], device=blank.device)

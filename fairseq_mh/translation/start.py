@@ -50,6 +50,7 @@ def part_of(start: Start, chains: Tensor) -> Start:
         held=start.held[chains],
         streams=[start.streams[n] for n in chains.tolist()],
         filled=filled and Filled(filled.tokens[chains], filled.scores[chains], filled.rows[chains], []),
+        spent=0,  # which is counted in the whole
     )
 
 
