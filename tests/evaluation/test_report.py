@@ -182,32 +182,46 @@ def opened(browser, made):
 
 
 def test_figures_are_drawn(opened):
-    for figure in ("#cost", "#curves-0", "#trace"):
+    for figure in ("#cost", "#curves-0"):
         assert opened.locator(f"{figure} .main-svg").first.is_visible()
     assert opened.locator("#curves-0 .legendtext").last.text_content() == HOSTILE
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+def changed(tab) -> list[list[str]]:
+    """The pieces that a step took away and brought, in each chain."""
+    return [tab.locator(f".state {kind}").all_text_contents() for kind in ("del", "ins")]
+
+
 def test_the_slider_moves_through_the_states(opened):
-    slider, state = opened.get_by_label("Sweep", exact=True), opened.locator("#state")
-    assert [state.locator(kind).all_text_contents() for kind in ("del", "ins")] == [["house"], ["<b>cat</b>"]]
-    assert opened.locator("#counts").inner_text().split()[:3] == ["proposals", "3", "accepted"]
+    slider = opened.get_by_label("Step", exact=True)
+    assert changed(opened) == [["house"], ["<b>cat</b>"]]
+    assert "accepted 2 of 3, 1 of them new" in opened.locator(".counts").inner_text()
     slider.press("ArrowRight")
-    assert opened.locator("#sweep-number").text_content() == "2 of 2"
-    assert [state.locator(kind).all_text_contents() for kind in ("del", "ins")] == [["a"], ["über"]]
-    assert opened.evaluate("document.getElementById('trace').layout.shapes[0].x0") == 2
+    assert opened.locator("#step-number").text_content() == "2 of 2"
+    assert changed(opened) == [["a"], ["über"]]
+    assert opened.locator(".chain line").get_attribute("x1") == "2.5"
+    assert len(re.findall("M", opened.locator(".chain path").get_attribute("d"))) == 2  # the positions changed
     slider.press("Home")
-    assert opened.locator("#sweep-number").text_content() == "start"
-    assert state.locator("ins").count() == 0
-    assert state.locator(".piece").all_text_contents() == ["a", "house"]
+    assert opened.locator("#step-number").text_content() == "start"
+    assert changed(opened) == [[], []]
+    assert opened.locator(".piece").all_text_contents() == ["a", "house"]
+    opened.get_by_role("button", name="Play").click()
+    opened.locator("#step-number", has_text="2 of 2").wait_for()
 
 
 def test_another_sentence_and_another_sampler(opened):
+    """The place is kept, and two samplers stand side by side."""
     assert opened.locator("#source").text_content() == SOURCES[0]
+    opened.get_by_label("Step", exact=True).press("Home")
     opened.get_by_label("Sentence").select_option(index=1)
+    assert opened.locator("#step-number").text_content() == "start"
     assert opened.locator("#source").text_content() == SOURCES[4]
     assert opened.locator("#reference").text_content() == "a house 4"
-    assert opened.locator("#output").text_content() == "my output 4"
+    assert opened.locator(".output").text_content() == "my output 4"
+    opened.get_by_label("Compare with").select_option(index=3)
+    assert opened.locator(".result h3").all_text_contents()[::2] == ["MH norm, τ_q 1 (seed 1)", f"{HOSTILE} (seed 1)"]
+    assert opened.locator(".chain").count() == 2
     opened.get_by_label("Sampler").select_option(index=2)
     assert opened.locator("#run option:checked").text_content() == f"{HOSTILE} (seed 1)"
     assert opened.locator("#source").text_content() == SOURCES[4]
@@ -275,9 +289,10 @@ def trace_page(browser, tmp_path):
 def test_a_trace_alone_is_shown_in_words(trace_page):
     listed = trace_page.get_by_label("Sentence").locator("option").all_text_contents()
     assert listed == ["0  über <b>cat</b>", "4  a house house"]
-    assert trace_page.locator("#output").inner_text() == "über <b>cat</b>"
+    assert trace_page.locator(".output").inner_text() == "über <b>cat</b>"
     assert trace_page.locator("#source").is_hidden()
-    assert trace_page.locator("#state ins").all_text_contents() == ["<b>cat</b>"]
+    assert trace_page.get_by_label("Compare with").is_hidden()
+    assert changed(trace_page) == [["house"], ["<b>cat</b>"]]
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
+from fairseq_mh import viewer
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.pieces import target_pieces
 from fairseq_mh.evaluation.report.chains import trace_data, viewer_data
@@ -55,7 +56,7 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
         cost=_html(cost(results.runs, lines), "cost"),
         experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],
         paper=paper,
-        chains=viewer_data(results.runs, lines, target_pieces(shown), sentences) if shown else None,
+        chains=viewer_data(results.runs, target_pieces(shown), sentences) if shown else None,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -80,13 +81,17 @@ def render_trace(path: Path, data: Path, sentences: int) -> str:
         shown=len(chains["runs"][0]["sentences"]),
         sentences=trace["id"].n_unique(),
         chains=chains,
-        plotly=Markup(get_plotlyjs()),
     )
 
 
 def _template(name: str) -> Template:
     loader = PackageLoader("fairseq_mh.evaluation.report", ".")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.globals |= {
+        "viewer_style": Markup(viewer.asset(viewer.STYLE)),
+        "viewer_scripts": Markup(viewer.joined_scripts()),
+    }
+    return environment.get_template(name)
 
 
 def _experiment(
