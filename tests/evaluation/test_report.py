@@ -66,8 +66,9 @@ def test_the_tables_hold_means_spreads_and_the_papers_figures(content):
     rows = {tuple(cells[:3]): cells[3:] for cells in Text(content).rows}
     mine = rows["MH norm", "1", "2"]
     assert mine[:3] == ["21.50", "±0.71", "24.74"]  # BLEU of seeds 1 and 2, and of the paper's Table 1
-    assert mine[5:10] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
-    assert mine[10:13] == ["1.50", "±0.00", "11.13"]
+    assert mine[3:7] == ["±1.25", "40.00", "±0.00", "±0.75"]  # the intervals stand behind their scores
+    assert mine[7:12] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
+    assert mine[12:15] == ["1.50", "±0.00", "11.13"]
     assert rows["MH norm", "0.5", "2"][2] == "27.23"
     assert rows[HOSTILE, "0.5", "2"][2] == "\u2013"
 
@@ -76,6 +77,16 @@ def test_the_header_says_what_was_decoded_and_how(content):
     words = Text(content).words
     for expected in ("tiny-de-en, test, 2 sentences", "nrefs:1|tok:13a", "nrefs:1|nc:6", "fairseq-mh=0.1.0"):
         assert expected in words
+    assert "best.pt 0123456789abcdef" in words
+
+
+def test_all_settings_are_listed_once(content):
+    """Those that all samplers share stand in a line, and the others in a table of samplers."""
+    found = Text(content)
+    shared = " ".join(found.words[found.words.index("Settings") :][:9])
+    assert shared.startswith("Settings All samplers: energy norm , iter decode max iter 10 .")
+    assert ["sampler", "τ_q"] in found.rows
+    assert [f"{HOSTILE}", "0.5"] in found.rows
 
 
 def test_nothing_from_outside_and_nothing_unescaped(content):
@@ -230,6 +241,8 @@ def test_another_sentence_and_another_sampler(opened):
 def test_published_tables_are_shown_without_their_runs(tmp_path):
     results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
     shutil.rmtree(results / "runs")
+    table = pl.read_csv(results / "results.csv").drop("bleu_ci", "chrf_ci", "checkpoint")
+    table.write_csv(results / "results.csv")
     done = report(results, "--data", data, "--output", tmp_path / "report.html")
     assert (done.returncode, done.stderr) == (0, "")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
