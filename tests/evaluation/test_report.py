@@ -14,6 +14,7 @@ from tests.cli.in_process import called
 from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
 ROOT = Path(__file__).parents[2]
+WAIT = 120_000  # ms, of a machine with other work: the page holds 5 MB of script
 
 
 def report(*arguments) -> subprocess.CompletedProcess:
@@ -179,6 +180,7 @@ def test_broken_input_gives_one_line_and_no_page(tmp_path, damage, message):
 def opened(browser, made):
     """The page, offline; fails where it asked for anything outside itself or said anything on the console."""
     context = browser.new_context(offline=True)
+    context.set_default_timeout(WAIT)
     tab = context.new_page()
     asked, said = [], []
     tab.on("request", lambda request: asked.append(request.url))
@@ -197,6 +199,17 @@ def test_figures_are_drawn(opened):
         assert opened.locator(f"{figure} .main-svg").first.is_visible()
     assert opened.locator("#curves-0 .legendtext").last.text_content() == HOSTILE
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("width", [420, 1400])
+def test_it_fits_and_can_be_read_by_everybody(opened, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
+    opened.set_viewport_size({"width": width, "height": 900})
+    opened.locator("summary").click()
+    opened.get_by_label("Compare with").select_option(index=3)
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = axe.run(opened)
+    assert found.response["violations"] == [], found.generate_report()
 
 
 def changed(tab) -> list[list[str]]:
