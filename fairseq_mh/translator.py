@@ -24,7 +24,14 @@ from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import OPEN, Outline, outline_of
 from fairseq_mh.translation.options import translation_schedule
 from fairseq_mh.translation.phrases import encoded
-from fairseq_mh.translation.results import BatchResults, RecordObserver, SentenceResult, records_to
+from fairseq_mh.translation.results import (
+    BatchResults,
+    FillObserver,
+    RecordObserver,
+    SentenceResult,
+    fillings_to,
+    records_to,
+)
 from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.start import Progress
 
@@ -50,6 +57,7 @@ class Watching(NamedTuple):
 
     progress: Progress | None
     observer: RecordObserver | None
+    fill_observer: FillObserver | None
 
 
 class Translator:
@@ -110,6 +118,7 @@ class Translator:
         template: Template | Sequence[Template] | None = None,
         phrases: Sequence[Sequence[str]] | None = None,
         observer: RecordObserver | None = None,
+        fill_observer: FillObserver | None = None,
         **options: Any,
     ) -> list[SentenceResult]:
         """Decode texts, and return what was found of each.
@@ -120,15 +129,17 @@ class Translator:
         Args:
             numbers: key the randomness of each text's chains, as line numbers do; 0, 1, ... unless given.
             samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
-            trace: whether to return the records of `--mh-trace`, and the history.
+            trace: whether to return the records of `--mh-trace`.
             progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
             template: what is given of the translations, or of each text's: `Click {2} to {}.` holds all but a blank of
                 two tokens and one of any number. An `Outline` says the same by tokens.
             phrases: of each text, what its translations must hold, anywhere; in the order given with
                 `constraints="ordered"`.
             observer: is called with each sweep of each chain when it has ended, the start (sweep 0) first: with its
-                record of `--mh-trace`, and its tokens' log-probabilities (T,) as in `Translation`. What `progress` or
-                `observer` raise ends the decoding.
+                record of `--mh-trace`, and its tokens' log-probabilities (T,) as in `Translation`.
+            fill_observer: is called after each filling and each masking of mask-predict, where that is the decoder:
+                with a record's `id`, `length` and `chain`, the tokens (T,), and which of them are masked (T,). What
+                `progress` or an observer raise ends the decoding.
             options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
                 ...) are fixed by then.
 
@@ -136,7 +147,7 @@ class Translator:
             UserError: for options that mean nothing, and a template that the model has no pieces for.
         """
         with self._using(options):
-            watching = Watching(progress, observer)
+            watching = Watching(progress, observer, fill_observer)
             if phrases is None:
                 outlines = self._outlines(template, len(texts))
             else:
@@ -251,7 +262,6 @@ class Translator:
                 expert_rows=found.expert_rows(n),
                 broken=found.broken(n),
                 trace=found.trace(n, line.number) if trace else [],
-                history=found.history(n) if trace else [],
                 symbols=self._symbols(line),
                 unknown=self._unknown(line),
             )
@@ -309,9 +319,11 @@ class Translator:
             yield batch
 
     def _decode_batch(self, batch: Sequence[Line], watching: Watching) -> Decoded:
-        observer = watching.observer and records_to(watching.observer, [line.number for line in batch])
+        numbers = [line.number for line in batch]
+        observer = watching.observer and records_to(watching.observer, numbers)
+        pass_observer = watching.fill_observer and fillings_to(watching.fill_observer, numbers)
         outlines = [line.outline for line in batch if line.outline]  # of all lines, or of none
-        return self.generator.decode(self._sample(batch), watching.progress, outlines, observer)
+        return self.generator.decode(self._sample(batch), watching.progress, outlines, observer, pass_observer)
 
     def _sample(self, batch: Sequence[Line]) -> dict:
         """Return a batch as the generator reads it, on the model's device."""

@@ -32,6 +32,7 @@ ROOMS = (
     "sampler_config",
     "excepthook",
     "template",
+    "viewer",
     "mcmc",
     "errors",
 )

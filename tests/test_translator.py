@@ -11,6 +11,7 @@ import fairseq_mh
 from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.translation import mask_predict
 from fairseq_mh.translation.generator import MHGenerator
 from tests.tiny_cmlm import generate, lines_of
 
@@ -152,16 +153,23 @@ def test_a_template_that_means_nothing_is_refused(tiny, translator):
 
 
 def by_sweep(records):
-    """Records in order, without the rows, which count those of the start when it has ended."""
-    shown = ({name: value for name, value in record.items() if name != "rows"} for record in records)
-    return sorted(shown, key=lambda record: [record[name] for name in ("id", "length", "chain", "sweep")])
+    return sorted(records, key=lambda record: [record[name] for name in ("id", "length", "chain", "sweep")])
 
 
-@pytest.mark.parametrize("decoding", ["mh", "gibbs"])
-def test_an_observer_sees_the_trace_while_it_is_made(translator, decoding):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"decoding": "mh"},
+        {"decoding": "gibbs"},
+        {"decoding": "mh", "init": "mask-predict"},
+        {"decoding": "mh", "length_select": "mask-predict", "init": "mask-predict"},
+    ],
+)
+def test_an_observer_sees_the_trace_while_it_is_made(translator, options):
+    """All of it, the decoder rows of the start among them."""
     seen = []
     results = translator.decode(
-        TEXTS, decoding=decoding, iter_decode_with_beam=2, observer=lambda record, own: seen.append((record, own))
+        TEXTS, iter_decode_with_beam=2, observer=lambda record, own: seen.append((record, own)), **options
     )
     assert by_sweep(record for record, _ in seen) == by_sweep(record for result in results for record in result.trace)
     for record, own in seen:
@@ -175,10 +183,32 @@ def test_an_observer_of_mask_predict_sees_its_energy(translator):
         TEXTS[:1], decoding="mask-predict", chains=1, observer=lambda record, own: seen.append(record)
     )
     (record,) = seen
-    assert record["tokens"] == result.translations[0].tokens.tolist() == result.history[0][-1][0].tolist()
+    assert record["tokens"] == result.translations[0].tokens.tolist()
     assert record["energy"] > 0
-    assert result.history[0][0][1].all()  # it begins with everything masked
-    assert not result.history[0][-1][1].any()
+    assert record["rows"] == result.rows  # the energy is for the observer alone
+
+
+def test_mask_predict_is_seen_while_it_fills(translator, monkeypatch):
+    """Each filling and each masking is shown before the next pass begins."""
+    shown, passes = [], []
+    fill = mask_predict._fill
+    monkeypatch.setattr(mask_predict, "_fill", lambda *given: passes.append(len(shown)) or fill(*given))
+    options = {"decoding": "mask-predict", "chains": 1, "iter_decode_with_beam": 2, "iter_decode_max_iter": 2}
+    results = translator.decode(TEXTS, fill_observer=lambda *given: shown.append(given), **options)
+    chains = len(shown) // 6  # each is seen masked, and after three fillings and the two maskings between them
+    assert passes == [chains, 3 * chains, 5 * chains]
+    for number, result in enumerate(results):
+        best = result.translations[0]
+        own = [given for given in shown if given[0] == {"id": number, "length": best.length, "chain": 0}]
+        assert [bool(masked.any()) for _, _, masked in own] == [True, False] * 3
+        assert own[0][2].all()
+        assert own[-1][1].tolist() == best.tokens.tolist()
+
+
+def test_only_mask_predict_shows_fillings(translator):
+    shown = []
+    translator.decode(TEXTS, init="mask-predict", fill_observer=lambda *given: shown.append(given))
+    assert shown == []
 
 
 def test_what_an_observer_raises_ends_the_decoding(translator):

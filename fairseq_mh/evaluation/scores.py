@@ -9,6 +9,7 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from fairseq_mh.errors import UserError, one_line
 
+RESAMPLES = 1000  # of the bootstrap
 COUNTS = ("proposals", "accepted", "novel", "rows")
 CHAIN = ("id", "length", "chain")
 KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
@@ -17,10 +18,15 @@ ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_ra
 
 
 def corpus_scores(hypotheses: list[str], references: list[str]) -> dict[str, float | str]:
-    """Return BLEU and chrF of a corpus, and sacrebleu's signatures of both."""
+    """Return BLEU and chrF of a corpus, and sacrebleu's signatures of both.
+
+    `bleu_ci` and `chrf_ci` are half the width of a 95 % interval over sentences, by sacrebleu's bootstrap.
+    """
     row: dict[str, float | str] = {}
     for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
-        row[name] = metric.corpus_score(hypotheses, [references]).score
+        score = metric.corpus_score(hypotheses, [references], n_bootstrap=RESAMPLES)
+        row |= {name: score.score, f"{name}_ci": float(score._ci)}
+        metric.n_bootstrap = metric.seed = None  # the score, which the signature is of, does not depend on them
         row[f"{name}_signature"] = str(metric.get_signature())
     return row
 

@@ -60,7 +60,8 @@ class TextBench:
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         trace = read_trace(folder / "trace.jsonl")
         texts = read_texts(folder / "samples.jsonl")
-        row = {"data": self.model.name, "subset": "open-ended", "sentences": len(texts), **trace_scores(trace)}
+        row = {"data": self.model.name, "subset": "open-ended", "sentences": len(texts)}
+        row |= {"checkpoint": f"{self.model.name} {self.files[0]}", **trace_scores(trace)}
         return row | text_scores(texts, self.judge) | {"seconds": seconds_of(folder)}, curve(trace)
 
     def _options(self, run: GridRun | None, folder: Path) -> TextOptions:

@@ -111,6 +111,7 @@ class TranslationBench:
             "data": self.data.name,
             "subset": self.subset,
             "sentences": len(found.hypotheses),
+            "checkpoint": f"{self.checkpoint.name} {fingerprint(self.checkpoint)}",
             **corpus_scores(*in_order(found.hypotheses, references)),
             **trace_scores(trace),
             "seconds": found.seconds,

@@ -14,7 +14,7 @@ from fairseq_mh.masked_lms.sentence_pieces import WORD
 from fairseq_mh.page.limits import Wanted
 from fairseq_mh.translation.alternatives import check_state
 from fairseq_mh.translation.held import FREE, Outline
-from fairseq_mh.translation.results import SentenceResult, Translation
+from fairseq_mh.translation.results import Translation
 from fairseq_mh.translator import Translator
 
 Event = dict[str, Any]
@@ -34,7 +34,7 @@ def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
 
 
 def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
-    """Decode, and tell the page of every sweep of every chain, and then what was found.
+    """Decode, and tell the page of every sweep of every chain, of mask-predict's passes, and then of what was found.
 
     Raises:
         UserError: for options that mean nothing, and for a source that cannot be translated.
@@ -46,14 +46,21 @@ def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
         pieces = pieces_of(translator, torch.tensor(record["tokens"]))
         send({"kind": "sweep", "record": record, "pieces": pieces, "log_probs": _numbers(log_probs)})
 
+    def show_filled(place: dict[str, int], tokens: Tensor, masked: Tensor) -> None:
+        send({"kind": "pass", **place, "pieces": pieces_of(translator, tokens), "masked": masked.tolist()})
+
     template = _given(translator, wanted)
     (result,) = translator.decode(
-        [wanted.source], observer=show, progress=lambda *_: send(None), template=template, **wanted.options
+        [wanted.source],
+        observer=show,
+        fill_observer=show_filled,
+        progress=lambda *_: send(None),
+        template=template,
+        trace=False,
+        **wanted.options,
     )
     if result.untranslated:
         raise UserError(f"the source is not translated: {result.untranslated}")
-    if wanted.options.get("decoding") == "mask-predict":
-        _send_passes(translator, result, send)
     found = [_translation(translator, one, energies) for one in result.translations]
     counts = {"rows": result.rows, "symbols": result.symbols, "unknown": result.unknown}
     send({"kind": "done", "translations": found, "seconds": round(time.monotonic() - begun, 2), **counts})
@@ -91,15 +98,6 @@ def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
             for one in found
         ]
     }
-
-
-def _send_passes(translator: Translator, result: SentenceResult, send: Send) -> None:
-    """Tell the page of mask-predict's passes: after each of them, and with what the next one masks again."""
-    for record, history in zip(result.trace, result.history, strict=True):
-        for number, (tokens, masked) in enumerate(history):
-            place = {"length": record["length"], "chain": record["chain"], "step": number}
-            pieces = pieces_of(translator, tokens)
-            send({"kind": "pass", **place, "pieces": pieces, "masked": masked.tolist()})
 
 
 def _translation(translator: Translator, found: Translation, energies: dict[tuple[int, int], float | None]) -> Event:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from fairseq_mh import viewer
 from fairseq_mh.errors import UserError
 from fairseq_mh.page import events, limits
 from fairseq_mh.page.guard import Guard
@@ -40,7 +41,8 @@ class Server:
     async def about(self, request: Request) -> Response:
         """Say which model this is, and what may be asked."""
         numbers = {name: {"least": of.least, "most": of.most} for name, of in limits.NUMBERS.items()}
-        return JSONResponse({"model": self.name, "source": limits.SOURCE, "numbers": numbers})
+        presets = limits.CHOICES["preset"]
+        return JSONResponse({"model": self.name, "source": limits.SOURCE, "numbers": numbers, "presets": presets})
 
     async def translate(self, request: Request) -> Response:
         """Translate a source, and tell of every sweep while it is made."""
@@ -105,9 +107,10 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
 
 def _assets() -> dict[str, tuple[bytes, str]]:
     """Return the page's own files, by their paths on the server."""
-    found = [file for file in files("fairseq_mh.page").joinpath("assets").iterdir() if file.is_file()]
-    by_name = {f"/{file.name}": (file.read_bytes(), KINDS["." + file.name.rpartition(".")[2]]) for file in found}
-    return {"/": by_name.pop("/index.html"), **by_name}
+    own = {file.name: file.read_bytes() for file in files("fairseq_mh.page").joinpath("assets").iterdir()}
+    shared = {name: viewer.asset(name).encode() for name in (*viewer.SCRIPTS, viewer.STYLE)}
+    found = {f"/{name}": (content, KINDS["." + name.rpartition(".")[2]]) for name, content in (own | shared).items()}
+    return {"/": found.pop("/index.html"), **found}
 
 
 def _asset(content: bytes, kind: str) -> Any:

@@ -16,10 +16,11 @@ from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.sampler_config import kernel_of
+from fairseq_mh.translation.mask_predict import Filled, mask_predict
 from fairseq_mh.translation.options import TranslationMHConfig, translation_schedule
 from fairseq_mh.translation.plan import Plan
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
-from fairseq_mh.translation.start import STARTS, Start, at_likeliest_lengths, mask_predict_start
+from fairseq_mh.translation.start import STARTS, Start, at_likeliest_lengths, free
 
 
 class Decoded(NamedTuple):
@@ -39,25 +40,23 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
-    finished = _run(start, cfg, translation_schedule(cfg), filled.tokens, metropolis)
-    first = finished.sweeps[0]
-    sweeps = [first._replace(rows=first.rows + (filled.rows + start.spent).cpu()), *finished.sweeps[1:]]
+    finished = _run(start, cfg, translation_schedule(cfg), filled, metropolis)
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
     found = hypotheses(snapshots, start.plan, start.energy, str(cfg.mh_length_select))
-    rows = torch.stack([sweep.rows for sweep in sweeps]).sum(0)
-    expert_rows = torch.stack([sweep.expert_rows for sweep in sweeps]).sum(0)
+    rows = torch.stack([sweep.rows for sweep in finished.sweeps]).sum(0)
+    expert_rows = torch.stack([sweep.expert_rows for sweep in finished.sweeps]).sum(0)
     nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
-    history = [(sweep.end.tokens, nothing_masked) for sweep in sweeps]
-    return Decoded(found, sweeps, rows, expert_rows, history, start.plan, start.energy)
+    history = [(sweep.end.tokens, nothing_masked) for sweep in finished.sweeps]
+    return Decoded(found, finished.sweeps, rows, expert_rows, history, start.plan, start.energy)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
     """Fill the targets by mask-predict, whose score is the mean log-probability of its tokens when it chose them."""
-    filled = mask_predict_start(start)
-    sweeps = []
+    seen = partial(start.pass_observer, start.plan) if start.pass_observer else None
+    filled = mask_predict(start.lm, start.blank, start.plan.context, start.passes, free(start), seen)
+    sweeps: list[Sweep] = []
     if cfg.mh_trace or start.observer:  # the energies are for them alone; their rows are no cost of mask-predict
-        first = _run(start, cfg, Schedule(0), filled.tokens, metropolis=True).sweeps[0]
-        sweeps = [first._replace(rows=(filled.rows + start.spent).cpu())]
+        sweeps = _run(start, cfg, Schedule(0), filled, metropolis=True, evaluation_counts=False).sweeps
     scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
     tokens, positional, nan = filled.tokens.cpu(), filled.scores.cpu(), math.nan
     unevaluated = dict.fromkeys(start.energy.columns, nan)
@@ -69,13 +68,28 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
     return Decoded(found, sweeps, rows, torch.zeros_like(rows), filled.history, start.plan, start.energy)
 
 
-def _run(start: Start, cfg: TranslationMHConfig, schedule: Schedule, tokens: Tensor, metropolis: bool) -> Run:
+def _run(
+    start: Start,
+    cfg: TranslationMHConfig,
+    schedule: Schedule,
+    filled: Filled,
+    metropolis: bool,
+    evaluation_counts: bool = True,
+) -> Run:
+    """Run the chains from a start, whose decoder rows sweep 0 counts, with those of its evaluation or without."""
+    spent = (filled.rows + start.spent).cpu()
+
+    def counted(sweep: Sweep, of_start: Tensor) -> Sweep:
+        return sweep if sweep.end.sweep[0] else sweep._replace(rows=of_start + sweep.rows * evaluation_counts)
+
     kernel = kernel_of(cfg, start.lm, metropolis, start.energy, start.relocation)
-    total = len(tokens) * schedule.sweeps
+    total = len(filled.tokens) * schedule.sweeps
     progress, observer = start.progress, start.observer
     told = (lambda ended: progress(ended, total)) if progress else None
-    shown = (lambda chain, sweep: observer(start.plan, chain, sweep, start.energy)) if observer else None
-    return run(kernel, tokens, start.plan.context, start.streams, schedule, told, start.held, shown)
+    plan, energy = start.plan, start.energy
+    shown = (lambda n, sweep: observer(plan, n, counted(sweep, spent[n]), energy)) if observer else None
+    finished = run(kernel, filled.tokens, plan.context, start.streams, schedule, told, start.held, shown)
+    return finished._replace(sweeps=[counted(sweep, spent) for sweep in finished.sweeps])
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {

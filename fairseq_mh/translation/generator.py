@@ -36,7 +36,7 @@ from fairseq_mh.translation.plan import lay_out, plan_chains
 from fairseq_mh.translation.references import References, needs_lengths, scoring_alone
 from fairseq_mh.translation.reranking import reranked
 from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Observer, Progress, Start
+from fairseq_mh.translation.start import Observer, PassObserver, Progress, Start
 from fairseq_mh.translation.target import translation_energy
 from fairseq_mh.translation.utilities import utility_of
 
@@ -146,6 +146,7 @@ class MHGenerator:
         progress: Progress | None = None,
         outlines: Sequence[Outline] | None = None,
         observer: Observer | None = None,
+        pass_observer: PassObserver | None = None,
     ) -> Decoded:
         """Decode a batch, and return all that was found.
 
@@ -157,6 +158,7 @@ class MHGenerator:
             progress: is told of the sweeps that end.
             outlines: what is given of each target; what the options say unless given.
             observer: is shown every sweep of every chain that ends.
+            pass_observer: is shown every filling and masking of mask-predict, where that is the decoder.
 
         Raises:
             UserError: where a reference is needed and missing, empty, or longer than the model's targets.
@@ -167,7 +169,8 @@ class MHGenerator:
             if int(source[1].max()) > expert.longest_source:  # a half of a batch is padded as the whole was
                 raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
-        start = self._start(encoder_out, sample, outlines)._replace(progress=progress, observer=observer)
+        start = self._start(encoder_out, sample, outlines)
+        start = start._replace(progress=progress, observer=observer, pass_observer=pass_observer)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         if self.reranker:
             decoded = reranked(decoded, start.lm, self.reranker.bind(encoder_out, source))

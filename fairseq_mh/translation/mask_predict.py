@@ -5,12 +5,15 @@ least likely positions again; n falls linearly to 0. It runs on any `MaskedLM`, 
 outside the state space.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, full_logits, query_size
+
+Seen = Callable[[Tensor, Tensor], object]  # called with tokens (N, T) and what is masked in them (N, T) bool
 
 
 class Filled(NamedTuple):
@@ -22,7 +25,14 @@ class Filled(NamedTuple):
     history: list[tuple[Tensor, Tensor]]  # (tokens, masked) after every fill and after every masking
 
 
-def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, masked: Tensor | None = None) -> Filled:
+def mask_predict(
+    lm: MaskedLM,
+    blank: Tensor,
+    context: Tensor,
+    passes: int,
+    masked: Tensor | None = None,
+    seen: Seen | None = None,
+) -> Filled:
     """Fill sequences of which only the lengths are known.
 
     Args:
@@ -31,19 +41,27 @@ def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, passes: int, mask
         context: (N,) long, which context each sequence belongs to.
         passes: 1 fills an all-masked sequence greedily ("warm start"); the literature's mask-predict has 10.
         masked: (N, T) bool, the positions to fill, the others being held; all of them unless given.
+        seen: is called with what the history holds, as soon as it holds it.
     """
     free = blank.ne(lm.pad) if masked is None else masked
     tokens, masked = blank, free
     scores = torch.zeros(blank.shape, device=blank.device)
     spent = torch.zeros_like(context)
-    history = [(tokens, masked)]
+    history: list[tuple[Tensor, Tensor]] = []
+
+    def keep(tokens: Tensor, masked: Tensor) -> None:
+        history.append((tokens, masked))
+        if seen:
+            seen(tokens, masked)
+
+    keep(tokens, masked)
     for step in range(1, passes + 1):
         tokens, scores = _fill(lm, tokens, scores, masked, context)
         spent += masked.any(1)
-        history.append((tokens, torch.zeros_like(masked)))
+        keep(tokens, torch.zeros_like(masked))
         if step < passes:
             masked = _least_likely(scores, free, 1 - step / passes)
-            history.append((tokens, masked))
+            keep(tokens, masked)
     return Filled(tokens, scores, spent, history)
 
 

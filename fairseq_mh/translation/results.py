@@ -13,10 +13,14 @@ from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.plan import Plan
 from fairseq_mh.translation.selection import Hypothesis
-from fairseq_mh.translation.start import Observer
+from fairseq_mh.translation.start import Observer, PassObserver
 
 # Called at the end of each sweep of each chain, with its record of `--mh-trace` and its `token_log_probs` (T,).
 RecordObserver = Callable[[dict[str, Any], Tensor], object]
+
+# Called after each filling and each masking of mask-predict, with where it is (`id`, `length` and `chain`, as in a
+# record), its tokens (T,) long, and what is masked in them (T,) bool.
+FillObserver = Callable[[dict[str, int], Tensor, Tensor], object]
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,6 @@ class SentenceResult:
     symbols: int = 0  # of the source
     unknown: int = 0  # of them, those that the dictionary does not know
     trace: list[dict[str, Any]] = field(default_factory=list)  # the records of `--mh-trace`, where asked for
-    history: list[list[tuple[Tensor, Tensor]]] = field(default_factory=list)  # where the trace was asked for: each
-    # chain's states, in order, as tokens (T,) long and whether they are masked (T,) bool; mask-predict's passes
 
 
 class BatchResults:
@@ -98,15 +100,6 @@ class BatchResults:
         lengths, chains = self.plan.lengths[mine].tolist(), self.plan.chains[mine].tolist()
         return list(trace_records(sweeps, self.decoded.energy, [number] * len(mine), lengths, chains))
 
-    def history(self, sentence: int) -> list[list[tuple[Tensor, Tensor]]]:
-        """Return the states of a sentence's chains, in order, with what was masked in them."""
-        mine = (self.plan.context == sentence).nonzero()[:, 0].tolist()
-        lengths = self.plan.lengths.tolist()
-        return [
-            [(tokens[n, : lengths[n]].cpu(), masked[n, : lengths[n]].cpu()) for tokens, masked in self.decoded.history]
-            for n in mine
-        ]
-
 
 def records_to(observer: RecordObserver, numbers: Sequence[int]) -> Observer:
     """Return what shows the records of a batch's chains to an observer, its sentences having these numbers."""
@@ -115,6 +108,17 @@ def records_to(observer: RecordObserver, numbers: Sequence[int]) -> Observer:
         length, own = int(plan.lengths[chain]), int(plan.chains[chain])
         (record,) = trace_records([sweep], energy, [numbers[int(plan.context[chain])]], [length], [own])
         observer(record, sweep.end.scores[0, :length, energy.certainty])
+
+    return show
+
+
+def fillings_to(observer: FillObserver, numbers: Sequence[int]) -> PassObserver:
+    """Return what shows mask-predict's passes over a batch to an observer, its sentences having these numbers."""
+
+    def show(plan: Plan, tokens: Tensor, masked: Tensor) -> None:
+        for context, length, chain, *state in zip(*map(Tensor.tolist, plan[:3]), tokens, masked, strict=True):
+            own, blanks = (part[:length].cpu() for part in state)
+            observer({"id": numbers[context], "length": length, "chain": chain}, own, blanks)
 
     return show
 

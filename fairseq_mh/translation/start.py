@@ -22,6 +22,9 @@ Progress = Callable[[int, int], object]  # called with the sweeps that ended sin
 # Called with the plan, the index of a chain in it, a sweep of that chain alone that has ended, and the target's energy.
 Observer = Callable[[Plan, int, Sweep, Energy], object]
 
+# Called with the plan, and what mask-predict has come to: tokens (N, T), and what is masked in them (N, T) bool.
+PassObserver = Callable[[Plan, Tensor, Tensor], object]
+
 
 class Start(NamedTuple):
     """What is known before the chains of a batch start; the functions of STARTS read it."""
@@ -39,6 +42,7 @@ class Start(NamedTuple):
     spent: Tensor | int = 0  # (N,) long: the decoder rows that this took
     progress: Progress | None = None
     observer: Observer | None = None
+    pass_observer: PassObserver | None = None
 
 
 def part_of(start: Start, chains: Tensor) -> Start:

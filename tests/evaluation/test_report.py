@@ -14,6 +14,7 @@ from tests.cli.in_process import called
 from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
 ROOT = Path(__file__).parents[2]
+WAIT = 120_000  # ms, of a machine with other work: the page holds 5 MB of script
 
 
 def report(*arguments) -> subprocess.CompletedProcess:
@@ -66,8 +67,9 @@ def test_the_tables_hold_means_spreads_and_the_papers_figures(content):
     rows = {tuple(cells[:3]): cells[3:] for cells in Text(content).rows}
     mine = rows["MH norm", "1", "2"]
     assert mine[:3] == ["21.50", "±0.71", "24.74"]  # BLEU of seeds 1 and 2, and of the paper's Table 1
-    assert mine[5:10] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
-    assert mine[10:13] == ["1.50", "±0.00", "11.13"]
+    assert mine[3:7] == ["±1.25", "40.00", "±0.00", "±0.75"]  # the intervals stand behind their scores
+    assert mine[7:12] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
+    assert mine[12:15] == ["1.50", "±0.00", "11.13"]
     assert rows["MH norm", "0.5", "2"][2] == "27.23"
     assert rows[HOSTILE, "0.5", "2"][2] == "\u2013"
 
@@ -76,6 +78,16 @@ def test_the_header_says_what_was_decoded_and_how(content):
     words = Text(content).words
     for expected in ("tiny-de-en, test, 2 sentences", "nrefs:1|tok:13a", "nrefs:1|nc:6", "fairseq-mh=0.1.0"):
         assert expected in words
+    assert "best.pt 0123456789abcdef" in words
+
+
+def test_all_settings_are_listed_once(content):
+    """Those that all samplers share stand in a line, and the others in a table of samplers."""
+    found = Text(content)
+    shared = " ".join(found.words[found.words.index("Settings") :][:9])
+    assert shared.startswith("Settings All samplers: energy norm , iter decode max iter 10 .")
+    assert ["sampler", "τ_q"] in found.rows
+    assert [f"{HOSTILE}", "0.5"] in found.rows
 
 
 def test_nothing_from_outside_and_nothing_unescaped(content):
@@ -168,6 +180,7 @@ def test_broken_input_gives_one_line_and_no_page(tmp_path, damage, message):
 def opened(browser, made):
     """The page, offline; fails where it asked for anything outside itself or said anything on the console."""
     context = browser.new_context(offline=True)
+    context.set_default_timeout(WAIT)
     tab = context.new_page()
     asked, said = [], []
     tab.on("request", lambda request: asked.append(request.url))
@@ -182,32 +195,57 @@ def opened(browser, made):
 
 
 def test_figures_are_drawn(opened):
-    for figure in ("#cost", "#curves-0", "#trace"):
+    for figure in ("#cost", "#curves-0"):
         assert opened.locator(f"{figure} .main-svg").first.is_visible()
     assert opened.locator("#curves-0 .legendtext").last.text_content() == HOSTILE
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("width", [420, 1400])
+def test_it_fits_and_can_be_read_by_everybody(opened, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
+    opened.set_viewport_size({"width": width, "height": 900})
+    opened.locator("summary").click()
+    opened.get_by_label("Compare with").select_option(index=3)
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    found = axe.run(opened)
+    assert found.response["violations"] == [], found.generate_report()
+
+
+def changed(tab) -> list[list[str]]:
+    """The pieces that a step took away and brought, in each chain."""
+    return [tab.locator(f".state {kind}").all_text_contents() for kind in ("del", "ins")]
+
+
 def test_the_slider_moves_through_the_states(opened):
-    slider, state = opened.get_by_label("Sweep", exact=True), opened.locator("#state")
-    assert [state.locator(kind).all_text_contents() for kind in ("del", "ins")] == [["house"], ["<b>cat</b>"]]
-    assert opened.locator("#counts").inner_text().split()[:3] == ["proposals", "3", "accepted"]
+    slider = opened.get_by_label("Step", exact=True)
+    assert changed(opened) == [["house"], ["<b>cat</b>"]]
+    assert "accepted 2 of 3, 1 of them new" in opened.locator(".counts").inner_text()
     slider.press("ArrowRight")
-    assert opened.locator("#sweep-number").text_content() == "2 of 2"
-    assert [state.locator(kind).all_text_contents() for kind in ("del", "ins")] == [["a"], ["über"]]
-    assert opened.evaluate("document.getElementById('trace').layout.shapes[0].x0") == 2
+    assert opened.locator("#step-number").text_content() == "2 of 2"
+    assert changed(opened) == [["a"], ["über"]]
+    assert opened.locator(".chain line").get_attribute("x1") == "2.5"
+    assert len(re.findall("M", opened.locator(".chain path").get_attribute("d"))) == 2  # the positions changed
     slider.press("Home")
-    assert opened.locator("#sweep-number").text_content() == "start"
-    assert state.locator("ins").count() == 0
-    assert state.locator(".piece").all_text_contents() == ["a", "house"]
+    assert opened.locator("#step-number").text_content() == "start"
+    assert changed(opened) == [[], []]
+    assert opened.locator(".piece").all_text_contents() == ["a", "house"]
+    opened.get_by_role("button", name="Play").click()
+    opened.locator("#step-number", has_text="2 of 2").wait_for()
 
 
 def test_another_sentence_and_another_sampler(opened):
+    """The place is kept, and two samplers stand side by side."""
     assert opened.locator("#source").text_content() == SOURCES[0]
+    opened.get_by_label("Step", exact=True).press("Home")
     opened.get_by_label("Sentence").select_option(index=1)
+    assert opened.locator("#step-number").text_content() == "start"
     assert opened.locator("#source").text_content() == SOURCES[4]
     assert opened.locator("#reference").text_content() == "a house 4"
-    assert opened.locator("#output").text_content() == "my output 4"
+    assert opened.locator(".output").text_content() == "my output 4"
+    opened.get_by_label("Compare with").select_option(index=3)
+    assert opened.locator(".result h3").all_text_contents()[::2] == ["MH norm, τ_q 1 (seed 1)", f"{HOSTILE} (seed 1)"]
+    assert opened.locator(".chain").count() == 2
     opened.get_by_label("Sampler").select_option(index=2)
     assert opened.locator("#run option:checked").text_content() == f"{HOSTILE} (seed 1)"
     assert opened.locator("#source").text_content() == SOURCES[4]
@@ -216,6 +254,8 @@ def test_another_sentence_and_another_sampler(opened):
 def test_published_tables_are_shown_without_their_runs(tmp_path):
     results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
     shutil.rmtree(results / "runs")
+    table = pl.read_csv(results / "results.csv").drop("bleu_ci", "chrf_ci", "checkpoint")
+    table.write_csv(results / "results.csv")
     done = report(results, "--data", data, "--output", tmp_path / "report.html")
     assert (done.returncode, done.stderr) == (0, "")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -275,9 +315,10 @@ def trace_page(browser, tmp_path):
 def test_a_trace_alone_is_shown_in_words(trace_page):
     listed = trace_page.get_by_label("Sentence").locator("option").all_text_contents()
     assert listed == ["0  über <b>cat</b>", "4  a house house"]
-    assert trace_page.locator("#output").inner_text() == "über <b>cat</b>"
+    assert trace_page.locator(".output").inner_text() == "über <b>cat</b>"
     assert trace_page.locator("#source").is_hidden()
-    assert trace_page.locator("#state ins").all_text_contents() == ["<b>cat</b>"]
+    assert trace_page.get_by_label("Compare with").is_hidden()
+    assert changed(trace_page) == [["house"], ["<b>cat</b>"]]
 
 
 @pytest.mark.parametrize(

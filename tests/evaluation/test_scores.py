@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fairseq_mh.evaluation.scores import read_trace, trace_scores
+from fairseq_mh.evaluation.scores import corpus_scores, read_trace, trace_scores
 from tests.evaluation.report_results import STATES
 
 
@@ -34,3 +34,14 @@ def test_energies_that_a_chain_did_not_know_are_unknown(tmp_path):
     row = trace_scores(read_trace(tmp_path / "trace"))
     assert all(row[name] is None for name in ("energy_norm", "corpus_energy_norm", "best_energy_norm", "energy_raw"))
     assert row["rows"] == 18
+
+
+def test_intervals_hold_resampled_scores_and_leave_the_signature_alone():
+    references = [f"the house number {n} stands on the old hill" for n in range(60)]
+    hypotheses = [text if n % 2 else text.replace("old hill", "sea") for n, text in enumerate(references)]
+    row = corpus_scores(hypotheses, references)
+    half = corpus_scores(hypotheses[:30], references[:30])
+    assert 1 < row["bleu_ci"] < half["bleu_ci"] < 20  # fewer sentences say less
+    assert 1 < row["chrf_ci"] < half["chrf_ci"] < 20
+    assert corpus_scores(references, references)["bleu_ci"] == 0
+    assert "bs:" not in row["bleu_signature"] + row["chrf_signature"]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from fairseq_mh.translation.presets import PRESETS
 from tests.conftest import CHROMIUM
 
 pytestmark = [
@@ -72,6 +73,10 @@ def test_three_decoders_of_one_sentence(open_page):
     assert tab.locator(".result").nth(1).locator(".chain").count() == 1
     tab.get_by_label("Step", exact=True).press("Home")
     assert set(tab.locator(".result").nth(1).locator(".piece").all_inner_texts()) == {"▒"}
+    tab.get_by_label("Step", exact=True).press("ArrowRight")
+    assert tab.locator(".result").nth(1).locator(".counts").inner_text() == "filled"
+    tab.get_by_label("Step", exact=True).press("ArrowRight")
+    assert re.fullmatch(r"\d+ masked", tab.locator(".result").nth(1).locator(".counts").inner_text())
     tab.locator("#samplers select[name=decoding]").nth(1).select_option("gibbs")
     translate(tab)
     counts = tab.locator(".result").nth(1).locator(".counts")
@@ -79,6 +84,50 @@ def test_three_decoders_of_one_sentence(open_page):
     for text in counts.all_inner_texts():
         accepted, proposals = re.search(r"accepted (\d+) of (\d+)", text).groups()
         assert accepted == proposals
+
+
+def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
+    tab = open_page(hash="#compare=1&b.decoding=mh&b.preset=sample&b.sweeps=30&b.chains=4&b.seed=1")
+    tab.get_by_label("Source sentence").fill(SENTENCE)
+    tab.get_by_role("button", name="Translate").click()
+    first, second = (tab.locator(".result").nth(n) for n in range(2))
+    first.locator(".found").wait_for(timeout=WAIT)
+    first.locator(".word").nth(2).click()
+    first.get_by_role("button", name="Hold").click()
+    tab.locator(".chains").first.evaluate("node => { node.dataset.old = 1; }")
+    first.get_by_role("button", name="Sample the rest").click()
+    assert second.locator(".found").is_hidden()  # it is not over yet
+    assert tab.get_by_role("button", name="Stop").is_enabled()
+    first.locator(".found").wait_for(timeout=WAIT)
+    assert tab.locator(".chains[data-old]").count() == 0
+    assert first.locator(".held").count() > 0
+    second.locator(".found").wait_for(timeout=2 * WAIT)
+    tab.locator("#status", has_text="Translated in").wait_for()
+    assert tab.locator("#step-number").text_content() == "30 of 30"
+
+
+def test_one_refusal_leaves_the_other_decoder_alone(open_page):
+    """The field that is refused may be in a fold that is closed."""
+    tab = open_page(hash="#compare=1&a.sweeps=200&b.decoding=mh&b.sweeps=3")
+    translate(tab)
+    assert tab.get_by_role("alert").inner_text() == "Sweeps must be from 0 to 100 on this page."
+    assert tab.locator("#status").inner_text() == "Not translated."
+    assert tab.locator(".result").nth(1).locator("ol li").count() > 0
+    tab.locator("summary").first.click()
+    tab.get_by_label("Sweeps").first.fill("")
+    tab.get_by_label("Sweeps").first.press_sequentially("1e")
+    translate(tab)
+    assert tab.get_by_role("alert").inner_text() == "Sweeps must be a whole number."
+
+
+def test_the_presets_are_the_packages(open_page):
+    tab = open_page()
+    assert tab.locator("select[name=preset]").first.locator("option").all_text_contents() == list(PRESETS)
+    for preset in PRESETS:
+        tab.locator("summary").first.evaluate("node => { node.parentElement.open = true; }")
+        tab.get_by_label("Preset").first.select_option(preset)
+        translate(tab, "Öffnen Sie das Menü.")
+        assert tab.locator("#status").inner_text().startswith("Translated in")
 
 
 def test_alternatives_are_offered_and_taken(open_page):

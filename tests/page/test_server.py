@@ -55,8 +55,8 @@ def test_a_translation_is_the_translators_and_its_trace_is_told(client, translat
     *sweeps, done = told
     assert {event["kind"] for event in sweeps} == {"sweep"}
     assert len(sweeps) == len(result.trace)
-    ends = {(r["length"], r["chain"], r["sweep"]): r["tokens"] for r in result.trace}
-    assert {(r["length"], r["chain"], r["sweep"]): r["tokens"] for r in (event["record"] for event in sweeps)} == ends
+    ends = {(r["length"], r["chain"], r["sweep"]): r for r in result.trace}
+    assert {(r["length"], r["chain"], r["sweep"]): r for r in (event["record"] for event in sweeps)} == ends
     assert [found["text"] for found in done["translations"]] == [found.text for found in result.translations]
     assert [found["energy"] for found in done["translations"]] == [found.energy for found in result.translations]
     assert done["rows"] == result.rows
@@ -65,9 +65,9 @@ def test_a_translation_is_the_translators_and_its_trace_is_told(client, translat
 
 
 def test_mask_predicts_passes_are_told_with_its_energy(client, translator):
-    *passes, done = events_of(asked(client, decoding="mask-predict"))
-    (end,) = [event["record"] for event in passes if event["kind"] == "sweep"]
-    passes = [event for event in passes if event["kind"] == "pass"]
+    *passes, last, done = events_of(asked(client, decoding="mask-predict"))
+    end = last["record"]
+    assert {event["kind"] for event in passes} == {"pass"}
     assert all(passes[0]["masked"])
     assert not any(passes[-1]["masked"])
     assert done["translations"][0]["energy"] == end["energy"]

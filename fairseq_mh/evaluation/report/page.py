@@ -11,12 +11,13 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
+from fairseq_mh import viewer
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.pieces import target_pieces
 from fairseq_mh.evaluation.report.chains import trace_data, viewer_data
 from fairseq_mh.evaluation.report.figures import Line, cost, curves, styles
 from fairseq_mh.evaluation.report.results import BENCH, has_runs, read_results, same_sentences
-from fairseq_mh.evaluation.report.tables import experiment_table
+from fairseq_mh.evaluation.report.tables import experiment_table, settings_table
 from fairseq_mh.evaluation.scores import read_trace
 
 PAPER = Path(__file__).parents[1] / "paper.yaml"
@@ -47,6 +48,7 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
     parts = results.runs.partition_by("experiment", maintain_order=True)
     return _template("page.html").render(
         bench={name: results.runs[name][0] for name in BENCH},
+        checkpoints=_values(results.runs, "checkpoint"),
         versions=results.runs["versions"].unique(maintain_order=True).to_list(),
         arguments=[text for text in results.runs["arguments"].unique(maintain_order=True) if text],
         runs=len(results.runs),
@@ -54,8 +56,9 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
         seeds=results.runs["seed"].n_unique(),
         cost=_html(cost(results.runs, lines), "cost"),
         experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],
+        intervals="bleu_ci" in results.runs.columns,
         paper=paper,
-        chains=viewer_data(results.runs, lines, target_pieces(shown), sentences) if shown else None,
+        chains=viewer_data(results.runs, target_pieces(shown), sentences) if shown else None,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -80,13 +83,17 @@ def render_trace(path: Path, data: Path, sentences: int) -> str:
         shown=len(chains["runs"][0]["sentences"]),
         sentences=trace["id"].n_unique(),
         chains=chains,
-        plotly=Markup(get_plotlyjs()),
     )
 
 
 def _template(name: str) -> Template:
     loader = PackageLoader("fairseq_mh.evaluation.report", ".")
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined).get_template(name)
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
+    environment.globals |= {
+        "viewer_style": Markup(viewer.asset(viewer.STYLE)),
+        "viewer_scripts": Markup(viewer.joined_scripts()),
+    }
+    return environment.get_template(name)
 
 
 def _experiment(
@@ -98,16 +105,16 @@ def _experiment(
     figure = curves(by_sweep.filter(pl.col("experiment") == name), lines)
     return {
         "name": name,
-        "title": _title(runs) or theirs.get("title", ""),
+        "title": next(iter(_values(runs, "title")), "") or theirs.get("title", ""),
         "table": experiment_table(runs, lines, theirs),
+        "settings": settings_table(runs),
         "curves": figure and _html(figure, f"curves-{number}"),
     }
 
 
-def _title(runs: pl.DataFrame) -> str | None:
-    """Return the title of an experiment's grid, where its table has one."""
-    titles = runs["title"].drop_nulls().to_list() if "title" in runs.columns else []
-    return titles[0] if titles else None
+def _values(runs: pl.DataFrame, name: str) -> list[str]:
+    """Return the values of a column that not every table has."""
+    return runs[name].drop_nulls().unique(maintain_order=True).to_list() if name in runs.columns else []
 
 
 def _html(figure: Figure, name: str) -> Markup:

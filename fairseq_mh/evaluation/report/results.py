@@ -23,6 +23,7 @@ NUMBERS = (
     "rows",
     "seconds",
 )
+INTERVALS = ("bleu_ci", "chrf_ci")  # tables of older versions have none, and no checkpoint
 ALWAYS = ("bleu", "chrf", "rows")  # energies, rates and seconds may be unknown
 BY_SWEEP = ("energy_norm", "bleu", "acceptance_rate", "novel_rate")
 SHORT = {
@@ -56,8 +57,7 @@ def read_results(folders: list[Path]) -> Results:
     for name in BENCH:
         if len(values := runs[name].unique(maintain_order=True)) > 1:
             raise UserError(f"the results differ in {name} ({', '.join(values)}): make a report of each")
-    settings = [name for name in runs.columns if name.startswith(("mh_", "iter_"))]
-    runs = runs.with_columns(pl.col(settings).fill_null("-").map_elements(plain_number, pl.String))
+    runs = runs.with_columns(pl.col(settings_of(runs)).fill_null("-").map_elements(plain_number, pl.String))
     parts = [_name_samplers(part) for part in runs.partition_by("experiment", maintain_order=True)]
     runs = pl.concat(parts)
     curves = [_read(folder / "curves.csv", ("run",), BY_SWEEP, {"sweep": pl.Int64}) for folder in folders]
@@ -78,6 +78,11 @@ def same_sentences(runs: pl.DataFrame) -> bool:
 def has_runs(folder: Path) -> bool:
     """Return whether the folder of a run stands among those of other runs; published tables come without them."""
     return folder.parent.is_dir()
+
+
+def settings_of(runs: pl.DataFrame) -> list[str]:
+    """Return the names of the columns that are settings of the decoders."""
+    return [name for name in runs.columns if name.startswith(("mh_", "iter_")) or name == "path"]
 
 
 def plain_number(text: str) -> str:
@@ -103,7 +108,8 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
     if table.is_empty():
         raise UserError(f"{path} holds no run")
     try:
-        table = table.cast(dict.fromkeys(numbers, pl.Float64) | counts)
+        known = [name for name in (*numbers, *INTERVALS) if name in table.columns]
+        table = table.cast(dict.fromkeys(known, pl.Float64) | counts)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path} holds what is no number: {str(error).splitlines()[0]}") from None
     if empty := [name for name in (*text, *counts, *ALWAYS) if name in table.columns and table[name].has_nulls()]:

@@ -5,12 +5,14 @@ from typing import Any
 import polars as pl
 
 from fairseq_mh.evaluation.report.figures import Line
-from fairseq_mh.evaluation.report.results import NUMBERS, plain_number, setting_name
+from fairseq_mh.evaluation.report.results import INTERVALS, NUMBERS, plain_number, setting_name, settings_of
 from fairseq_mh.evaluation.tables import over_seeds, settings_that_differ
 
 COLUMNS = {  # measure -> heading, format, scale
     "bleu": ("BLEU", "{:.2f}", 1.0),
+    "bleu_ci": ("95 %", "±{:.2f}", 1.0),
     "chrf": ("chrF", "{:.2f}", 1.0),
+    "chrf_ci": ("95 %", "±{:.2f}", 1.0),
     "novel_rate": ("novel rate", "{:.3f}", 1.0),
     "acceptance_rate": ("accepted", "{:.3f}", 1.0),
     "corpus_energy_norm": ("E_norm, 10³ nats", "{:.2f}", 1e-3),
@@ -41,10 +43,10 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     known = [key for keys in PAPER.values() for key in keys if any(row.get(key) is not None for row in rows)]
     theirs = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
     colours = [lines[run["experiment"], run["sampler"]].colour for run in runs.iter_rows(named=True)]
-    found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *theirs))
+    found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *INTERVALS, *theirs))
     first = runs.with_columns(colour=pl.Series(colours)).unique("sampler", keep="first", maintain_order=True)
     settings = settings_that_differ(runs)
-    columns = dict(COLUMNS)
+    columns = {name: look for name, look in COLUMNS.items() if name in found.columns}
     largest = max(runs["corpus_energy_norm"].drop_nulls().to_list(), default=0.0)
     if "corpus_energy_norm" not in known and largest < 1000:  # of few sentences
         columns["corpus_energy_norm"] = ("E_norm, nats", "{:.1f}", 1.0)
@@ -66,6 +68,26 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     }
 
 
+def settings_table(runs: pl.DataFrame) -> dict[str, Any]:
+    """Make the table of all settings of one experiment.
+
+    Args:
+        runs: its rows of `Results.runs`.
+
+    Returns:
+        `shared`, the settings with the value that they have in all runs; `names` of the others; and `rows`, each a
+        sampler with the values of these.
+    """
+    samplers = runs.unique("sampler", keep="first", maintain_order=True)
+    names = [name for name in settings_of(runs) if (samplers[name] != "-").any()]
+    differing = [name for name in names if samplers[name].n_unique() > 1]
+    return {
+        "shared": [(setting_name(name), samplers[name][0]) for name in names if name not in differing],
+        "names": [setting_name(name) for name in differing],
+        "rows": list(samplers.select("sampler", *differing).iter_rows()),
+    }
+
+
 def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the paper's row of a run: one of the same decoder with the same value of every setting that it gives."""
     for row in rows:
@@ -78,6 +100,7 @@ def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]
 def _cell(row: dict[str, Any], name: str, column: tuple[str, str, float], paper: list[str]) -> dict[str, Any]:
     """Return a cell: mean, standard deviation and the paper's figures as text, None where there is none."""
     _, text, scale = column
-    mean, sd = (None if row[key] is None else text.format(row[key] * scale) for key in (name, f"{name}_sd"))
+    values = row[name], None if name in INTERVALS else row[f"{name}_sd"]
+    mean, sd = (None if value is None else text.format(value * scale) for value in values)
     theirs = [None if row[f"paper_{key}"] is None else f"{row[f'paper_{key}']:.2f}" for key in paper]
     return {"mean": mean, "sd": sd, "paper": theirs}

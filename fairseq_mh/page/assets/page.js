@@ -8,9 +8,10 @@ import { translate } from "./stream.js";
 
 const TITLES = { mh: "Metropolis-Hastings", gibbs: "degenerate Gibbs", "mask-predict": "mask-predict" };
 const about = await (await fetch("about")).json();
-let results = [], running = null; // running: the AbortController of the run that goes on
+let results = [], failed = false; // failed: one of those that were asked for last
+const running = new Map(); // results that are still made, each with the AbortController of its request
 
-const settings = new Settings(about.numbers);
+const settings = new Settings(about);
 const player = new Player((step) => results.forEach((result) => result.show(step)));
 at("model").textContent = about.model;
 count();
@@ -34,9 +35,11 @@ function drawSoon() {
   waits = true;
   requestAnimationFrame(() => {
     waits = false;
-    player.extend(Math.max(0, ...results.map((result) => result.last)));
+    player.extend(last());
   });
 }
+
+const last = () => Math.max(0, ...results.map((result) => result.last));
 
 const told = { failed: refuse, again };
 
@@ -44,37 +47,59 @@ function run() {
   const source = at("source").value;
   const requests = settings.requests().map((request) => ({ ...request, source }));
   const many = requests.length > 1;
+  stop();
   results = requests.map((request, n) =>
     new Result(`${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`, request, told));
   at("results").replaceChildren(...results.map(({ node }) => node));
-  return follow(results);
+  follow(results);
 }
 
-// Ask again for one of the results, and for more of it.
+// Ask again for one of the results, and for more of it; the others go on.
 function again(result, more) {
   const made = new Result(result.title, { ...result.request, ...more }, told);
   results[results.indexOf(result)] = made;
   result.node.replaceWith(made.node);
-  return follow([made]);
+  running.get(result)?.abort();
+  running.delete(result);
+  follow([made]);
 }
 
-async function follow(asked) {
-  running?.abort();
-  const mine = new AbortController(), begun = performance.now();
-  running = mine;
+function stop() {
+  for (const control of running.values()) control.abort();
+  running.clear();
+}
+
+function say(text) {
+  at("status").textContent = text;
+  at("stop").disabled = !running.size;
+}
+
+// Ask the server for these results, and show them while they are made.
+function follow(asked) {
+  const begun = performance.now();
+  failed = false;
   refuse(null);
-  player.reset();
-  at("status").textContent = "The chains run …";
-  at("stop").disabled = false;
-  const show = (result) => (event) => mine === running && result.add(event) && drawSoon();
-  const ends = await Promise.allSettled(asked.map((result) => translate(result.request, show(result), mine.signal)));
-  if (mine !== running) return;
-  running = null;
-  at("stop").disabled = true;
-  const failed = ends.find(({ reason }) => reason && reason.name !== "AbortError");
-  if (failed) refuse(failed.reason);
-  const stopped = mine.signal.aborted, seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  at("status").textContent = stopped ? "Stopped." : failed ? "Not translated." : `Translated in ${seconds} s.`;
+  player.reset(last());
+  for (const result of asked) running.set(result, new AbortController());
+  say("The chains run …");
+  for (const result of asked) make(result, begun);
+}
+
+async function make(result, begun) {
+  const { signal } = running.get(result);
+  const runs = () => !signal.aborted;
+  try {
+    await translate(result.request, (event) => runs() && result.add(event) && drawSoon(), signal);
+  } catch (error) {
+    if (!runs()) return;
+    failed = true;
+    refuse(error);
+  }
+  if (!runs()) return;
+  running.delete(result);
+  if (running.size) return;
+  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
+  say(failed ? "Not translated." : `Translated in ${seconds} s.`);
 }
 
 at("form").addEventListener("submit", (event) => {
@@ -82,7 +107,8 @@ at("form").addEventListener("submit", (event) => {
   run();
 });
 at("stop").addEventListener("click", () => {
-  running?.abort();
+  stop();
+  say("Stopped.");
   at("translate").focus();
 });
 at("source").addEventListener("input", count);

@@ -5,17 +5,19 @@ import { at, copyOf } from "./dom.js";
 const NAMES = ["A", "B"];
 // Fields that a decoder does not read.
 const UNREAD = { "mask-predict": ["preset", "sweeps", "chains", "temperature", "final_temperature", "seed"] };
-const NO_PRESET = { gibbs: ["fast"] }; // its energy is a target of Metropolis-Hastings alone
+const NO_PRESET = { gibbs: ["fast", "best"] }; // their energy is a target of Metropolis-Hastings alone
 const LISTED = 5; // translations listed, unless the field says otherwise
 
 export class Settings {
-  // `limits`: by the name of a field, the least and the most that the server takes.
-  constructor(limits) {
+  // `numbers`: by the name of a field, the least and the most that the server takes. `presets`: their names.
+  constructor({ numbers, presets }) {
     this.fieldsets = NAMES.map((name) => {
       const made = copyOf("settings");
       made.dataset.name = name.toLowerCase();
+      made.elements.preset.append(...presets.map((preset) => new Option(preset)));
       for (const field of made.elements) {
-        if (limits[field.name]) Object.assign(field, { min: limits[field.name].least, max: limits[field.name].most });
+        const limits = numbers[field.name];
+        if (limits) Object.assign(field, { min: limits.least, max: limits.most });
         field.addEventListener("input", () => this.changed());
       }
       return made;
@@ -33,9 +35,9 @@ export class Settings {
     return shown.map((fieldset) => {
       const request = { nbest: LISTED };
       for (const field of fields(fieldset)) {
-        if (!field.disabled && field.value !== "") {
-          request[field.name] = field.type === "number" ? Number(field.value) : field.value;
-        }
+        if (field.disabled) continue;
+        if (field.validity.badInput) request[field.name] = "?"; // no number: the server says so
+        else if (field.value !== "") request[field.name] = field.type === "number" ? Number(field.value) : field.value;
       }
       return request;
     });

@@ -1,0 +1,85 @@
+// One chain: its state at a step, what the step did, the energy of all steps, and which positions they changed.
+
+import { element, number } from "./dom.js";
+
+const SVG = "http://www.w3.org/2000/svg";
+const CURVE = [4, 46], MAP = [54, 100]; // from top to bottom, in the plot's own units; across, a unit is a step
+const MASKED = "▒";
+
+export class Chain {
+  // `held`: the positions that no move draws again.
+  constructor(length, chain, held) {
+    Object.assign(this, { frames: [], held, changes: "" });
+    this.node = element("article", "", { class: "chain" });
+    this.title = element("h3", `Chain ${chain + 1}, length ${length}`);
+    this.state = element("p", "", { class: "state", role: "group", "aria-label": "State at this step" });
+    this.counts = element("p", "", { class: "counts" });
+    this.plot = drawn("svg", { preserveAspectRatio: "none", role: "img", "aria-label": "Energy by step, and the positions changed" });
+    this.curve = drawn("polyline");
+    this.map = drawn("path");
+    this.here = drawn("line", { y1: 0, y2: MAP[1] });
+    this.plot.append(this.map, this.curve, this.here);
+    this.node.append(this.title, this.state, this.counts, this.plot);
+  }
+
+  // Take in a step: `pieces`, which of them are `masked`, and the `record` of the trace, where there is one.
+  add(frame) {
+    const step = this.frames.push(frame) - 1, before = this.frames[step - 1];
+    const row = (MAP[1] - MAP[0]) / frame.pieces.length;
+    frame.pieces.forEach((_, n) => {
+      if (before && textOf(frame, n) !== textOf(before, n)) {
+        this.changes += `M${step + 0.1} ${MAP[0] + n * row}h.8v${0.8 * row}h-.8z`;
+      }
+    });
+  }
+
+  get last() { return this.frames.length - 1; }
+
+  show(step) {
+    const here = Math.min(step, this.last);
+    const frame = this.frames[here], before = this.frames[Math.max(0, here - 1)];
+    this.state.replaceChildren(...frame.pieces.map((_, n) => piece(frame, before, n, this.held.has(n))));
+    this.counts.textContent = counts(frame);
+    this.draw(here);
+  }
+
+  draw(here) {
+    this.plot.toggleAttribute("hidden", this.last === 0);
+    const energies = this.frames.map(({ record }) => record?.energy ?? null);
+    const known = energies.filter((energy) => energy !== null);
+    const least = Math.min(...known), most = Math.max(...known);
+    const y = (energy) => CURVE[1] - ((energy - least) * (CURVE[1] - CURVE[0])) / (most - least || 1);
+    const places = energies.flatMap((energy, step) => (energy === null ? [] : `${step + 0.5},${y(energy)}`));
+    set(this.plot, { viewBox: `0 0 ${this.frames.length} ${MAP[1]}` });
+    set(this.curve, { points: places.join(" ") });
+    set(this.map, { d: this.changes });
+    set(this.here, { x1: here + 0.5, x2: here + 0.5 });
+  }
+}
+
+const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+
+function drawn(name, attributes = {}) {
+  const made = document.createElementNS(SVG, name);
+  set(made, attributes);
+  return made;
+}
+
+const textOf = (frame, n) => (frame.masked?.[n] ? MASKED : frame.pieces[n][0]);
+
+function piece(frame, before, n, held) {
+  const [, begins] = frame.pieces[n], text = textOf(frame, n), old = textOf(before, n);
+  const made = element("span", "", { class: `piece${begins ? " begins" : ""}${held ? " held" : ""}` });
+  if (text === old) made.append(element("span", text));
+  else made.append(element("del", old), element("ins", text));
+  return made;
+}
+
+function counts({ record, masked }) {
+  if (!record) return masked.some(Boolean) ? `${masked.filter(Boolean).length} masked` : "filled";
+  const { energy, sweep, proposals, accepted, novel, temperature } = record;
+  const moved = sweep ? ` · accepted ${accepted} of ${proposals}, ${novel} of them new` : "";
+  const place = sweep ? `sweep ${sweep} · ` : "";
+  const heat = sweep ? ` · temperature ${number(temperature, 2)}` : "";
+  return `${place}energy ${number(energy)} nats${moved}${heat}`;
+}
