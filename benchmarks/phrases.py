@@ -24,7 +24,6 @@ import polars as pl
 
 from fairseq_mh.evaluation.output import read_lines
 from fairseq_mh.evaluation.scores import corpus_scores
-from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translator import Translator
 
 SEED, LONGEST = 1, 3  # words of a phrase
@@ -72,13 +71,11 @@ def decoded(translator: Translator, sources: list[str], phrases: list[list[str]]
         phrases: that they must hold.
         moving: whether chains move them.
     """
-    begin = MHGenerator._start
+    begin = translator.generator.begin
     if not moving:
-        MHGenerator._start = lambda *args: begin(*args)._replace(relocation=None)
-    try:
-        results = translator.decode(sources, phrases=phrases, trace=False)
-    finally:
-        MHGenerator._start = begin
+        translator.generator.begin = lambda *args: begin(*args)._replace(relocation=None)
+    results = translator.decode(sources, phrases=phrases, trace=False)
+    translator.generator.begin = begin
     texts = [result.translations[0].text if result.translations else "" for result in results]
     return texts, sum(result.rows for result in results) / len(results)
 

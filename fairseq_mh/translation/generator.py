@@ -18,26 +18,22 @@ from fairseq.data import Dictionary
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_mh.errors import SentenceError, UserError, begun
+from fairseq_mh.errors import SentenceError, begun
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.masked_lms.experts import Expert
-from fairseq_mh.mcmc.chain import chain_stream
-from fairseq_mh.mcmc.phrases import Relocation
+from fairseq_mh.translation.beginning import Beginning
 from fairseq_mh.translation.decoders import DECODERS, Decoded
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline
 from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
-from fairseq_mh.translation.options import TranslationMHConfig, chains_of, energy_name
-from fairseq_mh.translation.phrases import phrases_of, place
-from fairseq_mh.translation.plan import lay_out, plan_chains
-from fairseq_mh.translation.references import References, needs_lengths, scoring_alone
+from fairseq_mh.translation.options import TranslationMHConfig, energy_name
+from fairseq_mh.translation.references import References, scoring_alone
 from fairseq_mh.translation.reranking import reranked
 from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Observer, PassObserver, Progress, Start
-from fairseq_mh.translation.target import translation_energy
+from fairseq_mh.translation.start import Observer, PassObserver, Progress
 from fairseq_mh.translation.utilities import utility_of
 
 logger = logging.getLogger(__name__)
@@ -82,6 +78,8 @@ class MHGenerator:
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
         self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
         self.end = [self.eos] if self.references.allowed[self.eos] else []  # what targets end with: Mask-Predict's do
+        longest = min([cmlm.longest, *(one.longest_target for one in self._others())])
+        self.begin = Beginning(cmlm, cfg, generation, self.references, electric, experts, longest, self.end)
         self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
         if self.trace:
             begun.add(Path(self.trace.name))
@@ -169,7 +167,7 @@ class MHGenerator:
             if int(source[1].max()) > expert.longest_source:  # a half of a batch is padded as the whole was
                 raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
-        start = self._start(encoder_out, sample, outlines)
+        start = self.begin(encoder_out, sample, source, outlines)
         start = start._replace(progress=progress, observer=observer, pass_observer=pass_observer)
         decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         if self.reranker:
@@ -208,66 +206,6 @@ class MHGenerator:
                 "dictionary the one that the model was trained with?",
                 *(unknown.sum(), symbols.sum()),
             )
-
-    def _start(self, encoder_out: dict, sample: dict, outlines: Sequence[Outline] | None) -> Start:
-        lm, source = self.cmlm.bind(encoder_out), source_of(sample)
-        reference = self.references(sample) if needs_lengths(self.cfg) else None
-        gold = None if reference is None else reference.ne(lm.pad).sum(1)
-        if outlines and (self.generation.prefix_size or self.generation.score_reference):
-            raise UserError("a template and --prefix-size or --score-reference exclude each other")
-        outlines = outlines or self._outlines(sample)
-        for n, outline in enumerate(outlines):
-            outline.check(self.references.allowed)
-            if gold is not None and outline.fewest > gold[n]:
-                raise SentenceError(f"what is given has {outline.fewest} tokens, and the reference {gold[n]}")
-        plan = plan_chains(
-            torch.stack(
-                [one.possible(log_p) for one, log_p in zip(outlines, self._log_p_lengths(encoder_out), strict=True)]
-            ),
-            chains_of(self.cfg),
-            self.generation.iter_decode_with_beam,
-            gold,
-            self.cfg.mh_length_reward,
-        )
-        if int(plan.lengths.max()) > self._longest():  # a length that was given, and not predicted
-            raise SentenceError(f"too long: the targets of an expert hold {self._longest()} tokens")
-        ids = sample["id"].tolist()
-        keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
-        streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
-        blank, held = lay_out(plan, outlines, streams, lm.mask, lm.pad)
-        phrases = [outlines[sentence].phrases for sentence in plan.context.tolist()]
-        relocation = Relocation(ordered=self.generation.constraints == "ordered") if any(phrases) else None
-        placed = place(lm, blank, held, plan.context, phrases, bool(relocation and relocation.ordered))
-        return Start(
-            lm=lm,
-            plan=plan,
-            blank=placed.blank,
-            held=placed.held,
-            passes=self.generation.iter_decode_max_iter + 1,
-            streams=streams,
-            reference=reference,
-            energy=translation_energy(self.cfg, lm, encoder_out, source, self.electric, self.experts),
-            relocation=relocation,
-            spent=placed.rows,
-        )
-
-    def _outlines(self, sample: dict) -> list[Outline]:
-        """Return what the options give of each target."""
-        outlines = self.references.outlines(sample, self.generation)
-        return [
-            Outline([*one.parts, *self.end], phrases) if phrases else one
-            for one, phrases in zip(outlines, phrases_of(sample, self.generation), strict=True)
-        ]
-
-    def _longest(self) -> int:
-        """Return the most tokens that a target of all models may hold."""
-        return min([self.cmlm.longest, *(one.longest_target for one in self._others())])
-
-    def _log_p_lengths(self, encoder_out: dict) -> Tensor:
-        """Return the log-probabilities (B, L) by which lengths are chosen."""
-        log_p = self.cmlm.length_log_probs(encoder_out)
-        log_p[:, self._longest() + 1 :] = -math.inf
-        return log_p + self.cfg.mh_length_bias * torch.arange(log_p.size(1), device=log_p.device)
 
     def _text(self, found: Hypothesis) -> str:
         """Return the words of a hypothesis, pieces joined as the dictionary's look."""
