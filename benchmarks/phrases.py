@@ -33,13 +33,6 @@ DECODERS = {
     "best": {"preset": "best"},
 }
 
-INTERACTIVE = """
-from fairseq_cli.interactive import cli_main
-from fairseq_mh.files.checkpoints import allow_fairseq_types
-allow_fairseq_types()  # torch's safe loader, which fairseq's own tasks know nothing of
-cli_main()
-"""
-
 
 def draw_phrases(references: list[str], count: int) -> list[list[str]]:
     """Draw phrases from each reference that share no word and stand apart, as many as there is room for."""
@@ -86,11 +79,11 @@ def beam_search(args, sources: list[str], phrases: list[list[str]] | None) -> tu
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as text:
         text.write("".join(line + "\n" for line in lines))
         text.flush()
-        command = [sys.executable, "-c", INTERACTIVE, str(args.data), "--task", "translation"]
+        command = [sys.executable, "-m", "benchmarks.constrained_beam", str(args.data), "--task", "translation"]
         command += ["--path", str(args.teacher), "--source-lang", "de", "--target-lang", "en", "--input", text.name]
         command += ["--bpe", "sentencepiece", "--sentencepiece-model", str(args.data / "spm.model"), "--beam", "5"]
         command += ["--buffer-size", "2000", "--batch-size", "50", *(["--constraints"] if phrases else [])]
-        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
     found = {int(n): text for n, text in re.findall(r"^D-(\d+)\t\S+\t(.*)$", output, re.MULTILINE)}
     return [found.get(n, "") for n in range(len(sources))], None
 
@@ -114,7 +107,7 @@ def main():
         begun = time.perf_counter()
         texts, spent = run()
         row = {"decoder": decoder, "phrases": count, "moving": moving, "rows": spent}
-        row |= shares_held(drawn[count or 1], texts)
+        row |= shares_held(drawn[count or min(args.phrases)], texts)
         row |= {**corpus_scores(texts, references), "seconds": time.perf_counter() - begun}
         rows.append(row)
         pl.DataFrame(rows).write_csv(args.output)
