@@ -22,20 +22,22 @@ class Chain:
 
     def __init__(self, model, dictionary, allowed: Tensor, source: Tensor, seed: int):
         self.model, self.dictionary, self.allowed = model, dictionary, allowed
-        self.encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
+        self.device = source.device
+        self.encoder_out = model.encoder(source, torch.tensor([source.size(1)], device=self.device))
         self.random = torch.Generator().manual_seed(seed)
 
     def log_p(self, rows: Tensor, sites: Tensor) -> Tensor:
         """Return log-probabilities (M, V), in nats, of masked rows (M, T + 2) long at one position (M,) of each."""
-        repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, torch.zeros(len(rows), dtype=torch.long))
+        repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, torch.zeros_like(sites))
         logits = self.model.decoder(normalize=False, prev_output_tokens=rows, encoder_out=repeated)
-        return logits[torch.arange(len(rows)), sites].masked_fill(~self.allowed, -math.inf).log_softmax(-1)
+        at_sites = logits[torch.arange(len(rows), device=self.device), sites]
+        return at_sites.masked_fill(~self.allowed, -math.inf).log_softmax(-1)
 
     def energy(self, state: Tensor) -> float:
         """Return E_norm, in nats, of a state with BOS and EOS around it: (T + 2,) long."""
-        sites = torch.arange(1, len(state) - 1)
+        sites = torch.arange(1, len(state) - 1, device=self.device)
         rows = state.repeat(len(sites), 1)
-        rows[torch.arange(len(sites)), sites] = self.dictionary.unk()
+        rows[sites - 1, sites] = self.dictionary.unk()
         return -self.log_p(rows, sites).gather(1, state[1:-1, None]).sum().item()
 
     def run(self, length: int, sweeps: int, first: float, last: float, proposal: float) -> tuple[Tensor, int]:
@@ -50,9 +52,9 @@ class Chain:
         Returns:
             The last state (T + 2,) long, and the number of proposals.
         """
-        masks = torch.full((length,), self.dictionary.unk())
-        state = torch.cat([torch.tensor([self.dictionary.bos()]), masks, torch.tensor([self.dictionary.eos()])])
-        sites = torch.arange(1, length + 1)
+        state = torch.full((length + 2,), self.dictionary.unk(), device=self.device)
+        state[0], state[-1] = self.dictionary.bos(), self.dictionary.eos()
+        sites = torch.arange(1, length + 1, device=self.device)
         state[1:-1] = self.log_p(state.repeat(length, 1), sites).argmax(-1)
         energy, proposals = self.energy(state), 0
         for sweep in range(sweeps):
@@ -60,8 +62,8 @@ class Chain:
             for site in (torch.randperm(length, generator=self.random) + 1).tolist():
                 masked, candidate = state.clone(), state.clone()
                 masked[site] = self.dictionary.unk()
-                log_q = (self.log_p(masked[None], torch.tensor([site]))[0] / proposal).log_softmax(-1)
-                candidate[site] = torch.multinomial(log_q.exp(), 1, generator=self.random)[0]
+                log_q = (self.log_p(masked[None], sites[site - 1, None])[0] / proposal).log_softmax(-1)
+                candidate[site] = torch.multinomial(log_q.exp().cpu(), 1, generator=self.random)[0]
                 candidate_energy = self.energy(candidate)
                 rise = candidate_energy - energy
                 log_ratio = -rise / temperature + (log_q[state[site]] - log_q[candidate[site]]).item()

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.decoding import load_decoder
-from benchmarks.roofline import Rows
+from benchmarks.row_cost import Rows
 from fairseq_mh.mcmc.chain import AHEAD, chain_stream, run
 from fairseq_mh.mcmc.energy import ENERGIES, score
 from fairseq_mh.mcmc.kernel import Kernel

@@ -1,35 +1,16 @@
 """The speed of decoders in one process: rows a second, against the stock decoder and the machine's matrix products."""
 
-import time
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.peaks import product_rates
+from benchmarks.row_cost import Row, counted
+from benchmarks.timing import REPEATS, seconds
 from fairseq_mh.engine import linear
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import query_size
-
-REPEATS = 3  # the fastest run counts, because other work on the machine can only slow a run down
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return how many seconds this work takes."""
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin
-
-
-def product_rates(size: int = 2048) -> dict[str, float]:
-    """Return the speed of float32 matrix products, in GFLOP/s: torch's own, and the package's."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    operations = {"matmul": lambda: a @ b, "linear": lambda: linear.linear(a, b)}
-    return {
-        name: 2 * size**3 / min(seconds(product) for _ in range(2 * REPEATS)) / 1e9
-        for name, product in operations.items()
-    }
 
 
 class EnergyRows:
@@ -50,7 +31,7 @@ class EnergyRows:
         lines = [self.cmlm.target(line) for line in sample["target"]]
         self.tokens = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=dictionary.pad())
         self.valid = self.tokens != dictionary.pad()
-        self.context = torch.arange(len(lines))
+        self.context = torch.arange(len(lines), device=self.tokens.device)
 
     def engine(self) -> Tensor:
         """Return log p(token | all others) at each of the P positions, computed by the package: (P,) nats."""
@@ -60,17 +41,18 @@ class EnergyRows:
     def stock(self) -> Tensor:
         """Return the same, computed by the stock decoder as fairseq calls it, in batches of similar length."""
         sequence, site = self.valid.nonzero(as_tuple=True)
-        lengths, scores = self.valid.sum(1), torch.zeros(len(sequence))
+        lengths, scores = self.valid.sum(1), self.tokens.new_zeros(len(sequence), dtype=torch.float32)
         for part in lengths[sequence].argsort(stable=True).split(query_size(self.tokens)):
             m, t = sequence[part], site[part]
-            inputs = torch.full((len(part), int(lengths[m].max()) + 2), self.dictionary.pad())
+            inputs = m.new_full((len(part), int(lengths[m].max()) + 2), self.dictionary.pad())
             inputs[:, 0] = self.dictionary.bos()
             inputs[:, 1:-1] = self.tokens[m, : inputs.size(1) - 2]
             inputs.scatter_(1, lengths[m][:, None] + 1, self.dictionary.eos())
-            inputs[torch.arange(len(part)), t + 1] = self.dictionary.unk()
+            inputs[torch.arange(len(part), device=m.device), t + 1] = self.dictionary.unk()
             repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, self.context[m])
             logits = self.model.decoder(normalize=False, prev_output_tokens=inputs, encoder_out=repeated)
-            log_p = logits[torch.arange(len(part)), t + 1].masked_fill(~self.cmlm.allowed, -torch.inf).log_softmax(-1)
+            at = logits[torch.arange(len(part), device=m.device), t + 1]
+            log_p = at.masked_fill(~self.cmlm.allowed, -torch.inf).log_softmax(-1)
             scores[part] = log_p.gather(1, self.tokens[m, t, None])[:, 0]
         return scores
 
@@ -82,10 +64,17 @@ class EnergyRows:
             for name, taken in times.items():
                 taken.append(seconds(getattr(self, name)))
         rows = int(self.valid.sum())
-        rates, speed = {name: rows / min(taken) for name, taken in times.items()}, product_rates()
+        rates = {name: rows / min(taken) for name, taken in times.items()}
+        speed = product_rates(self.tokens.device.type)
         gflops = self._flops() / min(times["engine"]) / 1e9
         shares = {f"share of {name}": gflops / rate for name, rate in speed.items()}
         return {**rates, "times stock": rates["engine"] / rates["stock"], **speed, "in products": gflops, **shares}
+
+    def cost(self) -> Row:
+        """Return what a row takes."""
+        lengths = self.valid.sum(1)
+        tokens = float((lengths**2).sum() / lengths.sum())  # long references have more rows
+        return counted(self.engine, int(self.valid.sum()), self.cmlm, tokens)
 
     def _flops(self) -> int:
         """Return the operations of the engine's matrix products, without those inside attention and without padding."""

@@ -2,18 +2,22 @@
 """Measure the package's speed, as ratios of times of one run on one machine.
 
     python -m benchmarks.run models/libreoffice-de-en
-    python -m benchmarks.run DATA --output results.json
+    python -m benchmarks.run DATA --device cuda --output results.json
 
-DATA is a fairseq data folder with a CMLM's checkpoint.pt in it.
+DATA is a fairseq data folder with a CMLM's checkpoint.pt in it. Beside what has a limit stands the device's roofline,
+from where no two operations are fused to where each layer is one: by published peaks of a GPU that is known, and else
+by the products and copies that the device does in the same run.
 """
 
 import argparse
 import json
 import logging
 import platform
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -21,8 +25,11 @@ from tabulate import tabulate
 
 from benchmarks.algorithm_1 import Chain
 from benchmarks.decoding import AT_ONE, PAPER, generate, load_decoder, sample_of, trace_of
-from benchmarks.rates import EnergyRows, seconds
+from benchmarks.peaks import Roofline, peaks_of
+from benchmarks.rates import EnergyRows
+from benchmarks.timing import seconds
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
+from fairseq_mh.mcmc.masked_lm import query_size
 
 BATCH = 500  # sentences, about as many as a batch of fairseq-generate (12,000 tokens) has
 MASK_PREDICT = ("--task", "translation_lev", "--iter-decode-max-iter", "9", "--iter-decode-force-max-iter")
@@ -50,7 +57,7 @@ def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
     return {"rows per update / T": rows, "novel rate": novel, "above novel": rows - novel}
 
 
-def against_algorithm_1(data: str, sentences: int, few: int) -> dict[str, float]:
+def against_algorithm_1(data: str, sentences: int, few: int, *more: str) -> dict[str, float]:
     """Compare the seconds of the paper's annealed chains by the package and by Algorithm 1, one chain a sentence.
 
     Both times are divided by the sum of the lengths T of the chains over all proposals.
@@ -59,9 +66,10 @@ def against_algorithm_1(data: str, sentences: int, few: int) -> dict[str, float]
         data: a fairseq data folder with checkpoint.pt.
         sentences: how many sentences the package decodes, in one batch.
         few: how many of them Algorithm 1 decodes, one after the other.
+        more: options of `fairseq-generate`.
     """
-    trace = trace_of(data, sentences, *PAPER)  # this also warms up the process
-    loaded = load_decoder(data, *PAPER)
+    trace = trace_of(data, sentences, *PAPER, *more)  # this also warms up the process
+    loaded = load_decoder(data, *PAPER, *more)
     sample = sample_of(loaded, sentences)
     ours = seconds(lambda: loaded.generator.generate([loaded.model], sample))
     lengths = dict(trace.filter(pl.col("sweep") == 0).select("id", "length").iter_rows())
@@ -88,31 +96,55 @@ def main():
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
     parser.add_argument("--sentences", type=int, default=100, help="of the test set, where not all are decoded")
     parser.add_argument("--few", type=int, default=16, help="sentences of Algorithm 1, which is slow")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args()
+    if args.device == "cuda" and not torch.cuda.is_available():
+        sys.exit("--device cuda: there is none")
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     figures: dict[str, dict] = {}
-    for part, measured in parts(args.data, args.sentences, args.few):
-        figures[part] = measured
-        rows = [(part, name, value) for name, value in measured.items()]
+    for part, measured, limits in parts(args.data, args.sentences, args.few, args.device):
+        figures[part] = measured | {f"roofline of {name}": limit for name, limit in limits.items()}
+        rows = [(part, name, value, shown(limits.get(name))) for name, value in measured.items()]
         print(tabulate(rows, tablefmt="plain", floatfmt=".3g"), flush=True)
     if args.output:
         args.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
+def shown(limit: tuple[float, float] | None) -> str:
+    return f"roofline {limit[0]:,.3g} to {limit[1]:,.3g}" if limit else ""
+
+
 @torch.no_grad()
-def parts(data: str, sentences: int, few: int) -> Iterator[tuple[str, dict]]:
-    """Measure one part after the other, each of which takes minutes; yield its name and its figures."""
-    loaded = load_decoder(data)
-    yield "machine", {"processor": processor(), "threads": torch.get_num_threads(), "torch": torch.__version__}
-    yield "decoder", EnergyRows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences)).figures()
-    yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE))
-    yield "annealed", rows_per_update(trace_of(data, sentences, *PAPER))
-    yield "against algorithm 1", against_algorithm_1(data, BATCH, few)
-    yield "stock mask-predict, 5 lengths", generate(data, *MASK_PREDICT)
-    yield "MH from mask-predict, 5 lengths", generate(data, *SAME_TIME)
-    yield "default settings", generate(data, "--task", "translation_mh")
+def parts(data: str, sentences: int, few: int, device: str) -> Iterator[tuple[str, dict, dict]]:
+    """Measure one part after the other, each of which takes minutes.
+
+    Yields:
+        A part's name, its figures, and the roofline of those that have one.
+    """
+    here = ("--cpu",) if device == "cpu" else ()
+    loaded = load_decoder(data, *here)
+    source, peaks = peaks_of(device)
+    yield "machine", machine(device), {}
+    yield f"{source} peaks", {"GFLOP/s": peaks.operations / 1e9, "GB/s": peaks.bandwidth / 1e9}, {}
+    rows = EnergyRows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences))
+    roofline = Roofline(rows.cost(), peaks, query_size(rows.tokens))
+    decoder = rows.figures()
+    yield "decoder", decoder, roofline.beside(decoder)
+    yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE, *here)), {}
+    yield "annealed", rows_per_update(trace_of(data, sentences, *PAPER, *here)), {}
+    yield "against algorithm 1", against_algorithm_1(data, BATCH, few, *here), {}
+    runs = {"stock mask-predict, 5 lengths": MASK_PREDICT, "MH from mask-predict, 5 lengths": SAME_TIME}
+    for name, options in {**runs, "default settings": ("--task", "translation_mh")}.items():
+        found = generate(data, *options, *here)
+        yield name, found, roofline.beside(found)
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what the figures were measured on."""
+    gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
+    return {"processor": processor(), **gpu, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def processor() -> str:

@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 import torch
 
 from benchmarks.decoding import load_decoder, sample_of
-from benchmarks.rates import seconds
+from benchmarks.timing import seconds
 
 SIZES = {
     "target length": (10, 20, 40, 60),

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from benchmarks import memory
-from benchmarks.roofline import Rows
+from benchmarks.row_cost import Rows
 from fairseq_mh.mcmc import masked_lm
 from tests.tiny_cmlm import dictionary_of, model_of
 

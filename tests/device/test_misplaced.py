@@ -12,7 +12,8 @@ from fairseq_mh.corpus.worker import Job, worker
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
-from tests.device.pretend_device import Misplaced, PretendDevice
+from tests.device.pretend_device import PretendDevice
+from tests.device.pretend_tensor import Misplaced
 
 
 def on_the_host(function):

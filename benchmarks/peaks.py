@@ -1,0 +1,82 @@
+"""What a device can do at most, published or measured, and what a decoder then does at most: its roofline."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from benchmarks.row_cost import Row
+from benchmarks.timing import REPEATS, seconds
+from fairseq_mh.engine import linear
+
+
+class Peaks(NamedTuple):
+    """Of a device, in one precision."""
+
+    operations: float  # FLOP/s of matrix products
+    bandwidth: float  # bytes a second
+    width: int  # bytes of a number
+
+
+# NVIDIA's figures of the H100 SXM5 as https://glennklockwood.com/garden/processors/h100 quotes them, without sparsity.
+# fp32 is 132 multiprocessors of 128 cores, each two operations at 1.98 GHz.
+H100_BANDWIDTH = 3.35e12
+H100 = {
+    "fp32": Peaks(66.9e12, H100_BANDWIDTH, 4),
+    "tf32": Peaks(494.7e12, H100_BANDWIDTH, 4),
+    "bf16": Peaks(989.4e12, H100_BANDWIDTH, 2),
+    "fp16": Peaks(989.4e12, H100_BANDWIDTH, 2),
+}
+
+
+def product_rates(device: str = "cpu", size: int = 2048) -> dict[str, float]:
+    """Return the speed of float32 matrix products, in GFLOP/s: torch's own, and the package's."""
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    operations = {"matmul": lambda: a @ b, "linear": lambda: linear.linear(a, b)}
+    return {
+        name: 2 * size**3 / min(seconds(product) for _ in range(2 * REPEATS)) / 1e9
+        for name, product in operations.items()
+    }
+
+
+def copy_rate(device: str = "cpu", size: int = 2**26) -> float:
+    """Return the bytes a second that a copy larger than a CPU's caches moves."""
+    source, target = (torch.ones(size // 4, device=device) for _ in range(2))
+    return 2 * size / min(seconds(lambda: target.copy_(source)) for _ in range(2 * REPEATS))
+
+
+def measured_peaks(device: str = "cpu") -> Peaks:
+    """Return what products and copies reach on this device in float32."""
+    return Peaks(max(product_rates(device).values()) * 1e9, copy_rate(device), 4)
+
+
+def peaks_of(device: str) -> tuple[str, Peaks]:
+    """Return where the peaks of a device in float32 are from, and the peaks: published ones where they are known."""
+    if device == "cuda" and "H100" in torch.cuda.get_device_name():
+        return "published", H100["fp32"]
+    return "measured", measured_peaks(device)
+
+
+class Roofline(NamedTuple):
+    """The most that queries of so many rows can do."""
+
+    row: Row
+    peaks: Peaks
+    rows: int  # of a query
+
+    def per_second(self) -> tuple[float, float]:
+        """Return rows a second where no two operations are fused, and where each layer is one operation."""
+        return self._rate(self.row.unfused), self._rate(self.row.fused)
+
+    def _rate(self, moved: float) -> float:
+        share = self.peaks.width / 4
+        moving = (self.row.weights + self.rows * moved) * share / self.peaks.bandwidth
+        return self.rows / max(self.rows * self.row.operations / self.peaks.operations, moving)
+
+    def beside(self, figures: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """Return the limits of those figures that have any: the engine's rows a second, and the seconds of its rows."""
+        low, high = self.per_second()
+        limits = {"engine": (low, high)}
+        if figures.get("rows"):
+            limits["seconds"] = (figures["rows"] / high, figures["rows"] / low)
+        return {name: limit for name, limit in limits.items() if name in figures}

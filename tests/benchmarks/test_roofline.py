@@ -1,0 +1,74 @@
+"""The roofline stands beside what was measured, on any device; a device that is not there is one line."""
+
+import itertools
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import peaks, rates, run
+from benchmarks.algorithm_1 import Chain
+from benchmarks.decoding import load_decoder, sample_of
+from benchmarks.peaks import Peaks, Roofline
+from benchmarks.rates import EnergyRows
+from benchmarks.row_cost import Row
+from tests.device.pretend_device import PretendDevice
+
+ROW = Row(operations=100, unfused=8, fused=4, weights=40)
+PEAKS = Peaks(operations=1000, bandwidth=80, width=4)
+
+
+def test_products_or_moves_limit_a_query():
+    """10 rows take a second of products, and 1.5 or 1 of moving; with a tenth of the products, moving decides."""
+    assert Roofline(ROW, PEAKS, 10).per_second() == pytest.approx((10 / 1.5, 10))
+    assert Roofline(ROW._replace(operations=10), PEAKS._replace(width=2), 10).per_second() == pytest.approx(
+        (10 / 0.75, 20)
+    )
+    beside = Roofline(ROW, PEAKS, 10).beside({"engine": 5, "stock": 1, "seconds": 9, "rows": 30})
+    assert beside == {"engine": pytest.approx((10 / 1.5, 10)), "seconds": pytest.approx((3, 4.5))}
+    assert not Roofline(ROW, PEAKS, 10).beside({"seconds": 9, "rows": None})
+
+
+def test_it_stands_beside_the_rows_of_the_cpu(tiny, monkeypatch):
+    monkeypatch.setattr(peaks, "measured_peaks", lambda device: PEAKS)
+    monkeypatch.setattr(rates, "product_rates", lambda device: {"matmul": 1.0})
+    found = list(itertools.islice(run.parts(str(tiny.folder), 3, 1, "cpu"), 3))
+    assert [name for name, _, _ in found] == ["machine", "measured peaks", "decoder"]
+    _, figures, limits = found[-1]
+    assert figures["engine"] > 0
+    low, high = limits["engine"]
+    assert 0 < low <= high
+
+
+def test_a_known_gpu_has_published_peaks(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100 80GB HBM3")
+    assert peaks.peaks_of("cuda") == ("published", peaks.H100["fp32"])
+
+
+@torch.no_grad()
+def test_rows_and_algorithm_1_run_on_a_device(tiny):
+    """With the numbers of the CPU, and no tensor on the wrong side."""
+    here = load_decoder(str(tiny.folder))
+    expected = EnergyRows(here.model, here.task.target_dictionary, sample_of(here, 3)).engine()
+    with PretendDevice():
+        there = load_decoder(str(tiny.folder))
+        dictionary, sample = there.task.target_dictionary, sample_of(there, 3)
+        rows = EnergyRows(there.model, dictionary, sample)
+        torch.testing.assert_close(rows.engine().cpu(), expected)
+        torch.testing.assert_close(rows.stock().cpu(), expected)
+        source = sample["net_input"]["src_tokens"][:1]
+        chain = Chain(there.model, dictionary, rows.cmlm.allowed, source, seed=1)
+        state, proposals = chain.run(3, 1, 1.0, 1.0, 1.0)
+    assert proposals == 3
+    assert len(state.cpu()) == 5
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_device_that_is_not_there_is_refused_in_one_line():
+    command = [sys.executable, "-m", "benchmarks.run", "nowhere", "--device", "cuda"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "--device cuda: there is none"
+    assert "Traceback" not in result.stderr
