@@ -15,6 +15,9 @@ from fairseq_mh.masked_lms.experts import parse_experts
 from fairseq_mh.sampler_config import refuse
 from fairseq_mh.translation.options import check
 
+# Of the task's options, the one that `files` holds by content, and those that decide nothing of the output.
+ELSEWHERE = ("data", "cpu", "no_progress_bar", "distributed_world_size", "distributed_rank")
+
 
 @dataclass(frozen=True)
 class CorpusOptions:
@@ -101,7 +104,8 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     ]
     paths = [*utils.split_paths(cfg.common_eval.path), *(value for value in named if value and isinstance(value, str))]
     files = [*(Path(path) for path in paths), *sorted(args.data.glob("dict.*.txt"))]
-    del options["task"]["data"]
+    for name in ELSEWHERE:
+        del options["task"][name]
     options = {name: by_content(group, list(group)) for name, group in options.items() if name != "task"} | {
         "task": by_content(options["task"], ["mh_electric"]) | {"mh_expert": [weight for _, weight in experts]}
     }

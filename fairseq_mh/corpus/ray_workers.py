@@ -8,14 +8,13 @@ import logging
 import os
 import socket
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from fairseq_mh.corpus.sources import Span
-from fairseq_mh.corpus.worker import Chunk, Job, worker
+from fairseq_mh.corpus.worker import Chunk, Job
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.translation.start import Progress
 
@@ -26,45 +25,10 @@ try:
     from ray.util.annotations import RayDeprecationWarning
 except ImportError:
     raise UserError("workers are Ray's, which is not installed (pip install 'fairseq-mh[ray]')") from None
+from fairseq_mh.corpus.ray_actor import SECONDS, Actor, Tally
 
-SECONDS = 2  # between two reports of progress
 DEATHS = 3  # of workers at the same chunk, after which it is given up: it would kill the next one, too
 RESTARTS = 30  # of the same actor, at whatever: a machine on which none lives
-
-
-class Actor:
-    """A worker to Ray Data, which speaks of rows; what the user must mend comes back as one, too."""
-
-    def __init__(self, job: Job, tally: Any):
-        self.job, self.tally, self.ended, self.told = job, tally, 0, time.monotonic()
-        self.translate: Callable[[Span], Chunk] | None = None
-
-    def tell(self, ended: int, total: int) -> None:
-        """Count sweeps that have ended, and tell the tally of them now and then."""
-        self.ended += ended
-        if time.monotonic() - self.told > SECONDS:
-            self.tally.add.remote(self.ended)
-            self.ended, self.told = 0, time.monotonic()
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        try:
-            self.translate = self.translate or worker(self.job, self.tell)
-            return {**self.translate(Span(**row))._asdict(), "error": ""}
-        except (UserError, OSError) as error:
-            return {**Chunk(row["number"], "", "")._asdict(), "error": one_line(error)}
-
-
-class Tally:
-    """Counts the sweeps that all workers have ended, for the driver's progress bar."""
-
-    def __init__(self) -> None:
-        self.ended = 0
-
-    def add(self, ended: int) -> None:
-        self.ended += ended
-
-    def value(self) -> int:
-        return self.ended
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 from fairseq import utils
 from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
@@ -33,6 +34,13 @@ logger = logging.getLogger(__name__)
 BATCHES_PER_SHARD = 8  # so that shards are of about equal size
 allow_fairseq_types()
 FULL_MASK = "full_mask"  # of fairseq's kinds of noise
+
+
+def take_device(cfg: TranslationMHConfig) -> None:
+    """Let each shard of `fairseq-generate` use a device of its own, in turn: fairseq itself takes the first for all."""
+    shared = torch.distributed.is_available() and torch.distributed.is_initialized()  # in training fairseq has chosen
+    if cfg.distributed_world_size > 1 and not cfg.cpu and not shared and torch.cuda.is_available():
+        torch.cuda.set_device(cfg.distributed_rank % torch.cuda.device_count())
 
 
 @register_task("translation_mh", dataclass=TranslationMHConfig)
@@ -64,6 +72,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def setup_task(cls, cfg, **kwargs):
         if not cfg.data:
             raise UserError("no data folder was given")
+        take_device(cfg)
         try:
             return super().setup_task(cfg, **kwargs)
         except ValueError as error:

@@ -113,6 +113,9 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     seed: int = II("common.seed")
     bf16: bool = II("common.bf16")
     no_progress_bar: bool = II("common.no_progress_bar")
+    cpu: bool = II("common.cpu")
+    distributed_world_size: int = II("distributed_training.distributed_world_size")
+    distributed_rank: int = II("distributed_training.distributed_rank")
 
 
 def energy_name(cfg: TranslationMHConfig, two_streams: bool) -> str:

@@ -1,4 +1,4 @@
-"""Ray's workers on a machine with logical GPUs, which need no hardware: each of them sees its own."""
+"""Ray's workers on a machine with logical GPUs, which need no hardware: each sees its own, until one fails."""
 
 import os
 import time
@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("ray", reason="without the extra ray")
 
-from fairseq_mh.corpus import ray_workers
+from fairseq_mh.corpus import ray_actor, ray_workers
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Chunk
 
@@ -29,12 +29,60 @@ class Seeing:
         return {**Chunk(row["number"], self.seen, "")._asdict(), "error": ""}
 
 
-@pytest.mark.slow
-def test_each_worker_sees_its_own_device(monkeypatch, tmp_path):
+class Failing(ray_actor.Actor):
+    """A worker that a device fails with the first span, and whose chunks otherwise say which device it sees."""
+
+    def __init__(self, folder, tally):
+        super().__init__(folder, tally)
+        self.failed = Path(folder) / "failed"
+        self.translate = self.use_device
+
+    def use_device(self, span):
+        device = os.environ["CUDA_VISIBLE_DEVICES"]
+        if device == "0":
+            with self.failed.open("a") as file:
+                file.write(f"{span.number}\n")
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+        ends = time.monotonic() + 60
+        while not self.failed.exists() and time.monotonic() < ends:
+            time.sleep(0.1)
+        return Chunk(span.number, device, "")
+
+
+def chunks_by(actor, monkeypatch, folder, number):
+    """The chunks that such workers make of so many spans, on a machine with two logical GPUs."""
     init = ray_workers.ray.init
     monkeypatch.setattr(ray_workers.ray, "init", lambda *args, **own: init(*args, **own, num_gpus=GPUS))
-    monkeypatch.setattr(ray_workers, "Actor", Seeing)
-    spans = [Span(number, 0, 1, 0, 1, "") for number in range(4)]
-    chunks = list(ray_workers.on_ray(str(tmp_path), spans, GPUS, None, False, lambda ended, total: None))
-    assert len(chunks) == len(spans)
+    monkeypatch.setattr(ray_workers, "Actor", actor)
+    spans = [Span(n, 0, 1, 0, 1, "") for n in range(number)]
+    return list(ray_workers.on_ray(str(folder), spans, GPUS, None, False, lambda ended, total: None))
+
+
+@pytest.mark.slow
+def test_each_worker_sees_its_own_device(monkeypatch, tmp_path):
+    chunks = chunks_by(Seeing, monkeypatch, tmp_path, 4)
+    assert sorted(chunk.number for chunk in chunks) == list(range(4))
     assert {chunk.records for chunk in chunks} == {"0", "1"}
+
+
+@pytest.mark.slow
+def test_a_worker_whose_device_fails_is_replaced_on_another(monkeypatch, tmp_path):
+    """Once: the one that follows it does not come back to that device, and its span is not lost."""
+    chunks = chunks_by(Failing, monkeypatch, tmp_path, 6)
+    assert sorted(chunk.number for chunk in chunks) == list(range(6))
+    assert {chunk.records for chunk in chunks} == {"1"}
+    assert len((tmp_path / "failed").read_text().splitlines()) == 1
+
+
+def test_where_the_next_worker_is_settled():
+    tally, here = ray_actor.Tally(), [("a", "0"), ("a", "1"), ("a", "2")]
+    assert [tally.settled(place) for place in (*here, ("b", "0"))] == [*here, ("b", "0")]
+    tally.lose(("a", "0"))
+    assert [tally.settled(("a", "0")) for _ in range(2)] == [("a", "1"), ("a", "2")]
+    tally.lose(("b", "0"))
+    assert tally.settled(("b", "0")) == ("b", "0")  # its machine has no other: it is tried again
+
+
+def test_which_errors_say_that_a_device_failed():
+    assert ray_actor.device_failed(RuntimeError("CUDA error: unspecified launch failure"))
+    assert not ray_actor.device_failed(RuntimeError("size mismatch"))
