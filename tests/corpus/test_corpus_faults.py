@@ -89,7 +89,7 @@ def test_a_mark_of_the_encoding_is_no_word(tmp_path):
     (tmp_path / "c.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a b", "id": null}\n')
     for name in ("c.de", "c.jsonl"):
         corpus = scan(tmp_path / name, 4)
-        assert [tuple(source) for source in read(corpus.path, corpus.spans[0])] == [(0, "0", "a b")]
+        assert [tuple(source) for source in read(corpus.path, corpus.spans[0])] == [(0, "0", "a b", ())]
 
 
 def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):

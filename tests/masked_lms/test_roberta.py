@@ -42,8 +42,8 @@ def test_projected_features_equal_the_models_logits(checkpoint):
     text = torch.tensor([model.encode("a <mask> <mask> c")])
     assert text.tolist() == [[0, 4, model.mask, model.mask, 6, 2]]
     blanks = Blanks(model, text)
-    masked = torch.tensor([[False, True]])
-    found = blanks.project(blanks.features(torch.tensor([[5, 6]]), masked, torch.tensor([0])))
+    masked = torch.tensor([[False, False, True, False]])
+    found = blanks.project(blanks.features(torch.tensor([[4, 5, 6, 6]]), masked, torch.tensor([0])))
     logits = own(torch.tensor([[0, 4, 5, model.mask, 6, 2]]))[0][0, 3]
     assert torch.allclose(found[0], logits, atol=1e-6)
     assert [model.dictionary[n] for n in model.allowed.nonzero()[:, 0]] == ["a", "b", "c"]

@@ -33,8 +33,8 @@ def test_projected_features_equal_the_models_logits(kind):
     model = HuggingFaceMLM(copy.deepcopy(own), tokenizer_of())
     texts = texts_of(model)
     blanks = Blanks(model, texts)
-    state = torch.tensor([[6, 7, 8], [7, model.pad, model.pad]])
-    masked = torch.tensor([[True, False, True], [True, False, False]])
+    state = torch.tensor([[6, 6, 7, 7, 8], [7, 8, *[model.pad] * 3]])
+    masked = torch.tensor([[False, True, False, False, True], [True, *[False] * 4]])
     with torch.no_grad():
         found = blanks.project(blanks.features(state[[1, 0]], masked[[1, 0]], torch.tensor([1, 0])))
         inputs = texts.clone()
@@ -53,8 +53,10 @@ def test_no_blank_holds_special_or_unused_symbols():
 
 def test_given_words_stay(mlm):
     blanks = Blanks(mlm, texts_of(mlm))
-    assert blanks.lengths.tolist() == [3, 1]
-    filled = blanks.filled(torch.tensor([[6, 7, 8], [8, mlm.pad, mlm.pad]]), torch.tensor([0, 1]))
+    pad, mask = mlm.pad, mlm.mask
+    assert blanks.lengths.tolist() == [5, 2]
+    assert blanks.states().tolist() == [[6, mask, mask, 7, mask], [mask, 8, pad, pad, pad]]
+    filled = blanks.filled(torch.tensor([[6, 6, 7, 7, 8], [8, 8, pad, pad, pad]]), torch.tensor([0, 1]))
     assert [mlm.decode(line) for line in filled] == ["a a b b c", "c c"]
 
 
