@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics.chrf import CHRFScore
 
 from fairseq_mh.errors import UserError, one_line
 
@@ -17,13 +18,26 @@ KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
 ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}  # may be missing
 
 
+class _CHRF(CHRF):
+    """chrF whose scores are floats.
+
+    sacrebleu's bootstrap cannot average NumPy's numbers, which it has where a resample shares anything with its
+    references, and floats, which it has where it shares nothing.
+    """
+
+    def _compute_score_from_stats(self, stats: list[int]) -> CHRFScore:
+        score = super()._compute_score_from_stats(stats)
+        score.score = float(score.score)
+        return score
+
+
 def corpus_scores(hypotheses: list[str], references: list[str]) -> dict[str, float | str]:
     """Return BLEU and chrF of a corpus, and sacrebleu's signatures of both.
 
     `bleu_ci` and `chrf_ci` are half the width of a 95 % interval over sentences, by sacrebleu's bootstrap.
     """
     row: dict[str, float | str] = {}
-    for name, metric in (("bleu", BLEU()), ("chrf", CHRF())):
+    for name, metric in (("bleu", BLEU()), ("chrf", _CHRF())):
         score = metric.corpus_score(hypotheses, [references], n_bootstrap=RESAMPLES)
         row |= {name: score.score, f"{name}_ci": float(score._ci)}
         metric.n_bootstrap = metric.seed = None  # the score, which the signature is of, does not depend on them

@@ -45,3 +45,10 @@ def test_intervals_hold_resampled_scores_and_leave_the_signature_alone():
     assert 1 < row["chrf_ci"] < half["chrf_ci"] < 20
     assert corpus_scores(references, references)["bleu_ci"] == 0
     assert "bs:" not in row["bleu_signature"] + row["chrf_signature"]
+
+
+def test_a_corpus_of_which_some_resamples_share_nothing_with_their_references():
+    row = corpus_scores(["a", "qqqqqqq", "zz"], ["bc", "der qq", "x"])
+    assert 0 < row["chrf"] < 100
+    assert row["chrf_ci"] > 0
+    assert row["chrf_signature"].startswith("nrefs:1|case:mixed|eff:yes|nc:6|nw:0")
