@@ -51,7 +51,7 @@ class MaskedLM(Features, Protocol):
 def query_size(tensor: Tensor) -> int:
     """Return how many rows of a query, or how many positions with their logits, exist at once.
 
-    On a CPU that is as many as stay in its cache (1.5 times the rows a second of 512); an accelerator is idle with so
+    On a CPU that is as many as stay in its cache, with one thread or two (docs/gpu.md); an accelerator is idle with so
     few, and takes as many as a share of what was free at its first query holds.
     """
     if tensor.device.type == "cpu":
