@@ -39,10 +39,8 @@ FULL_MASK = "full_mask"  # of fairseq's kinds of noise
 def take_device(cfg: TranslationMHConfig) -> None:
     """Let each shard of `fairseq-generate` use a device of its own, in turn: fairseq itself takes the first for all."""
     shared = torch.distributed.is_available() and torch.distributed.is_initialized()  # in training fairseq has chosen
-    shards = (
-        cfg.distributed_world_size if isinstance(cfg.distributed_world_size, int) else 1
-    )  # a name, if built by hand
-    if shards > 1 and not cfg.cpu and not shared and torch.cuda.is_available():
+    shards = cfg.distributed_world_size  # a config that is built by hand has the name of fairseq's option here
+    if isinstance(shards, int) and shards > 1 and not cfg.cpu and not shared and torch.cuda.is_available():
         torch.cuda.set_device(cfg.distributed_rank % torch.cuda.device_count())
 
 
