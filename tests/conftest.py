@@ -18,6 +18,14 @@ def tiny(tmp_path_factory):
 
 
 @pytest.fixture
+def large_queries(monkeypatch):
+    """Queries for thousands of chains of a tiny model, which a call for every 64 rows would keep waiting."""
+    from fairseq_mh.mcmc import masked_lm
+
+    monkeypatch.setattr(masked_lm, "QUERY_ON_CPU", 4096)
+
+
+@pytest.fixture
 def mlm():
     """A tiny random BERT."""
     pytest.importorskip("transformers", reason="needs the extra `hf`")

@@ -16,7 +16,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.conditional import Conditional, conditional
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.proposal import Proposed, draw_masked
-from fairseq_mh.mcmc.scan import sequential_scan
+from fairseq_mh.mcmc.scan import Streams, sequential_scan
 from fairseq_mh.mcmc.state import State
 
 FLOOR = 0.05  # what even a certain position weighs
@@ -33,12 +33,12 @@ class Informed:
 
     log_q: Conditional = conditional
 
-    def scan_positions(self, length: int, block_size: int, stream: np.random.Generator) -> np.ndarray:
+    def scan_positions(self, length: int, block_size: int, streams: Streams) -> np.ndarray:
         """Return as many updates as a left-to-right scan has; of each, only the number of positions counts."""
-        return sequential_scan(length, block_size, stream)
+        return sequential_scan(length, block_size, streams)
 
     def draws(self, masked: np.ndarray) -> int:
-        return 2 * masked.shape[1]
+        return 2 * masked.shape[2]
 
     def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int) -> Proposed:
         length, free, count = masked.size(1), state.free, masked.sum(1, keepdim=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.conditional import Conditional, conditional, inverse_cdf
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
-from fairseq_mh.mcmc.scan import SCANS
+from fairseq_mh.mcmc.scan import SCANS, Streams
 from fairseq_mh.mcmc.state import State
 
 
@@ -35,12 +35,12 @@ class Proposed(NamedTuple):
 class Proposal(Protocol):
     """A move: its scan, and how candidates are drawn."""
 
-    def scan_positions(self, length: int, block_size: int, stream: np.random.Generator) -> np.ndarray:
-        """Return the positions that each of a sweep's U updates masks: (U, length) bool."""
+    def scan_positions(self, length: int, block_size: int, streams: Streams) -> np.ndarray:
+        """Return the positions that each of a sweep's U updates masks in chains of one length: (N, U, length) bool."""
         ...
 
     def draws(self, masked: np.ndarray) -> int:
-        """Return how many uniforms each of these updates (U, length) bool reads."""
+        """Return how many uniforms each of these updates (N, U, length) bool reads."""
         ...
 
     def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int) -> Proposed:
@@ -73,11 +73,11 @@ class MaskedConditional:
         if self.scan not in SCANS:
             raise ValueError(f"the scan must be one of {', '.join(SCANS)}, and is {self.scan}")
 
-    def scan_positions(self, length: int, block_size: int, stream: np.random.Generator) -> np.ndarray:
-        return SCANS[self.scan](length, block_size, stream)
+    def scan_positions(self, length: int, block_size: int, streams: Streams) -> np.ndarray:
+        return SCANS[self.scan](length, block_size, streams)
 
     def draws(self, masked: np.ndarray) -> int:
-        return int(masked.sum(1).max())
+        return int(masked.sum(2).max())
 
     def __call__(self, lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, certainty: int = 0) -> Proposed:
         return draw_masked(lm, state, masked, uniforms, self.log_q)

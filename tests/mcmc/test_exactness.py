@@ -16,6 +16,8 @@ from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step, target_of
 from tests.mcmc.tables import SUMS, Reference, TableEnergy, inconsistent_table, random_table
 
+pytestmark = pytest.mark.usefixtures("large_queries")
+
 TABLES = {
     "V2T2": random_table(2, 2, seed=1),
     "V3T3": random_table(3, 3, seed=2),

@@ -14,6 +14,8 @@ from fairseq_mh.mcmc.schedule import Schedule
 from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, p_value, run_from, step, target_of
 from tests.mcmc.tables import Reference, random_table
 
+pytestmark = pytest.mark.usefixtures("large_queries")
+
 LM = random_table(3, 4, seed=5, scale=1.0)
 COPIES, SWEEPS = 5000, 40
 HELD = [{1: 2}, {0: 0, 2: 1}, {3: 1}]

@@ -15,6 +15,8 @@ from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, p_value
 from tests.mcmc.placements import PlacedReference
 from tests.mcmc.tables import random_table
 
+pytestmark = pytest.mark.usefixtures("large_queries")
+
 LM = random_table(3, 4, seed=5, scale=0.7)
 LONGER = random_table(2, 5, seed=5, scale=0.7)  # whose phrases may stand on both sides of a fixed position
 SETS = {  # phrases, whether they are ordered, and fixed positions

@@ -18,6 +18,8 @@ from fairseq_mh.mcmc.target import Energy
 from tests.mcmc.harness import FALSE_ALARM, LM, SCHEDULES, Moves, Q, kernel_of, number_of, p_value, run_from, target_of
 from tests.mcmc.tables import SUMS, Reference, TableEnergy
 
+pytestmark = pytest.mark.usefixtures("large_queries")
+
 COPIES, SWEEPS, TEMPERATURE = 5000, 40, 1.0
 ENERGY = TableEnergy(LM, seed=6)
 
