@@ -152,7 +152,7 @@ def train(data: Tiny, folder: Path, *options) -> subprocess.CompletedProcess:
         command += f"--{side}-layers 1 --{side}-embed-dim 8 --{side}-ffn-embed-dim 8 --{side}-attention-heads 2".split()
     command += ["--share-all-embeddings", "--max-source-positions", "12", "--max-target-positions", "12"]
     command += ["--save-dir", str(folder), "--optimizer", "adam", "--lr", "0.01", "--max-tokens", "2000"]
-    command += ["--seed", "1", "--dropout", "0"]
+    command += ["--seed", "1", "--dropout", "0", "--validate-interval", "1000", "--save-interval", "1000"]  # the last
     command += ["--num-workers", "0", "--log-format", "simple", "--no-epoch-checkpoints", *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
