@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 import torch
 from fairseq.data import Dictionary, indexed_dataset
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+from omegaconf import OmegaConf
 
 import fairseq_mh
 import fairseq_mh.tasks.translation_mh  # `--user-dir` registers nothing once the package is imported
@@ -80,7 +82,9 @@ def write_checkpoint(path: Path, dictionary: Dictionary, arch="cmlm_transformer"
     state["decoder.layers.0.final_layer_norm.bias"][0] += 4.0
     history = [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}]
     extra = {"train_iterator": {"epoch": 1}}
-    torch.save({"args": args, "model": state, "optimizer_history": history, "extra_state": extra}, path)
+    # Hydra's configuration, as fairseq 0.12 writes it: to make one of the arguments takes longer than all else of a load.
+    cfg = OmegaConf.to_container(convert_namespace_to_omegaconf(args), resolve=True, enum_to_str=True)
+    torch.save({"args": None, "cfg": cfg, "model": state, "optimizer_history": history, "extra_state": extra}, path)
 
 
 def make_tiny(folder: Path) -> Tiny:

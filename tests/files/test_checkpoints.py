@@ -23,8 +23,9 @@ def of_0_10(state: dict) -> dict:
         "best": np.float64(5.25),
     }
     history = [{"criterion_name": "LabelSmoothedDualImitationCriterion", **state["optimizer_history"][0]}]
-    args = Namespace(**vars(state["args"]), criterion="nat_loss", optimizer="adam", noise="random_mask", seed=1)
-    return {**state, "args": args, "optimizer_history": history, "extra_state": extra, "last_optimizer_state": {}}
+    args = Namespace(**vars(state["cfg"]["model"]), criterion="nat_loss", optimizer="adam", noise="random_mask", seed=1)
+    later = {"args": args, "optimizer_history": history, "extra_state": extra, "last_optimizer_state": {}}
+    return {"model": state["model"], **later}
 
 
 def of_0_12(state: dict) -> dict:

@@ -23,6 +23,7 @@ def own_model():
     return LogitsLM(logits, vocabulary=LM.symbols + 1, forbidden=[mask], dtype=torch.float64)
 
 
+@pytest.mark.usefixtures("large_queries")
 def test_a_model_of_ones_own_is_sampled_exactly():
     """Chi-square of 5,000 chains' ends against enumeration; a right sampler fails for one seed in a million."""
     reference = Reference(LM, "norm", 1.0, {"temperature": 1.0})

@@ -47,6 +47,7 @@ def counts(mlm, cfg, chains=CHAINS):
     return np.bincount(((ends[:, [1, 2, 4]] - 6) * torch.tensor([9, 3, 1])).sum(1), minlength=27)
 
 
+@pytest.mark.usefixtures("large_queries")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_chains_have_the_enumerated_distribution(mlm, name):
     """Chi-square at p < 1e-6, fixed seed: one right sampler in a million seeds would fail."""
@@ -54,6 +55,7 @@ def test_chains_have_the_enumerated_distribution(mlm, name):
     assert p_value(counts(mlm, cfg), target(mlm, cfg.mh_energy)) > FALSE_ALARM
 
 
+@pytest.mark.usefixtures("large_queries")
 def test_degenerate_gibbs_has_not(mlm):
     """The control: the same test sees the sampler without its ratio."""
     cfg = config(mh_decoding="gibbs", mh_proposal="single")

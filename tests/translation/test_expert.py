@@ -47,6 +47,7 @@ def stock(tiny, expert):
     return energy
 
 
+@pytest.mark.usefixtures("large_queries")
 @pytest.mark.parametrize("own", ["norm", "two-stream"])
 def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_path, own):
     """5,000 chains of one sentence: total variation to the enumerated exp(-(E + w E_expert) / tau).

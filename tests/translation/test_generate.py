@@ -69,6 +69,7 @@ BLOCKS = ("--mh-scan", "random", "--mh-block-size", 0, "--mh-final-block-size", 
 BLOCKS += ("--mh-top-k", 2, "--mh-proposal-mix", 0.5)
 
 
+@pytest.mark.usefixtures("large_queries")
 @pytest.mark.parametrize(
     ("energy", "moves"),
     [("raw", SINGLE), ("norm", SINGLE), ("norm", BLOCKS), ("raw", ()), ("norm", ()), ("two-stream", ())],
