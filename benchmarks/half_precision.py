@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Compare decoding in half precision with float32: energies of references, translations, and BLEU.
 
-    python -m benchmarks.half_precision models/libreoffice-de-en --sentences 200
+    python -m benchmarks.half_precision models/libreoffice-de-en
+    python -m benchmarks.half_precision models/libreoffice-de-en --sentences 200 --mh-preset fast
 
 DATA is a fairseq data folder with a CMLM's checkpoint.pt in it. All other options are the decoder's.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import sacrebleu
@@ -21,8 +22,10 @@ from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies
 
 PRECISIONS = {"float32": (), "bf16": ("--bf16",), "fp16": ("--fp16",)}
-CHAIN = ("--mh-energy", "two-stream", "--mh-init", "mask-predict", "--iter-decode-max-iter", "4", "--mh-chains", "1")
-CHAIN += ("--mh-proposal", "single", "--mh-scan", "random", "--mh-sweeps", "2")
+DECODERS = {
+    "mask-predict": ("--mh-decoding", "mask-predict", "--iter-decode-max-iter", "9"),
+    "the default": (),
+}
 BATCH = 100  # sentences
 
 
@@ -30,51 +33,66 @@ class Decoded(NamedTuple):
     """What one precision makes of the sentences."""
 
     energies: dict[str, Tensor]  # (N,) nats a token of the references
-    texts: list[str]
+    texts: dict[str, list[str]]  # by decoder
     references: list[str]
 
 
-def decode(data: str, sentences: int, options: Sequence[str]) -> Decoded:
-    """Evaluate and translate the first sentences of the test set."""
-    decoder = load_decoder(data, *options)
-    generator, found = decoder.generator, Decoded({"norm": torch.empty(0), "two-stream": torch.empty(0)}, [], [])
-    for first in range(0, sentences, BATCH):
-        sample = sample_of(decoder, min(BATCH, sentences - first), first)
-        source = source_of(sample)
-        targets = [generator.cmlm.target(line) for line in sample["target"]]
-        lengths, context = torch.tensor([len(target) for target in targets]), torch.arange(len(targets))
-        for name, nats in found.energies.items():
-            own = energies(generator.cmlm, TranslationMHConfig(mh_energy=name), source, targets, context).energy
-            found.energies[name] = torch.cat([nats, own / lengths])
-        best = generator.best(generator.decode(sample), [""] * len(targets))
-        found.texts.extend(generator._text(one[0]) for one in best)
-        found.references.extend(decoder.task.target_dictionary.string(one, generator.joined) for one in targets)
+def decode(data: str, sentences: int | None, options: Sequence[str]) -> Decoded:
+    """Evaluate and translate the first sentences of the test set, or all of it."""
+    found = Decoded({"norm": torch.empty(0), "two-stream": torch.empty(0)}, {name: [] for name in DECODERS}, [])
+    for name, own in DECODERS.items():
+        decoder = load_decoder(data, *own, *options)
+        generator, texts = decoder.generator, found.texts[name]
+        most = min(sentences or len(decoder.task.dataset("test")), len(decoder.task.dataset("test")))
+        for first in range(0, most, BATCH):
+            sample = sample_of(decoder, min(BATCH, most - first), first)
+            targets = [generator.cmlm.target(line) for line in sample["target"]]
+            if len(found.references) < most:
+                found.references.extend(decoder.task.target_dictionary.string(one, generator.joined) for one in targets)
+                add_energies(found.energies, generator.cmlm, sample, targets)
+            best = generator.best(generator.decode(sample), [""] * len(targets))
+            texts.extend(generator._text(one[0]) for one in best)
     return found
 
 
-def compare(data: str, sentences: int, more: Sequence[str]) -> list[dict]:
-    """Return a row of the table for each precision."""
-    found = {name: decode(data, sentences, (*CHAIN, *own, *more)) for name, own in PRECISIONS.items()}
-    full, rows = found["float32"], []
-    for name, one in found.items():
-        off = {energy: (nats - full.energies[energy]).abs() for energy, nats in one.energies.items()}
-        differing = sum(a != b for a, b in zip(one.texts, full.texts, strict=True)) / len(full.texts)
-        row = {"precision": name, "differing": differing}
-        row |= {f"{energy}, {what}": float(getattr(nats, what)()) for energy, nats in off.items() for what in WHAT}
-        rows.append(row | {"BLEU": sacrebleu.corpus_bleu(one.texts, [one.references]).score})
-    return rows
+def add_energies(found: dict[str, Tensor], cmlm, sample: dict, targets: list[Tensor]) -> None:
+    """Add the energies of these targets, by name, to those that are there."""
+    lengths, context = torch.tensor([len(target) for target in targets]), torch.arange(len(targets))
+    for name, nats in found.items():
+        own = energies(cmlm, TranslationMHConfig(mh_energy=name), source_of(sample), targets, context).energy
+        found[name] = torch.cat([nats, own / lengths])
+
+
+def compare(data: str, sentences: int | None, more: Sequence[str]) -> Iterator[dict]:
+    """Yield a row of the table for each precision and decoder, float32 first."""
+    full = None
+    for precision, own in PRECISIONS.items():
+        found = decode(data, sentences, (*own, *more))
+        full = full or found
+        off = {energy: differences(nats, full.energies[energy]) for energy, nats in found.energies.items()}
+        for decoder, texts in found.texts.items():
+            differing = sum(a != b for a, b in zip(texts, full.texts[decoder], strict=True)) / len(texts)
+            row = {"precision": precision, "decoder": decoder, "differing": differing}
+            row |= {f"{energy}, {what}": float(getattr(nats, what)()) for energy, nats in off.items() for what in WHAT}
+            yield row | {"BLEU": sacrebleu.corpus_bleu(texts, [found.references]).score}
+
+
+def differences(nats: Tensor, others: Tensor) -> Tensor:
+    """Return how far energies differ; those of references with unknown symbols are infinite, and left out."""
+    return (nats - others)[others.isfinite()].abs()
 
 
 WHAT = ("mean", "max")
 
 
 def main():
-    """Print the table."""
+    """Print each row when it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
-    parser.add_argument("--sentences", type=int, default=200, help="of the test set; default: %(default)s")
+    parser.add_argument("--sentences", type=int, help="of the test set; default: all of it")
     args, more = parser.parse_known_args()
-    print(tabulate(compare(args.data, args.sentences, more), headers="keys", floatfmt=".4f"))
+    for row in compare(args.data, args.sentences, more):
+        print(tabulate([row], headers="keys", floatfmt=".4f"), flush=True)
 
 
 if __name__ == "__main__":

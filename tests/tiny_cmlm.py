@@ -82,7 +82,7 @@ def write_checkpoint(path: Path, dictionary: Dictionary, arch="cmlm_transformer"
     state["decoder.layers.0.final_layer_norm.bias"][0] += 4.0
     history = [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}]
     extra = {"train_iterator": {"epoch": 1}}
-    # Hydra's configuration, as fairseq 0.12 writes it: to make one of the arguments takes longer than all else of a load.
+    # Hydra's configuration, as fairseq 0.12 writes it: making one of arguments takes longer than the rest of a load.
     cfg = OmegaConf.to_container(convert_namespace_to_omegaconf(args), resolve=True, enum_to_str=True)
     torch.save({"args": None, "cfg": cfg, "model": state, "optimizer_history": history, "extra_state": extra}, path)
 
