@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 
 import fairseq_mh
-from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.scores import corpus_scores, read_trace
+from fairseq_mh.files.output import in_order, read_output
 from fairseq_mh.loading import load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.translation.generator import MHGenerator
 

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import polars as pl
 
-from fairseq_mh.evaluation.output import read_lines
 from fairseq_mh.evaluation.scores import corpus_scores
+from fairseq_mh.files.output import read_lines
 from fairseq_mh.translator import Translator
 
 SEED, LONGEST = 1, 3  # words of a phrase

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.files.output import read_lines
 from scripts.mix_corpora import mixture
 from scripts.scoring import BEAM, translate
 

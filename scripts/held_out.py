@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.files.output import read_lines
 from scripts.parallel_text import Row
 from scripts.prepare_data import HELDOUT_WORDS, split_of
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.files.output import read_lines
 from scripts.held_out import Pair, for_training, read_heldout, training_pages
 from scripts.parallel_text import Row, read_rows
 from scripts.prepare_data import binarise

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.files.output import read_lines
 
 RESERVE_PERCENT = 3
 HELDOUT_PERCENT = 4  # of the pages, for test, and as many again for validation

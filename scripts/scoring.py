@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import fairseq_mh
-from fairseq_mh.evaluation.output import in_order, read_output, read_references
 from fairseq_mh.evaluation.scores import corpus_scores
+from fairseq_mh.files.output import in_order, read_output, read_references
 from scripts.fairseq_training import MALLOC
 
 BEAM = "--task translation --beam 4 --max-tokens 8000"

@@ -7,7 +7,7 @@ from sacrebleu.significance import PairedTest
 from tabulate import tabulate
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import Output, in_order
+from fairseq_mh.files.output import Output, in_order
 
 HEADERS = ("output", "BLEU", "95 %", "p", "chrF", "95 %", "p", "wins", "losses", "rows", "seconds")
 

@@ -10,11 +10,11 @@ from tqdm import tqdm
 import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun, find_grid, read_grid, refuse_missing_files
-from fairseq_mh.evaluation.output import Output, read_output, read_references
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench
+from fairseq_mh.files.output import Output, read_output, read_references
 from fairseq_mh.masked_lms.dictionaries import subwords
 
 MODEL = Path("models", "libreoffice-de-en")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import readable_lines
+from fairseq_mh.files.output import readable_lines
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]  # fairseq puts these before the file's symbols
 OVERWRITE = "#fairseq:overwrite"  # a mark at the end of a line, which fairseq removes

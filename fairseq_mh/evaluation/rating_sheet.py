@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import read_samples
+from fairseq_mh.files.output import read_samples
 
 Sample = dict[str, Any]  # `sampler`, `id` and `text`
 

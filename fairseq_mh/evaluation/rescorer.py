@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import read_nbest
+from fairseq_mh.files.output import read_nbest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import ROWS_LINE, SECONDS_LINE, SENTENCE_LINE, readable_lines
+from fairseq_mh.files.output import ROWS_LINE, SECONDS_LINE, SENTENCE_LINE, readable_lines
 
 TRANSLATED_LINE = re.compile(r"Translated ([\d,]{1,20}) sentences")
 NO_SENTENCES = "Translated 0 sentences: "  # says a shard that has none

@@ -5,8 +5,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from fairseq_mh.evaluation.diversity import distinct, self_bleu
-from fairseq_mh.evaluation.output import read_samples
 from fairseq_mh.evaluation.scores import read_trace, trace_scores
+from fairseq_mh.files.output import read_samples
 from fairseq_mh.open_ended.causal_lm import CausalLM
 
 FIGURES = (

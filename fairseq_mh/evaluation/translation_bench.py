@@ -20,10 +20,10 @@ import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.limited_data import limited_data
-from fairseq_mh.evaluation.output import in_order, read_output, read_references
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
 from fairseq_mh.files.chunks import fingerprint
+from fairseq_mh.files.output import in_order, read_output, read_references
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options import TranslationMHConfig, chains_of

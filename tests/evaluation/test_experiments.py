@@ -18,10 +18,10 @@ from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import runner
 from fairseq_mh.evaluation.grid import GRIDS, GridRun, find_grid, grid_names, read_grid
-from fairseq_mh.evaluation.output import in_order, read_output
 from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
+from fairseq_mh.files.output import in_order, read_output
 from tests.tiny_cmlm import write_checkpoint
 
 ROOT = Path(__file__).parents[2]

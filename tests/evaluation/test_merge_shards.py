@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import read_output
 from fairseq_mh.evaluation.shards import merged
+from fairseq_mh.files.output import read_output
 from tests.tiny_cmlm import generate, lines_of
 
 RUN = (

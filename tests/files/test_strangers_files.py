@@ -15,9 +15,9 @@ from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.diagnostics import diagnose, diagnosis_summary
 from fairseq_mh.evaluation.grid import read_grid
-from fairseq_mh.evaluation.output import read_nbest, read_output, read_samples
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
 from fairseq_mh.evaluation.shards import merged
+from fairseq_mh.files.output import read_nbest, read_output, read_samples
 from tests.files.damage import damaged
 
 STEP = {"temperature": 1.0, "energy": 2.5, "energy_raw": -3.0, "energy_norm": 2.5, "energy_centred": None}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.files.output import read_lines
 from scripts import distil
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fairseq_mh.evaluation.output import read_lines
+from fairseq_mh.files.output import read_lines
 from scripts import mix_corpora
 from scripts.held_out import HeldOut, for_training, near, read_heldout, training_pages
 from scripts.parallel_text import write_rows

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_mh.cli.main import main
-from fairseq_mh.evaluation.output import read_output
+from fairseq_mh.files.output import read_output
 from tests.tiny_cmlm import generate, lines_of, write_checkpoint
 
 NBEST = ("--gen-subset", "test", "--nbest", "4", "--mh-sweeps", "3")

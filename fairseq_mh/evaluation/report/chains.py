@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import read_output
 from fairseq_mh.evaluation.report.results import has_runs
 from fairseq_mh.evaluation.scores import CHAIN, read_trace
+from fairseq_mh.files.output import read_output
 from fairseq_mh.masked_lms.sentence_pieces import WORD
 
 SHOWN = ("sweep", "temperature", "tokens", "energy", "proposals", "accepted", "novel")  # of a record of the trace

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import polars as pl
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.output import read_output
 from fairseq_mh.evaluation.tables import settings_that_differ
+from fairseq_mh.files.output import read_output
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
 BENCH = ("data", "subset", "sentences", *SIGNATURES)  # equal in all runs, whose scores do not compare otherwise

@@ -8,7 +8,7 @@ import pytest
 from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences
-from fairseq_mh.evaluation.output import first_sentences, in_order, read_output, read_references
+from fairseq_mh.files.output import first_sentences, in_order, read_output, read_references
 
 PRINTED = """2026-01-01 | INFO | fairseq_mh.translation.generator | 2 sentences, 2 chains, decoder rows so far: 40
 S-1\tein Haus
