@@ -14,7 +14,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from fairseq.token_generation_constraints import pack_constraints
 
-from fairseq_mh.criterions import electric_nce  # noqa: F401  (of a user's folder fairseq imports tasks and models alone)
+from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  (fairseq imports tasks and models alone)
 from fairseq_mh.errors import UserError, one_line, unknown_option
 from fairseq_mh.excepthook import report
 from fairseq_mh.files.checkpoints import allow_fairseq_types

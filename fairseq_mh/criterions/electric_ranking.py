@@ -1,0 +1,134 @@
+"""A listwise loss that teaches an Electric to order candidates by their quality (Bhattacharyya et al., 2021).
+
+Of a sentence's candidates X_1..X_C, with qualities b_c (the mean of sentence BLEU and chrF against the reference),
+
+    loss = KL(softmax(b / 5) || softmax(s)),    s_c = -E(X_c) / T_c
+
+so that the energy of a token is lower where a candidate is better. Contrastive estimation (`electric_nce`) learns what
+the CMLM's conditionals say already; this loss learns what they do not.
+"""
+
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fairseq.criterions import FairseqCriterion, register_criterion
+from fairseq.data import data_utils
+from fairseq.dataclass import FairseqDataclass
+from fairseq.logging import metrics
+from torch import Tensor
+
+from fairseq_mh.criterions.candidates import Candidates, read_candidates
+from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.models.electric_transformer import ElectricTransformer
+
+SHARPNESS = 5.0  # points of quality that make a candidate e times as good as another
+PICKS = (
+    "picked",
+    "first",
+    "best",
+)  # quality of the candidate of lowest energy, of the decoder's first one, of the best
+
+
+@dataclass
+class ElectricRankingConfig(FairseqDataclass):
+    """The options of `--criterion electric_ranking`."""
+
+    candidates: str = field(
+        default="",
+        metadata={
+            "help": "output of `fairseq-generate --gen-subset train --nbest K` without --post-process, of the data "
+            "that is trained on; several files, separated by commas, are put together"
+        },
+    )
+    valid_candidates: str = field(
+        default="", metadata={"help": "the same of the validation data, unless validation is disabled"}
+    )
+    post_process: str = field(
+        default="sentencepiece", metadata={"help": "how the candidates' pieces are joined to text to be scored"}
+    )
+
+
+def listwise_loss(scores: Tensor, quality: Tensor) -> Tensor:
+    """Return the loss of one sentence, in nats.
+
+    Args:
+        scores: (C,), the higher the likelier.
+        quality: (C,), 0 to 100.
+    """
+    return F.kl_div(
+        scores.log_softmax(0), (quality.to(scores) / SHARPNESS).log_softmax(0), log_target=True, reduction="sum"
+    )
+
+
+@register_criterion("electric_ranking", dataclass=ElectricRankingConfig)
+class ElectricRanking(FairseqCriterion):
+    """The loss of an `electric_transformer`; loss and gradients are sums over sentences.
+
+    Args:
+        task: of the training.
+        candidates, valid_candidates: files, separated by commas.
+        post_process: how pieces are joined.
+
+    Raises:
+        UserError: for another model or one with `--noise-layers`, without candidates, and for files or sentences that
+            have none.
+    """
+
+    def __init__(self, task, candidates: str, valid_candidates: str, post_process: str):
+        super().__init__(task)
+        if not candidates:
+            raise UserError("--criterion electric_ranking needs --candidates FILE")
+        self.lists = {  # by whether the model is in training
+            training: read_candidates(paths.split(","), task.target_dictionary, post_process) if paths else {}
+            for training, paths in ((True, candidates), (False, valid_candidates))
+        }
+
+    def forward(self, model, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
+        electric = getattr(model, "module", model)
+        lists = [self._candidates_of(number, model.training) for number in sample["id"].tolist()]
+        scores = self._score(model, electric, sample, lists)
+        loss = torch.stack([listwise_loss(own, one.quality) for own, one in zip(scores, lists, strict=True)]).sum()
+        logging = {"loss": loss.data, "sample_size": len(lists), "ntokens": sample["ntokens"], "nsentences": len(lists)}
+        picked = [one.quality[int(own.argmax())] for own, one in zip(scores, lists, strict=True)]
+        logging |= {"picked": sum(picked), "first": sum(one.quality[0] for one in lists)}
+        logging["best"] = sum(one.quality.max() for one in lists)
+        return loss, len(lists), logging
+
+    def _candidates_of(self, number: int, training: bool) -> Candidates:
+        """Return the candidates of the sentence of this number in the data."""
+        if number not in self.lists[training]:
+            option = "--candidates" if training else "--valid-candidates"
+            raise UserError(f"sentence {number} has no candidates in what {option} names")
+        return self.lists[training][number]
+
+    def _score(self, model, electric: ElectricTransformer, sample: dict, lists: list[Candidates]) -> tuple[Tensor, ...]:
+        """Return minus the energy per token of all candidates: for each sentence (C,) float32."""
+        if not isinstance(electric, ElectricTransformer) or electric.cloze is not None:
+            raise UserError(
+                "--criterion electric_ranking trains an electric_transformer, and one without --noise-layers"
+            )
+        reader = CMLM(electric, self.task.target_dictionary)
+        source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
+        counts = torch.tensor([len(one.tokens) for one in lists], device=source[0].device)
+        row = torch.arange(len(lists), device=counts.device).repeat_interleave(counts)
+        encoded = electric.encoder.reorder_encoder_out(electric.forward_encoder(source), row)
+        tokens = data_utils.collate_tokens(list(chain(*(one.tokens for one in lists))), reader.pad).to(row)
+        valid = tokens.ne(reader.pad)
+        energies = model(encoded, reader.add_special_tokens(tokens)).float()
+        inside = reader.shift_positions(valid)
+        return (-(energies * inside).sum(1) / valid.sum(1)).split(counts.tolist())
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs: list[dict]) -> None:
+        sentences = sum(log["nsentences"] for log in logging_outputs)
+        for name in ("loss", *PICKS):
+            total = sum(float(log[name]) for log in logging_outputs)
+            metrics.log_scalar(name, total / sentences, sentences, round=4 if name == "loss" else 2)
+
+    @staticmethod
+    def logging_outputs_can_be_summed() -> bool:
+        return True
