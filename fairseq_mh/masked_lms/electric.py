@@ -4,8 +4,9 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
+from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.tasks import FairseqTask
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
@@ -25,12 +26,14 @@ class Electric:
         cmlm: the model of the chains.
 
     Raises:
-        UserError: for a CMLM that is no `cmlm_transformer`.
+        UserError: for a CMLM that is no `cmlm_transformer`, or not the one whose weights the model needs.
     """
 
     def __init__(self, model: ElectricTransformer, dictionary: Dictionary, cmlm: CMLM):
         self.model, self.reader = model, CMLM(model, dictionary)
-        self.shares_encoder = same_encoder(model.encoder, require_cmlm_transformer(cmlm).model.encoder)
+        lender = require_cmlm_transformer(cmlm).model
+        borrow_weights(model, lender)
+        self.shares_encoder = same_encoder(model.encoder, lender.encoder)
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundElectric":
         """Return the energy of targets of these sources.
@@ -91,6 +94,33 @@ def require_cmlm_transformer(cmlm: CMLM) -> CMLM:
     if type(cmlm) is not CMLM:
         raise UserError("an Electric reads targets as cmlm_transformer does; Mask-Predict's own model has EOS in them")
     return cmlm
+
+
+def borrow_weights(model: ElectricTransformer, lender: CMLMNATransformerModel) -> None:
+    """Take the weights that a model's checkpoint lacked from the CMLM that it was trained from.
+
+    `without_lent_weights` leaves out matrices alone, so that the encoder's vectors tell whose encoder it was.
+
+    Raises:
+        UserError: where this is another CMLM.
+    """
+    own, lent = model.state_dict(), lender.state_dict()
+    there = [name for name in own if name.startswith("encoder.") and name not in model.absent]
+    fits = all(name in lent and lent[name].shape == own[name].shape for name in model.absent)
+    if model.absent and not (fits and all(name in lent and torch.equal(own[name], lent[name]) for name in there)):
+        raise UserError(
+            "the Electric's checkpoint leaves weights to the CMLM that it was trained from; this is another"
+        )
+    nn.Module.load_state_dict(model, {name: lent[name] for name in model.absent}, strict=False)
+
+
+def without_lent_weights(weights: dict[str, Tensor], lent: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return an Electric's weights without the matrices that it has of a CMLM, for `borrow_weights` to take them."""
+    return {
+        name: weight
+        for name, weight in weights.items()
+        if weight.dim() < 2 or name not in lent or not torch.equal(weight, lent[name])
+    }
 
 
 def same_encoder(one: FairseqEncoder, other: FairseqEncoder) -> bool:

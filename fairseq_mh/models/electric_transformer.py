@@ -27,6 +27,7 @@ class ElectricTransformer(CMLMNATransformerModel):
         super().__init__(args, encoder, decoder)
         self.energy = nn.Linear(decoder.output_embed_dim, 1)
         self.cloze = TwoTowerCloze(args, decoder.dictionary, decoder.embed_tokens) if args.noise_layers else None
+        self.absent: list[str] = []  # the weights that the checkpoint lacked
         self.encoder_frozen = args.freeze_encoder
         if self.encoder_frozen:
             self.encoder.requires_grad_(False)
@@ -66,11 +67,14 @@ class ElectricTransformer(CMLMNATransformerModel):
         return self.energy(features)[..., 0]
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
-        """Add the weights that a CMLM's checkpoint lacks, with the values that they were initialised with."""
+        """Add the weights that a checkpoint lacks, as they were initialised, and note their names.
+
+        A CMLM's checkpoint lacks the head; an Electric's may leave weights to the CMLM (`borrow_weights`).
+        """
         super().upgrade_state_dict_named(state_dict, name)
-        for part, weight in self.state_dict().items():
-            if part.startswith(("energy.", "cloze.")):
-                state_dict.setdefault(part, weight)
+        own = self.state_dict()
+        self.absent = sorted(own.keys() - state_dict.keys())
+        state_dict |= {part: own[part] for part in self.absent}
 
 
 @register_model_architecture("electric_transformer", "electric_transformer")

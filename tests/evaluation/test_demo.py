@@ -47,7 +47,7 @@ def test_what_is_finished_is_shown_where_a_decoder_fails(tiny, monkeypatch, caps
 def test_the_embedded_model_has_every_decoder():
     model = find_model()
     grid, notes = demo_grid(model)
-    assert len(grid) == 6
+    assert len(grid) == 8
     assert not notes
     assert grid[-1].options["mh-expert"] == f"{model / 'teacher.pt'}:0.5"
     bench = demo_bench(model, False, None)

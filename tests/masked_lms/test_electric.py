@@ -15,7 +15,7 @@ from fairseq_mh.criterions.electric_nce import ElectricNCE, noise_logits
 from fairseq_mh.criterions.noise import add_noise
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, MaskPredictCMLM
-from fairseq_mh.masked_lms.electric import Electric, same_encoder
+from fairseq_mh.masked_lms.electric import Electric, same_encoder, without_lent_weights
 from fairseq_mh.tasks.translation_mh import TranslationMHTask
 from fairseq_mh.translation.options import TranslationMHConfig
 from tests.tiny_cmlm import Tiny, cli, generate, lines_of, model_of, refused, trace_of, write_checkpoint, write_data
@@ -92,6 +92,24 @@ def test_a_frozen_encoder_is_shared(tiny, electric):
     assert shared.shares_encoder
     encoded = {"encoder_out": [torch.zeros(1, 1, 8).double()], "encoder_padding_mask": []}
     assert shared.bind(encoded, ()).decode  # no source is read
+
+
+def test_weights_that_are_the_cmlms_need_not_be_stored(tiny, electric, tmp_path):
+    """What is left out is taken from the CMLM that the Electric was trained from; another one is refused."""
+    model, whole = load(tiny.folder / "checkpoint.pt", tiny), load(electric, tiny)
+    whole.encoder.load_state_dict(model.encoder.state_dict())
+    state = torch.load(electric)
+    state["model"] = without_lent_weights(whole.float().state_dict(), model.float().state_dict())
+    assert not any(name.startswith("encoder.") and weight.dim() > 1 for name, weight in state["model"].items())
+    torch.save(state, tmp_path / "decoder.pt")
+    stored = load(tmp_path / "decoder.pt", tiny).float()
+    assert not same_encoder(stored.encoder, model.encoder)
+    assert Electric(stored, tiny.dictionary, CMLM(model, tiny.dictionary)).shares_encoder
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(stored.state_dict()[name], weight)
+    model.encoder.layers[0].fc1.bias.data += 1
+    with pytest.raises(UserError, match="this is another"):
+        Electric(load(tmp_path / "decoder.pt", tiny).float(), tiny.dictionary, CMLM(model, tiny.dictionary))
 
 
 def test_checkpoints_of_another_kind_are_refused(tiny, electric):
