@@ -26,11 +26,8 @@ from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 SHARPNESS = 5.0  # points of quality that make a candidate e times as good as another
-PICKS = (
-    "picked",
-    "first",
-    "best",
-)  # quality of the candidate of lowest energy, of the decoder's first one, of the best
+# Whose quality is logged: the candidate of lowest energy, the decoder's first one, the best one.
+PICKS = ("picked", "first", "best")
 
 
 @dataclass
