@@ -211,7 +211,7 @@ def test_training_from_a_cmlm(tiny, pairs, tmp_path):
     generate(pairs, "--gen-subset", "test", *options)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_training_without_a_cmlm(pairs, tmp_path):
     """The two-tower cloze model learns (its loss falls below that of guessing), and Electric learns with it."""
     done = train(pairs, tmp_path, "--noise-layers", "1", "--max-update", "400")

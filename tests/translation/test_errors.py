@@ -166,7 +166,7 @@ def test_sources_and_references(tiny, tmp_path):
     assert "line 1 is empty" in refused(generated_here(tiny, "--gen-subset", "empty"))
     assert "sentence 1" in refused(generated_here(tiny, "--gen-subset", "long"))
     assert "12" in refused(generated_here(tiny, "--gen-subset", "wide", "--mh-gold-length"))
-    skipped = cli("generate", tiny, "--gen-subset", "long", "--skip-invalid-size-inputs-valid-test", "--mh-sweeps", 1)
+    skipped = generated_here(tiny, "--gen-subset", "long", "--skip-invalid-size-inputs-valid-test", "--mh-sweeps", 1)
     assert skipped.returncode == 0
     assert "H-0" in skipped.stdout
 
