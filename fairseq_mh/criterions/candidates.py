@@ -9,10 +9,8 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.files.output import read_nbest, read_output
+from fairseq_mh.files.output import pooled_nbest, read_output
 from fairseq_mh.translation.utilities import utility_of
-
-QUALITY = utility_of("bleu-chrf")  # chrF alone prefers outputs that are too long
 
 
 class Candidates(NamedTuple):
@@ -36,19 +34,15 @@ def read_candidates(paths: Sequence[str], dictionary: Dictionary, post_process: 
     Raises:
         UserError: for a file that holds no candidates or cannot be read, and for a sentence without its reference.
     """
-    references: dict[int, str] = {}
-    pooled: dict[int, list[str]] = {}
-    for path in map(Path, paths):
-        references |= read_output(path).references
-        for number, texts in read_nbest(path).items():
-            pooled.setdefault(number, []).extend(text for text in texts if text)
+    files, quality = [Path(path) for path in paths], utility_of("bleu-chrf")  # chrF alone prefers what is too long
+    references = {number: text for file in files for number, text in read_output(file).references.items()}
     found = {}
-    for number, lines in pooled.items():
+    for number, lines in pooled_nbest(files).items():
         if number not in references:
             raise UserError(f"sentence {number} of {', '.join(paths)} has candidates and no T- line")
-        distinct = list(dict.fromkeys(lines))
-        reference, *texts = [data_utils.post_process(line, post_process) for line in (references[number], *distinct)]
-        scores = [score for (score,) in QUALITY(texts, [reference], "")]
-        tokens = [dictionary.encode_line(line, add_if_not_exist=False, append_eos=False).long() for line in distinct]
+        lines = [line for line in lines if line]
+        reference, *texts = [data_utils.post_process(line, post_process) for line in (references[number], *lines)]
+        scores = [score for (score,) in quality(texts, [reference], "")]
+        tokens = [dictionary.encode_line(line, add_if_not_exist=False, append_eos=False).long() for line in lines]
         found[number] = Candidates(tokens, torch.tensor(scores))
     return found

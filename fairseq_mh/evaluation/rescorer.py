@@ -1,7 +1,7 @@
 """Orders n-best lists of any system by the energy that chains would sample."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.files.output import read_nbest
+from fairseq_mh.files.output import NBest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric
@@ -21,8 +21,6 @@ from fairseq_mh.translation.generator import source_of
 from fairseq_mh.translation.rescoring import energies
 
 SENTENCES_AT_ONCE = 20
-
-NBest = dict[int, list[str]]  # sentence number -> candidates
 
 
 class Rescored(NamedTuple):
@@ -135,23 +133,6 @@ def load_rescorer(
     electric = load_electric(task.cfg.mh_electric, task, cmlm) if task.cfg.mh_electric else None
     experts = load_experts(task.cfg.mh_expert, task, cmlm)
     return Rescorer(task, cmlm, electric, experts, pieces, subset)
-
-
-def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
-    """Return the candidates that several outputs hold for each sentence, each candidate once.
-
-    Args:
-        paths: outputs of `fairseq-generate`.
-        limit: how many sentences to keep, those with the lowest numbers; None keeps all.
-
-    Raises:
-        UserError: where an output cannot be read.
-    """
-    found: dict[int, dict[str, None]] = {}
-    for path in paths:
-        for number, texts in read_nbest(path).items():
-            found.setdefault(number, {}).update(dict.fromkeys(texts))
-    return {number: list(texts) for number, texts in sorted(found.items())[:limit]}
 
 
 def pieces_for(data: Path, model: Path | None, nbest: NBest) -> sentencepiece.SentencePieceProcessor | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ from fairseq_mh.errors import UserError
 SENTENCE_LINE = re.compile(r"([A-Z])-(\d{1,18})(?:_\d+)?\t(.*)")  # kind, sentence number, and the rest of the line
 ROWS_LINE = re.compile(r"decoder rows so far: (\d+)")
 SECONDS_LINE = re.compile(r"Translated .* in ([\d.]+)s")
+
+NBest = dict[int, list[str]]  # sentence number -> candidates
 
 
 class Output(NamedTuple):
@@ -54,17 +57,34 @@ def first_sentences(output: Output, limit: int) -> Output:
     return output._replace(hypotheses={number: output.hypotheses[number] for number in numbers})
 
 
-def read_nbest(path: Path) -> dict[int, list[str]]:
+def read_nbest(path: Path) -> NBest:
     """Return all translations of each sentence number, in the order in which they are printed.
 
     Raises:
         UserError: where the file cannot be read.
     """
-    found: dict[int, list[str]] = {}
+    found: NBest = {}
     for line in readable_lines(path):
         if (match := SENTENCE_LINE.match(line)) and match[1] == "D":
             found.setdefault(int(match[2]), []).append(match[3].partition("\t")[2])
     return found
+
+
+def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
+    """Return the candidates that several outputs hold for each sentence, each candidate once.
+
+    Args:
+        paths: outputs of `fairseq-generate`.
+        limit: how many sentences to keep, those with the lowest numbers; None keeps all.
+
+    Raises:
+        UserError: where an output cannot be read.
+    """
+    found: dict[int, dict[str, None]] = {}
+    for path in paths:
+        for number, texts in read_nbest(path).items():
+            found.setdefault(number, {}).update(dict.fromkeys(texts))
+    return {number: list(texts) for number, texts in sorted(found.items())[:limit]}
 
 
 def read_lines(path: Path) -> list[str]:
