@@ -9,7 +9,6 @@ better than those of validation. Writes OUT/data, OUT/train.txt, OUT/valid.txt a
 """
 
 import argparse
-import gzip
 import random
 import shutil
 from pathlib import Path
@@ -19,7 +18,8 @@ import torch
 from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.masked_lms.electric import without_lent_weights
 from scripts.fairseq_training import fairseq_train, weights_alone
-from scripts.prepare_data import HELDOUT_WORDS, binarise, encode
+from scripts.parallel_text import read_rows
+from scripts.prepare_data import HELDOUT_WORDS, binarise, encode, write_text
 from scripts.scoring import MASK_PREDICT, translate
 
 NBEST = f"{MASK_PREDICT} --iter-decode-with-beam 5 --nbest 5"
@@ -33,14 +33,11 @@ def write_data(model: Path, out: Path, sentences: int) -> Path:
     data, raw = out / "data", out / "raw"
     if data.exists():
         return data
-    with gzip.open(model / "en-de.tsv.gz", "rt", encoding="utf-8") as lines:
-        pairs = [(german, english) for _, english, german in (line.rstrip("\n").split("\t") for line in lines)]
+    pairs = [(german, english) for _, english, german in read_rows(model / "en-de.tsv.gz")]
     pairs = [pair for pair in pairs if all(len(side.split()) in HELDOUT_WORDS for side in pair)]
     random.Random(1).shuffle(pairs)
-    raw.mkdir(parents=True, exist_ok=True)
-    for side, language in enumerate(("de", "en")):
-        text = "".join(pair[side] + "\n" for pair in pairs[:sentences])
-        (raw / f"train.{language}").write_text(text, encoding="utf-8")
+    write_text({"train": pairs[:sentences]}, raw)
+    for language in ("de", "en"):
         shutil.copy(model / f"valid.{language}", raw)
     encode(raw, out / "pieces", model / "spm.model")
     binarise(out / "pieces", data, model / "dict.en.txt")
