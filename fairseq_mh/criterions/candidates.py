@@ -37,10 +37,11 @@ def read_candidates(paths: Sequence[str], dictionary: Dictionary, post_process: 
     files, quality = [Path(path) for path in paths], utility_of("bleu-chrf")  # chrF alone prefers what is too long
     references = {number: text for file in files for number, text in read_output(file).references.items()}
     found = {}
-    for number, lines in pooled_nbest(files).items():
+    for number, pooled in pooled_nbest(files).items():
         if number not in references:
             raise UserError(f"sentence {number} of {', '.join(paths)} has candidates and no T- line")
-        lines = [line for line in lines if line]
+        if not (lines := [line for line in pooled if line]):
+            continue
         reference, *texts = [data_utils.post_process(line, post_process) for line in (references[number], *lines)]
         scores = [score for (score,) in quality(texts, [reference], "")]
         tokens = [dictionary.encode_line(line, add_if_not_exist=False, append_eos=False).long() for line in lines]

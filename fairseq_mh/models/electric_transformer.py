@@ -27,7 +27,7 @@ class ElectricTransformer(CMLMNATransformerModel):
         super().__init__(args, encoder, decoder)
         self.energy = nn.Linear(decoder.output_embed_dim, 1)
         self.cloze = TwoTowerCloze(args, decoder.dictionary, decoder.embed_tokens) if args.noise_layers else None
-        self.absent: list[str] = []  # the weights that the checkpoint lacked
+        self.absent: list[str] = []  # the weights that the checkpoint left to the CMLM
         self.encoder_frozen = args.freeze_encoder
         if self.encoder_frozen:
             self.encoder.requires_grad_(False)
@@ -67,14 +67,16 @@ class ElectricTransformer(CMLMNATransformerModel):
         return self.energy(features)[..., 0]
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
-        """Add the weights that a checkpoint lacks, as they were initialised, and note their names.
+        """Add the weights that a checkpoint may lack, as they were initialised; fairseq refuses one that lacks others.
 
-        A CMLM's checkpoint lacks the head; an Electric's may leave weights to the CMLM (`borrow_weights`).
+        A CMLM's checkpoint lacks the head; an Electric's may leave what the CMLM has to it (`borrow_weights`).
         """
         super().upgrade_state_dict_named(state_dict, name)
         own = self.state_dict()
-        self.absent = sorted(own.keys() - state_dict.keys())
-        state_dict |= {part: own[part] for part in self.absent}
+        lacking = own.keys() - state_dict.keys()
+        head = {part for part in lacking if part.startswith(("energy.", "cloze."))}
+        self.absent = sorted(lacking - head) if "energy.weight" in state_dict else []
+        state_dict |= {part: own[part] for part in (*head, *self.absent)}
 
 
 @register_model_architecture("electric_transformer", "electric_transformer")

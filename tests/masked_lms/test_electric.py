@@ -117,6 +117,10 @@ def test_weights_that_are_the_cmlms_need_not_be_stored(tiny, electric, tmp_path)
     assert Electric(stored, tiny.dictionary, CMLM(model, tiny.dictionary)).shares_encoder
     for name, weight in whole.state_dict().items():
         assert torch.equal(stored.state_dict()[name], weight)
+    weights = model.state_dict()
+    del weights["encoder.layers.0.fc1.weight"]
+    with pytest.raises(RuntimeError, match=r"encoder\.layers\.0\.fc1\.weight"):  # a CMLM's own checkpoint must be whole
+        stored.load_state_dict(weights)
     model.encoder.layers[0].fc1.bias.data += 1
     with pytest.raises(UserError, match="this is another"):
         Electric(load(tmp_path / "decoder.pt", tiny).float(), tiny.dictionary, CMLM(model, tiny.dictionary))
@@ -248,13 +252,14 @@ def test_an_electric_for_mask_predicts_own_model_is_refused(tiny, electric):
         Electric(load(electric, tiny), tiny.dictionary, cmlm)
 
 
-def test_training_needs_exactly_one_source_of_noise(tiny):
-    task = TranslationMHTask.setup_task(TranslationMHConfig(data=str(tiny.folder)))
-    sample = {"net_input": {"src_tokens": torch.tensor([[0, 4, 2]]), "src_lengths": torch.tensor([3])}}
-    for noise_layers, noise_model in ((0, ""), (1, str(tiny.folder / "checkpoint.pt"))):
-        model = model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True, noise_layers=noise_layers)
-        with pytest.raises(UserError, match="give one of them"):
-            ElectricNCE(task, noise_model, 0.5, 0.0)(model, sample)
+@pytest.mark.slow
+def test_training_needs_exactly_one_source_of_noise(tiny, pairs, tmp_path):
+    both = ("--noise-layers", "1", "--noise-model", tiny.folder / "checkpoint.pt")
+    for options in ((), both):
+        failed = train(pairs, tmp_path, *options, "--max-update", "1")
+        assert failed.returncode != 0
+        assert "give one of them" in failed.stderr
+        assert "Traceback" not in failed.stderr
 
 
 @torch.no_grad()

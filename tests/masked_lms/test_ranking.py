@@ -33,7 +33,7 @@ def score(text: str, reference: str) -> float:
 def test_candidates_are_distinct_joined_and_scored(tiny, tmp_path):
     """Those of both files, in order; pieces are joined before they are scored, and an empty candidate is none."""
     one = output_of(tmp_path / "one", {3: ("▁a b ▁c", ["▁a b", "▁a b ▁c", "", "▁a b"])})
-    other = output_of(tmp_path / "other", {3: ("▁a b ▁c", ["▁c", "▁a b"]), 0: ("▁a", ["▁a"])})
+    other = output_of(tmp_path / "other", {3: ("▁a b ▁c", ["▁c", "▁a b"]), 0: ("▁a", ["▁a"]), 1: ("▁a", [""])})
     found = read_candidates([str(one), str(other)], tiny.dictionary, "sentencepiece")
     assert set(found) == {0, 3}
     expected = [score(text, "ab c") for text in ("ab", "ab c", "c")]
