@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from fairseq import utils
-from fairseq.data import data_utils
 from torch import Tensor
 
 from fairseq_mh.errors import UserError, one_line
@@ -20,10 +17,11 @@ from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_opt
 from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.decoders import Decoded
 from fairseq_mh.translation.generator import source_of
+from fairseq_mh.translation.given import Template, outlines_of_phrases, outlines_of_templates
 from fairseq_mh.translation.halves import in_halves
-from fairseq_mh.translation.held import OPEN, Outline, outline_of
+from fairseq_mh.translation.held import Outline
+from fairseq_mh.translation.lines import Line, LineReader, in_batches
 from fairseq_mh.translation.options import translation_schedule
-from fairseq_mh.translation.phrases import encoded
 from fairseq_mh.translation.results import (
     BatchResults,
     FillObserver,
@@ -34,22 +32,6 @@ from fairseq_mh.translation.results import (
 )
 from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.start import Progress
-
-MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
-
-Template = str | Outline  # what is given of a translation
-
-
-class Line(NamedTuple):
-    """A source that the encoder can read."""
-
-    place: int  # among the texts given
-    number: int  # that keys the randomness of its chains
-    tokens: Tensor  # (S,) long: BOS, pieces, EOS
-    outline: Outline | None  # what is given of its translation
-
-    def __str__(self) -> str:
-        return f"sentence {self.number}"
 
 
 class Watching(NamedTuple):
@@ -82,7 +64,7 @@ class Translator:
             self.task.build_bpe(self.cfg.bpe)
         except Exception as error:  # of libraries and files of many kinds
             raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
-        self.longest = utils.resolve_max_positions(self.task.max_positions(), self.model.max_positions())[0]
+        self.reader = LineReader(self.task, self.model)
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> "Translator":
@@ -148,10 +130,13 @@ class Translator:
         """
         with self._using(options):
             watching = Watching(progress, observer, fill_observer)
+            given = len(texts), self.task, self.generator.end
             if phrases is None:
-                outlines = self._outlines(template, len(texts))
+                outlines = outlines_of_templates(template, *given)
+            elif template is None:
+                outlines = outlines_of_phrases(phrases, *given)
             else:
-                outlines = self._with_phrases(phrases, len(texts), template)
+                raise UserError("phrases are given for each text, and without a template")
             return self._decoded(texts, outlines, numbers or range(len(texts)), samples, trace, watching)
 
     def alternatives(
@@ -170,10 +155,12 @@ class Translator:
             UserError: for a text that cannot be translated, tokens that are no state, and a position outside them.
         """
         with self._using(options):
-            line = Line(0, 0, self._tokens(text), None)
-            if reason := self._refusal(line.tokens):
+            line = Line(0, 0, self.reader.tokens(text), None)
+            if reason := self.reader.refusal(line.tokens):
                 raise UserError(f"the source is {reason}")
-            return alternatives(self.generator, source_of(self._sample([line])), tokens, position, count)
+            return alternatives(
+                self.generator, source_of(to_device(self.model, self.reader.sample([line]))), tokens, position, count
+            )
 
     def for_thread(self) -> "Translator":
         """Return a translator of the same model for another thread, whose options of a call are its own."""
@@ -197,26 +184,6 @@ class Translator:
         self.generator = self.task.build_generator(self.models, cfg.generation)
         self.cfg = cfg
 
-    def _outlines(self, template: Template | Sequence[Template] | None, texts: int) -> list[Outline | None]:
-        """Return what is given of each text's translation."""
-        if template is None:
-            return [None] * texts
-        templates = [template] * texts if isinstance(template, str | Outline) else template
-        if len(templates) != texts:
-            raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
-        dictionary, end = self.task.target_dictionary, self.generator.end
-        return [
-            one if isinstance(one, Outline) else Outline([*outline_of(one, self.task.cut, dictionary).parts, *end])
-            for one in templates
-        ]
-
-    def _with_phrases(self, phrases: Sequence[Sequence[str]], texts: int, template: object) -> list[Outline | None]:
-        """Return what phrases give of each text's translation."""
-        if template is not None or len(phrases) != texts:
-            raise UserError("phrases are given for each text, and without a template")
-        found = (encoded(mine, self.task.cut, self.task.target_dictionary) for mine in phrases)
-        return [Outline([OPEN, *(self.generator.end if mine else [])], [*map(Tensor.tolist, mine)]) for mine in found]
-
     def _decoded(
         self,
         texts: Sequence[str],
@@ -227,20 +194,21 @@ class Translator:
         watching: Watching,
     ) -> list[SentenceResult]:
         lines = [
-            Line(place, number, self._tokens(texts[place]), outlines[place]) for place, number in enumerate(numbers)
+            Line(place, number, self.reader.tokens(texts[place]), outlines[place])
+            for place, number in enumerate(numbers)
         ]
         results: dict[int, SentenceResult] = {}
         readable = []
         for line in lines:
-            if reason := self._refusal(line.tokens):
+            if reason := self.reader.refusal(line.tokens):
                 results[line.place] = SentenceResult(texts[line.place], untranslated=reason)
             else:
                 readable.append(line)
-        for batch in self._batches(readable):
+        for batch in in_batches(readable, self.cfg.dataset.max_tokens, self.cfg.dataset.batch_size):
             for part, decoded in in_halves(batch, lambda lines: self._decode_batch(lines, watching)):
                 sources = [texts[line.place] for line in part]
                 if isinstance(decoded, str):  # why this line could not be decoded
-                    symbols, unknown = self._symbols(part[0]), self._unknown(part[0])
+                    symbols, unknown = part[0].symbols, self.reader.unknown(part[0])
                     found = [SentenceResult(sources[0], untranslated=decoded, symbols=symbols, unknown=unknown)]
                 else:
                     found = self._results(sources, part, decoded, samples, trace)
@@ -262,8 +230,8 @@ class Translator:
                 expert_rows=found.expert_rows(n),
                 broken=found.broken(n),
                 trace=found.trace(n, line.number) if trace else [],
-                symbols=self._symbols(line),
-                unknown=self._unknown(line),
+                symbols=line.symbols,
+                unknown=self.reader.unknown(line),
             )
             for n, (source, line) in enumerate(zip(sources, lines, strict=True))
         ]
@@ -278,17 +246,6 @@ class Translator:
                 drawn[context[one.chain]].append(one)
         return drawn
 
-    def _symbols(self, line: Line) -> int:
-        return len(line.tokens) - 2  # BOS and EOS
-
-    def _unknown(self, line: Line) -> int:
-        return int((line.tokens == self.task.source_dictionary.unk()).sum())
-
-    def _tokens(self, text: str) -> Tensor:
-        dictionary = self.task.source_dictionary
-        pieces = dictionary.encode_line(self.task.cut(text), add_if_not_exist=False).long()  # with EOS
-        return torch.cat([pieces.new_tensor([dictionary.bos()]), pieces])
-
     def text(self, tokens: Tensor) -> str:
         """Return the words of a target's tokens (T,) long."""
         dictionary = self.task.target_dictionary
@@ -297,40 +254,10 @@ class Translator:
             text = cutter.decode(text)
         return text
 
-    def _refusal(self, tokens: Tensor) -> str | None:
-        if len(tokens) <= 2:
-            return "empty"
-        return (
-            f"too long: {len(tokens)} symbols; the model reads {self.longest}" if len(tokens) > self.longest else None
-        )
-
-    def _batches(self, lines: list[Line]) -> Iterator[list[Line]]:
-        """Yield batches by length, as large as `--max-tokens` and `--batch-size` allow."""
-        limits = self.cfg.dataset
-        batch: list[Line] = []
-        most = limits.max_tokens or (0 if limits.batch_size else MAX_TOKENS)
-        for line in sorted(lines, key=lambda line: len(line.tokens)):  # so that the last one is the longest
-            full = most and (len(batch) + 1) * len(line.tokens) > most
-            if batch and (full or len(batch) == limits.batch_size):
-                yield batch
-                batch = []
-            batch.append(line)
-        if batch:
-            yield batch
-
     def _decode_batch(self, batch: Sequence[Line], watching: Watching) -> Decoded:
         numbers = [line.number for line in batch]
         observer = watching.observer and records_to(watching.observer, numbers)
         pass_observer = watching.fill_observer and fillings_to(watching.fill_observer, numbers)
         outlines = [line.outline for line in batch if line.outline]  # of all lines, or of none
-        return self.generator.decode(self._sample(batch), watching.progress, outlines, observer, pass_observer)
-
-    def _sample(self, batch: Sequence[Line]) -> dict:
-        """Return a batch as the generator reads it, on the model's device."""
-        tokens, pad = [line.tokens for line in batch], self.task.source_dictionary.pad()
-        source = {
-            "src_tokens": data_utils.collate_tokens(tokens, pad, left_pad=self.task.cfg.left_pad_source),
-            "src_lengths": torch.tensor([len(line) for line in tokens]),
-        }
-        sample = {"id": torch.tensor([line.number for line in batch]), "net_input": source}
-        return to_device(self.model, sample)
+        sample = to_device(self.model, self.reader.sample(batch))
+        return self.generator.decode(sample, watching.progress, outlines, observer, pass_observer)
