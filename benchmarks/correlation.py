@@ -23,7 +23,7 @@ from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from fairseq_mh.mcmc.proposal import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
-from fairseq_mh.translation.generator import source_of
+from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.mask_predict import mask_predict
 from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies

@@ -17,7 +17,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.decoding import load_decoder, sample_of
-from fairseq_mh.translation.generator import source_of
+from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies
 

@@ -16,7 +16,7 @@ from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.decoders import Decoded
-from fairseq_mh.translation.generator import source_of
+from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.given import Template, outlines_of_phrases, outlines_of_templates
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline

@@ -17,7 +17,7 @@ from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.electric import Electric, load_electric
 from fairseq_mh.masked_lms.experts import Expert, load_experts
 from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
-from fairseq_mh.translation.generator import source_of
+from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.rescoring import energies
 
 SENTENCES_AT_ONCE = 20

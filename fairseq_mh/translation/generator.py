@@ -4,13 +4,11 @@ It encodes the sources once, runs C chains at each of the K likeliest lengths, a
 """
 
 import logging
-import math
 import sys
 from collections.abc import Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from fairseq import utils
@@ -26,6 +24,13 @@ from fairseq_mh.masked_lms.electric import Electric
 from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.translation.beginning import Beginning
 from fairseq_mh.translation.decoders import DECODERS, Decoded
+from fairseq_mh.translation.fairseq_format import (
+    FairseqHypothesis,
+    fairseq_hypothesis,
+    no_hypothesis,
+    part_of,
+    source_of,
+)
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.held import Outline
 from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
@@ -38,8 +43,6 @@ from fairseq_mh.translation.utilities import utility_of
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 5  # of progress, where standard error is no terminal
-
-FairseqHypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
 
 
 class MHGenerator:
@@ -105,14 +108,16 @@ class MHGenerator:
         ids, hypotheses, refused = sample["id"].tolist(), [], []
         with self._bar() as bar:
             progress = partial(advance_bar, bar)
-            parts = list(in_halves(range(len(ids)), lambda rows: self.decode(_part(sample, rows), progress)))
+            parts = list(in_halves(range(len(ids)), lambda rows: self.decode(part_of(sample, rows), progress)))
         for rows, decoded in parts:
             if isinstance(decoded, str):
                 refused.append(f"sentence {ids[rows[0]]}: {decoded}")
-                hypotheses.append([self._nothing()])
+                hypotheses.append([no_hypothesis(self.eos)])
             else:
-                best = self.best(decoded, self._sources(_part(sample, rows)))
-                hypotheses += [[self._hypothesis(one, decoded) for one in found] for found in best]
+                best = self.best(decoded, self._sources(part_of(sample, rows)))
+                history = self.generation.retain_iter_history
+                to_fairseq = partial(fairseq_hypothesis, decoded=decoded, cmlm=self.cmlm, with_history=history)
+                hypotheses += [[to_fairseq(one) for one in found] for found in best]
         self.translated += len(ids) - len(refused)
         if not self.translated and not sample.get("typed"):
             raise SentenceError(refused[0])
@@ -211,32 +216,6 @@ class MHGenerator:
         """Return the words of a hypothesis, pieces joined as the dictionary's look."""
         return self.dictionary.string(found.tokens, self.joined)
 
-    def _nothing(self) -> FairseqHypothesis:
-        """Return the hypothesis of a sentence that could not be decoded."""
-        tokens = torch.tensor([self.eos])
-        scores = {"score": -math.inf, "positional_scores": torch.zeros(1)}
-        return {"tokens": tokens, **scores, "alignment": None, "steps": 0, "history": [{"tokens": tokens}]}
-
-    def _hypothesis(self, found: Hypothesis, decoded: Decoded) -> FairseqHypothesis:
-        tokens, length = self.cmlm.hypothesis(found.tokens), len(found.tokens)
-        around = (len(tokens) - length) // 2
-        positional = found.positional.new_zeros(len(tokens))  # fairseq changes it in place
-        positional[around : around + length] = found.positional
-        hypothesis = {
-            "tokens": tokens,
-            "score": found.score,
-            "positional_scores": positional,
-            "alignment": None,
-            "steps": found.sweep,
-        }
-        if self.generation.retain_iter_history:
-            states = (
-                tokens[found.chain].masked_fill(masked[found.chain], self.cmlm.mask)[:length]
-                for tokens, masked in decoded.history
-            )
-            hypothesis["history"] = [{"tokens": self.cmlm.hypothesis(state.cpu())} for state in states]
-        return hypothesis
-
     def _report(self, decoded: Decoded, ids: list[int]) -> None:
         """Write the batch to the trace, and log what it cost."""
         plan = decoded.plan
@@ -265,23 +244,3 @@ def advance_bar(bar: tqdm, ended: int, total: int) -> None:
     """Move a bar by the sweeps that have ended, of those of the batch: a `Progress` for it."""
     bar.total = total
     bar.update(ended)
-
-
-def source_of(sample: dict) -> tuple[Tensor, Tensor]:
-    """Return the tokens (B, S) long and lengths (B,) long of a batch's sources."""
-    return sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
-
-
-def _part(sample: dict, rows: Sequence[int]) -> dict:
-    """Return these sentences of a batch, which may be all of them."""
-    if len(rows) == len(sample["id"]):
-        return sample
-    which = torch.tensor(list(rows), device=sample["id"].device)
-    source = sample["net_input"]
-    target, constraints = sample.get("target"), sample.get("constraints")
-    return {
-        "id": sample["id"][which],
-        "net_input": {name: source[name][which] for name in ("src_tokens", "src_lengths")},
-        "target": None if target is None else target[which],
-        "constraints": None if constraints is None else constraints[which],
-    }
