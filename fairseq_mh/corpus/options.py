@@ -13,7 +13,7 @@ from fairseq_mh.files.chunks import by_content, fingerprint
 from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.masked_lms.experts import parse_experts
 from fairseq_mh.sampler_config import refuse
-from fairseq_mh.translation.options import check
+from fairseq_mh.translation.option_checks import check
 
 # Of the task's options, the one that `files` holds by content, and those that decide nothing of the output.
 ELSEWHERE = ("data", "cpu", "no_progress_bar", "distributed_world_size", "distributed_rank")

@@ -25,7 +25,8 @@ from fairseq_mh.masked_lms.experts import load_experts, reranker_of
 from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
-from fairseq_mh.translation.options import TranslationMHConfig, check
+from fairseq_mh.translation.option_checks import check
+from fairseq_mh.translation.options import TranslationMHConfig
 from fairseq_mh.translation.phrases import encoded, read_phrases
 from fairseq_mh.translation.presets import accept_presets
 from fairseq_mh.translation.references import References, reads_references

@@ -1,19 +1,15 @@
 """The plugin's options: fields of the task's dataclass, so that fairseq shows them on its command lines."""
 
-import math
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Optional
 
 from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
-from fairseq_mh.masked_lms.experts import parse_experts
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.sampler_config import SamplerConfig, check_sampler, option, refuse, schedule_of
-from fairseq_mh.translation.generation_options import unread
-from fairseq_mh.translation.minimum_bayes_risk import MOST
+from fairseq_mh.sampler_config import SamplerConfig, option, schedule_of
 from fairseq_mh.translation.presets import PRESETS
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
@@ -146,76 +142,3 @@ def chains_of(cfg: TranslationMHConfig) -> int:
 def needs_electric(cfg: TranslationMHConfig) -> bool:
     """Return whether the options name an Electric's energy."""
     return "electric" in (cfg.mh_energy, cfg.mh_surrogate)
-
-
-def check(cfg: TranslationMHConfig, generation: Any) -> None:
-    """Refuse combinations that mean nothing, before anything is loaded or written.
-
-    Args:
-        generation: fairseq's generation options.
-
-    Raises:
-        UserError: for one of them.
-    """
-    check_sampler(cfg)
-    translation_schedule(cfg)
-    parse_experts(cfg.mh_expert or "")
-    given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
-    refusals = {
-        "--mh-chains must be 1 or more": chains_of(cfg) < 1,
-        f"--mh-energy {cfg.mh_energy} is a target of --mh-decoding mh alone": (
-            cfg.mh_decoding != "mh" and cfg.mh_energy in ONE_PASS_ENERGIES
-        ),
-        f"--mh-surrogate stands in for a costlier energy than --mh-energy {cfg.mh_energy}": (
-            cfg.mh_energy in ONE_PASS_ENERGIES and cfg.mh_surrogate is not None
-        ),
-        "--mh-energy electric and --mh-surrogate electric need its checkpoint: --mh-electric PATH": (
-            needs_electric(cfg) and not cfg.mh_electric
-        ),
-        "--mh-electric is for --mh-energy electric or --mh-surrogate electric": (
-            bool(cfg.mh_electric) and not needs_electric(cfg)
-        ),
-        "--mh-expert is a term of the energy that chains sample: it needs --mh-decoding mh": (
-            cfg.mh_decoding != "mh" and bool(cfg.mh_expert)
-        ),
-        "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
-        "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
-        "--nbest must be 1 or more": generation.nbest < 1,
-        "--prefix-size must not be negative": generation.prefix_size < 0,
-        "--seed must not be negative": cfg.seed < 0,
-        "--mh-decoding mask-predict is deterministic: it has one chain a length": (
-            cfg.mh_decoding == "mask-predict" and chains_of(cfg) > 1
-        ),
-        "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
-            given_length and generation.iter_decode_with_beam > 1
-        ),
-        "--mh-mbr-beta must be 0 or more, and finite": not 0 <= cfg.mh_mbr_beta < math.inf,
-        "--mh-length-bias and --mh-length-reward must be finite": not all(
-            map(math.isfinite, (cfg.mh_length_bias, cfg.mh_length_reward))
-        ),
-        "--mh-length-bias is for predicted lengths; --mh-gold-length and --mh-init reference give one": (
-            given_length and cfg.mh_length_bias != 0
-        ),
-        "--mh-init mixed begins chains of a length in two ways: it needs --mh-chains 2 or more": (
-            cfg.mh_init == "mixed" and cfg.mh_decoding != "mask-predict" and chains_of(cfg) < 2
-        ),
-        "--prefix-size and --score-reference exclude each other": (
-            bool(generation.prefix_size) and bool(generation.score_reference)
-        ),
-        "--constraints and --score-reference exclude each other": (
-            bool(generation.constraints) and bool(generation.score_reference)
-        ),
-        "--mh-phrases needs --constraints ordered or --constraints unordered": (
-            cfg.mh_phrases is not None and not generation.constraints
-        ),
-        f"--mh-select mbr compares {MOST} translations; --nbest must not be above that": (
-            cfg.mh_select == "mbr" and generation.nbest > MOST
-        ),
-        "--mh-length-reward is for --mh-length-select length-model": (
-            cfg.mh_length_reward != 0 and cfg.mh_length_select != "length-model"
-        ),
-        "--mh-init reference begins a chain; --mh-decoding mask-predict has none (for its length: --mh-gold-length)": (
-            cfg.mh_decoding == "mask-predict" and cfg.mh_init == "reference"
-        ),
-    }
-    refuse({**refusals, **unread(generation)})

@@ -20,7 +20,8 @@ from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator
-from fairseq_mh.translation.options import DECODINGS, SURROGATES, TranslationMHConfig, check
+from fairseq_mh.translation.option_checks import check
+from fairseq_mh.translation.options import DECODINGS, SURROGATES, TranslationMHConfig
 from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.start import STARTS
 from fairseq_mh.translation.utilities import SACREBLEU
