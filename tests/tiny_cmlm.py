@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -20,6 +19,7 @@ from omegaconf import OmegaConf
 
 import fairseq_mh
 import fairseq_mh.tasks.translation_mh  # `--user-dir` registers nothing once the package is imported
+from tests.programs import run_program
 
 WORDS = "abc"
 
@@ -105,16 +105,9 @@ def command(program: str, tiny: Tiny, *options, checkpoint=None) -> list[str]:
 
 
 def cli(program: str, tiny: Tiny, *options, checkpoint=None, stdin="") -> subprocess.CompletedProcess:
-    """The command line in a process of its own, as a user runs it."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        command(program, tiny, *options, checkpoint=checkpoint),
-        input=stdin,
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-    )
+    """The command line in a process of its own."""
+    _, _, _, *arguments = command(program, tiny, *options, checkpoint=checkpoint)
+    return run_program(f"fairseq-{program}", *arguments, stdin=stdin)
 
 
 def generated_here(tiny: Tiny, *options, checkpoint=None) -> subprocess.CompletedProcess:

@@ -1,9 +1,6 @@
 """The roofline stands beside what was measured, on any device; a device that is not there is one line."""
 
 import itertools
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +12,7 @@ from benchmarks.peaks import Peaks, Roofline
 from benchmarks.rates import EnergyRows
 from benchmarks.row_cost import Row
 from tests.device.pretend_device import PretendDevice
+from tests.programs import ROOT, run_program
 
 ROW = Row(operations=100, unfused=8, fused=4, weights=40)
 PEAKS = Peaks(operations=1000, bandwidth=80, width=4)
@@ -67,8 +65,7 @@ def test_rows_and_algorithm_1_run_on_a_device(tiny):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_device_that_is_not_there_is_refused_in_one_line():
-    command = [sys.executable, "-m", "benchmarks.run", "nowhere", "--device", "cuda"]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False)
+    result = run_program("python", "-m", "benchmarks.run", "nowhere", "--device", "cuda", cwd=ROOT)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "--device cuda: there is none"
     assert "Traceback" not in result.stderr

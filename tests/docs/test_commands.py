@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.markdown import COMMANDS, PAGES, ROOT, SHOWN, Block, blocks, links, sessions
 from tests.docs.stage import set_stage
-from tests.docs.zygote import Programs
+from tests.programs import programs
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
@@ -21,20 +21,13 @@ def name(part) -> str:
     return str(part.relative_to(ROOT)) if isinstance(part, Path) else str(part)
 
 
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory):
-    started = Programs(tmp_path_factory.mktemp("programs"))
-    yield started
-    started.close()
-
-
-def run(block: Block, programs: Programs, folder: Path) -> None:
+def run(block: Block, folder: Path) -> None:
     """Run a block; what a `console` block shows must be what is printed."""
     text = block.replaced()
     if block.kind == "python":
         text = f"python -c {shlex.quote(text)}"
     for command, shown in sessions(text) if block.kind == "console" else [(text, "")]:
-        done = programs.run(command, folder)
+        done = programs().run(command, folder)
         assert done.returncode == 0, f"{block}\n{command}\n{done.stdout}{done.stderr}"
         if shown and not (block.comment and block.comment["differs"]):
             assert done.stdout.strip() == shown.strip(), f"{block}\n{command}\n{done.stderr}"
@@ -46,19 +39,19 @@ def blocks_to_run(page: Path, heavy: bool) -> list[Block]:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks_to_run(page, heavy=False)], ids=name)
-def test_a_page_runs(page, programs, tmp_path):
+def test_a_page_runs(page, tmp_path):
     """The blocks of a page one after the other, in one folder."""
     set_stage(tmp_path)
     for block in blocks_to_run(page, heavy=False):
-        run(block, programs, tmp_path)
+        run(block, tmp_path)
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("page", [page for page in PAGES if any(b.heavy for b in blocks_to_run(page, True))], ids=name)
-def test_a_page_runs_with_what_takes_long(page, programs, tmp_path):
+def test_a_page_runs_with_what_takes_long(page, tmp_path):
     set_stage(tmp_path)
     for block in blocks_to_run(page, heavy=True):
-        run(block, programs, tmp_path)
+        run(block, tmp_path)
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=name)

@@ -2,8 +2,6 @@
 
 import io
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
 from fairseq_mh.files.output import in_order, read_output
+from tests.programs import run_program
 from tests.tiny_cmlm import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -134,9 +133,8 @@ def test_pieces_are_fairseqs_symbols(tiny):
 
 def test_a_failing_run_says_why(tiny, tmp_path):
     grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": -1}}]}
-    command = [sys.executable, "-m", "fairseq_mh", "experiments", str(grid_file(tmp_path, grid))]
-    command += [str(tiny.folder), "--output", str(tmp_path / "results"), "--", "--num-workers", "0"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    output = ("--output", tmp_path / "results", "--", "--num-workers", "0")
+    result = run_program("fairseq-mh", "experiments", grid_file(tmp_path, grid), tiny.folder, *output)
     assert result.returncode == 1
     assert "must not be negative" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "results" / "results.csv").exists()

@@ -1,13 +1,11 @@
 """Shards of `fairseq-generate`, put together."""
 
-import subprocess
-import sys
-
 import pytest
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.shards import merged
 from fairseq_mh.files.output import read_output
+from tests.programs import run_program
 from tests.tiny_cmlm import generate, lines_of
 
 RUN = (
@@ -39,9 +37,7 @@ def shards(tiny, tmp_path_factory):
 
 def test_together_they_are_the_whole(shards):
     paths = [shards / f"{n}.txt" for n in (2, 0, 1)]
-    result = subprocess.run(
-        [sys.executable, "-m", "fairseq_mh", "merge", *map(str, paths)], capture_output=True, text=True, check=True
-    )
+    result = run_program("fairseq-mh", "merge", *paths)
     whole = (shards / "whole.txt").read_text()
     for kind in "STHDPIE":
         assert lines_of(result.stdout, kind) == lines_of(whole, kind), kind

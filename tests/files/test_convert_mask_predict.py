@@ -24,6 +24,7 @@ from fairseq_mh.files.published_format import load_published
 from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, random_mask
 from tests.cli.in_process import called
 from tests.files import published_model
+from tests.programs import run_program
 from tests.tiny_cmlm import Tiny, cli, generated_here, lines_of, write_data
 
 ROOT = Path(__file__).parents[2]
@@ -177,8 +178,7 @@ def test_what_it_says_to_run_next_runs(published, tmp_path):
     assert written == f"{out} is written: checkpoint.pt, dict.de.txt and dict.en.txt"
     generate = generate.replace("$(fairseq-mh user-dir)", str(ROOT / "fairseq_mh"))
     for program, arguments in (("preprocess", preprocess), ("generate", generate)):
-        command = [sys.executable, "-m", f"fairseq_cli.{program}", *shlex.split(arguments)]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        result = run_program(f"fairseq-{program}", *shlex.split(arguments), cwd=ROOT)
         assert result.returncode == 0, result.stderr[-2000:]
     assert sorted(lines_of(result.stdout, "H")) == [0, 1, 2]
     assert lines_of(result.stdout, "T")[2] == ["a d c a b"]
@@ -348,9 +348,7 @@ def test_fairseq_train_learns_words_and_lengths(published, tmp_path):
         "save-dir": tmp_path / "checkpoints",
         **{name.replace("_", "-"): size for name, size in SIZES.items()},
     }
-    command = [sys.executable, "-m", "fairseq_cli.train", out, "--cpu"]
-    command += [part for name, value in options.items() for part in (f"--{name}", value)]
-    result = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+    result = run_program("fairseq-train", out, "--cpu", *(f"--{name}={value}" for name, value in options.items()))
     assert result.returncode == 0, result.stderr[-2000:]
     losses, lengths = (
         [float(value) for value in re.findall(rf'"valid_{name}": "([\d.]+)"', result.stderr + result.stdout)]

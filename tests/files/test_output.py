@@ -1,14 +1,12 @@
 """Reading what fairseq printed, and comparing outputs."""
 
-import subprocess
-import sys
-
 import pytest
 
 from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences
 from fairseq_mh.files.output import first_sentences, in_order, read_output, read_references
+from tests.programs import run_program
 
 PRINTED = """2026-01-01 | INFO | fairseq_mh.translation.generator | 2 sentences, 2 chains, decoder rows so far: 40
 S-1\tein Haus
@@ -92,10 +90,9 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
 def test_compare_as_a_command(tmp_path):
     for name in ("out", "other"):
         (tmp_path / name).write_text(PRINTED, encoding="utf-8")
-    command = [sys.executable, "-m", "fairseq_mh", "compare", str(tmp_path / "out")]
-    result = subprocess.run([*command, str(tmp_path / "other")], capture_output=True, text=True, check=True)
+    result = run_program("fairseq-mh", "compare", tmp_path / "out", tmp_path / "other")
     assert "77" in result.stdout
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused = run_program("fairseq-mh", "compare", tmp_path / "out")
     assert refused.returncode == 1
     assert refused.stderr == "fairseq-mh: error: there is nothing to compare: give two outputs or more\n"
 

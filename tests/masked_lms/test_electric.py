@@ -2,7 +2,6 @@
 
 import math
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from fairseq_mh.masked_lms.cmlm import CMLM, MaskPredictCMLM
 from fairseq_mh.masked_lms.electric import Electric, same_encoder, without_lent_weights
 from fairseq_mh.tasks.translation_mh import TranslationMHTask
 from fairseq_mh.translation.options import TranslationMHConfig
+from tests.programs import run_program
 from tests.tiny_cmlm import (
     Tiny,
     generate,
@@ -178,7 +178,7 @@ def test_the_loss_is_least_where_the_energy_is_minus_log_p(share):
 
 def train(data: Tiny, folder: Path, *options) -> subprocess.CompletedProcess:
     plugin = str(Path(fairseq_mh.__file__).parent)
-    command = [sys.executable, "-m", "fairseq_cli.train", str(data.folder), "--user-dir", plugin, "--cpu"]
+    command = [str(data.folder), "--user-dir", plugin, "--cpu"]
     command += ["--task", "translation_mh", "--criterion", "electric_nce", "--arch", "electric_transformer"]
     for side in ("encoder", "decoder"):
         command += f"--{side}-layers 1 --{side}-embed-dim 8 --{side}-ffn-embed-dim 8 --{side}-attention-heads 2".split()
@@ -186,7 +186,7 @@ def train(data: Tiny, folder: Path, *options) -> subprocess.CompletedProcess:
     command += ["--save-dir", str(folder), "--optimizer", "adam", "--lr", "0.01", "--max-tokens", "2000"]
     command += ["--seed", "1", "--dropout", "0", "--validate-interval", "1000", "--save-interval", "1000"]  # the last
     command += ["--num-workers", "0", "--log-format", "simple", "--no-epoch-checkpoints", *map(str, options)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return run_program("fairseq-train", *command)
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """Training by `fairseq-train --task translation_mh`."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import fairseq_mh
+from tests.programs import run_program
 from tests.tiny_cmlm import make_tiny, write_data
 
 
@@ -22,7 +21,7 @@ def pairs(tmp_path):
 @pytest.mark.slow
 def test_validation_by_bleu_is_by_our_decoder(pairs, tmp_path):
     """BLEU comes from the weights as they are at each validation."""
-    command = [sys.executable, "-m", "fairseq_cli.train", str(pairs), "--cpu", "--num-workers", "0"]
+    command = [str(pairs), "--cpu", "--num-workers", "0"]
     command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--task", "translation_mh"]
     command += [
         "--arch",
@@ -59,6 +58,6 @@ def test_validation_by_bleu_is_by_our_decoder(pairs, tmp_path):
         "1",
     ]
     command += ["--eval-bleu", "--eval-bleu-args", '{"iter_decode_with_beam": 2}', "--best-checkpoint-metric", "bleu"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    result = run_program("fairseq-train", *command, cwd=tmp_path)
     assert result.returncode == 0, result.stderr[-2000:]
     assert len(re.findall(r"valid on .* bleu [\d.]+", result.stdout + result.stderr)) >= 2

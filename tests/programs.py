@@ -1,10 +1,13 @@
-"""Programs for the documentation's commands, without their seconds of imports.
+"""The programs that users run, in processes of their own and without their seconds of imports.
 
 Each program's name is a small client that hands its arguments, folder, environment and files to a process in which
-fairseq is imported already; that process forks, and its child is the program.
+fairseq is imported already; that process forks, and its child is the program. What is said of imports and signals is
+tested with processes that begin from nothing (tests/cli, tests/test_wheel.py).
 """
 
+import atexit
 import contextlib
+import functools
 import json
 import os
 import runpy
@@ -13,10 +16,11 @@ import socket
 import stat
 import subprocess
 import sys
-import traceback
+import tempfile
+import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 FAIRSEQ = ("generate", "interactive", "preprocess", "train")
 PROGRAMS = ("python", "fairseq-mh", *(f"fairseq-{name}" for name in FAIRSEQ))
 CLIENT = """#!{python} -IS
@@ -66,6 +70,22 @@ class Programs:
         self.process.kill()
         self.process.wait()
         self.log.close()
+
+
+@functools.cache
+def programs() -> Programs:
+    """The programs of this process of tests, which end with it."""
+    folder = tempfile.TemporaryDirectory()
+    started = Programs(Path(folder.name))
+    atexit.register(folder.cleanup)
+    atexit.register(started.close)
+    return started
+
+
+def run_program(name: str, *arguments, stdin: str = "", cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """Run one of `PROGRAMS`, and return its status and what it printed."""
+    call = [str(programs().bin / name), *map(str, arguments)]
+    return subprocess.run(call, input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
 
 
 def serve(path: str) -> None:
@@ -124,7 +144,7 @@ def _status_of(run) -> int:
             print(status, file=sys.stderr)
             status = 1
     except BaseException:
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         status = 1
     with contextlib.suppress(BrokenPipeError):
         sys.stdout.flush()
@@ -143,8 +163,15 @@ def program(name: str, arguments: list[str]) -> int | None:
         return _python(arguments)
     if name == "fairseq-generate":
         sys.argv += ["--num-workers", "0"]  # a worker takes seconds to end
-    module = __import__(f"fairseq_cli.{name.removeprefix('fairseq-')}", fromlist=["cli_main"])
-    return module.cli_main()
+    _run_module(f"fairseq_cli.{name.removeprefix('fairseq-')}")
+    return 0
+
+
+def _run_module(name: str) -> None:
+    """Run a module as a program."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
 
 
 def _python(arguments: list[str]) -> None:
@@ -155,7 +182,7 @@ def _python(arguments: list[str]) -> None:
         exec(compile(what, "<documentation>", "exec"), {"__name__": "__main__"})
     elif kind == "-m":
         sys.argv = [what, *rest]
-        runpy.run_module(what, run_name="__main__", alter_sys=True)
+        _run_module(what)
     else:
         sys.argv = [kind, what, *rest]
         runpy.run_path(kind, run_name="__main__")
