@@ -31,7 +31,7 @@ from fairseq_mh.criterions.correlation import MOMENTS, correlation, moments
 from fairseq_mh.criterions.noise import add_noise, noise_log_probs
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of
-from fairseq_mh.masked_lms.electric import require_cmlm_transformer, same_encoder
+from fairseq_mh.masked_lms.electric import require_cmlm_transformer, same_encoder, token_energies
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 from fairseq_mh.models.mask_predict_transformer import random_mask
 
@@ -132,10 +132,7 @@ class ElectricNCE(FairseqCriterion):
         log_q, cloze_loss = noise_log_probs(lm, electric, encoded, tokens, masked, reader.allowed)
         noised = add_noise(log_q, tokens, masked, torch.rand(len(log_q), device=tokens.device) < self.share, outside)
 
-        input_energies = model(encoded, reader.add_special_tokens(noised.tokens)).float()  # special tokens included
-        energies = torch.zeros_like(tokens, dtype=input_energies.dtype).masked_scatter(
-            valid, input_energies[reader.shift_positions(valid)]
-        )
+        energies = token_energies(model, reader, encoded, noised.tokens)
         logits = noise_logits(energies[noised.sites], noised.log_q, self.share)
         loss = F.binary_cross_entropy_with_logits(logits, noised.is_noise.to(logits), reduction="sum")
         distance = F.smooth_l1_loss(energies[noised.sites], -noised.log_q.to(energies), reduction="sum")

@@ -23,6 +23,7 @@ from torch import Tensor
 from fairseq_mh.criterions.candidates import Candidates, read_candidates
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.masked_lms.electric import token_energies
 from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 SHARPNESS = 5.0  # points of quality that make a candidate e times as good as another
@@ -114,10 +115,8 @@ class ElectricRanking(FairseqCriterion):
         row = torch.arange(len(lists), device=counts.device).repeat_interleave(counts)
         encoded = electric.encoder.reorder_encoder_out(electric.forward_encoder(source), row)
         tokens = data_utils.collate_tokens(list(chain(*(one.tokens for one in lists))), reader.pad).to(row)
-        valid = tokens.ne(reader.pad)
-        energies = model(encoded, reader.add_special_tokens(tokens)).float()
-        inside = reader.shift_positions(valid)
-        return (-(energies * inside).sum(1) / valid.sum(1)).split(counts.tolist())
+        energies = token_energies(model, reader, encoded, tokens)
+        return (-energies.sum(1) / tokens.ne(reader.pad).sum(1)).split(counts.tolist())
 
     @classmethod
     def reduce_metrics(cls, logging_outputs: list[dict]) -> None:

@@ -68,6 +68,21 @@ class BoundElectric(BoundCMLM):
         return shares, torch.ones_like(context)
 
 
+def token_energies(model: nn.Module, reader: CMLM, encoder_out: dict, tokens: Tensor) -> Tensor:
+    """Return the energies of an Electric in training at each position (N, T) float32, with gradients; 0 at padding.
+
+    Args:
+        model: an `ElectricTransformer`, perhaps wrapped for distributed training.
+        reader: of the targets.
+        encoder_out: of each target's source.
+        tokens: (N, T) long, padded.
+    """
+    valid = tokens.ne(reader.pad)
+    energies = model(encoder_out, reader.add_special_tokens(tokens)).float()  # special tokens included
+    inside = energies[reader.shift_positions(valid)]
+    return torch.zeros_like(tokens, dtype=energies.dtype).masked_scatter(valid, inside)
+
+
 def load_electric(path: str, task: FairseqTask, cmlm: CMLM) -> Electric:
     """Load an Electric in the CMLM's precision, on its device.
 
