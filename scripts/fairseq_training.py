@@ -68,7 +68,7 @@ class Bf16:
 
 
 def weights_alone(checkpoint: Path, arch: str) -> dict:
-    """A trained model without its training, in half precision."""
+    """Return a trained model without its training, in half precision."""
     trained = torch.load(checkpoint)
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)

@@ -33,7 +33,7 @@ def bucket(salt: str, page: str) -> int:
 
 
 def split_of(page: str) -> str | None:
-    """The split of a page; None for the reserve."""
+    """Return the split of a page; None for the reserve."""
     if bucket("heldout", page) < RESERVE_PERCENT:
         return None
     share = bucket("split", page)
@@ -68,7 +68,7 @@ def write_text(splits: dict[str, list[Pair]], folder: Path) -> None:
 
 
 def train_pieces(raw: Path, model: Path) -> None:
-    """One byte-pair vocabulary for both languages, so that all embeddings can be shared."""
+    """Train one byte-pair vocabulary for both languages, so that all embeddings can be shared."""
     sentencepiece.SentencePieceTrainer.train(
         input=[str(raw / "train.de"), str(raw / "train.en")],
         model_prefix=str(model.with_suffix("")),
