@@ -17,7 +17,7 @@ from tests.mcmc.tables import Reference, random_table
 pytestmark = pytest.mark.usefixtures("large_queries")
 
 LM = random_table(3, 4, seed=5, scale=1.0)
-COPIES, SWEEPS = 5000, 40
+COPIES, SWEEPS = 5000, 28
 HELD = [{1: 2}, {0: 0, 2: 1}, {3: 1}]
 ENERGIES = ("norm", "raw", "one-pass", "norm + one-pass")
 
@@ -48,7 +48,7 @@ CHAINS = [("norm", name) for name in SCHEDULES] + [(energy, "informed") for ener
     ("energy", "schedule", "held"), [(*case, HELD[n % len(HELD)]) for n, case in enumerate(CHAINS)]
 )
 def test_chains_have_the_target_given_what_is_held(energy, schedule, held):
-    """After as many sweeps the slowest of them is within 3e-3 of it (total variation, by enumeration).
+    """What is left of the start adds at most 4 to the mean of the chi-square, by enumeration (E_norm, informed).
 
     Every schedule and energy holds one of the three; the informed updates below are tested with all of them.
 

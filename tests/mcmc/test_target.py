@@ -20,7 +20,7 @@ from tests.mcmc.tables import SUMS, Reference, TableEnergy
 
 pytestmark = pytest.mark.usefixtures("large_queries")
 
-COPIES, SWEEPS, TEMPERATURE = 5000, 40, 1.0
+COPIES, SWEEPS, TEMPERATURE = 5000, 24, 1.0
 ENERGY = TableEnergy(LM, seed=6)
 
 
@@ -33,8 +33,8 @@ def name_of(energy) -> str:
 def long_run_p_value(kernel, lm=LM, **blocks) -> float:
     """Run independent chains from the least likely state, and test where they end against the target.
 
-    The slowest of these kernels, the informed one with E_raw, is then within 2e-3 of the target (total variation, by
-    enumeration).
+    What is left of the start adds at most 2.5 to the mean of the chi-square, by enumeration (E_raw, informed pairs).
+    That mean is 26, the degrees of freedom, and the test fails above 75.
     """
     reference = Reference(lm, name_of(kernel.energy), TEMPERATURE, Q)
     least_likely = torch.tensor(reference.states[int(reference.target.argmin())])

@@ -14,7 +14,7 @@ from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.engine.decoder import DecoderEngine
 from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, refused, trace_of, write_checkpoint
 
-WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 16, 5000
+WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
 SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")
 
 

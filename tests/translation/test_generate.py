@@ -64,7 +64,7 @@ def energies_by_definition(stock, tiny, sentence, states):
     return result
 
 
-SWEEPS = 16
+SWEEPS = 12
 BLOCKS = ("--mh-scan", "random", "--mh-block-size", 0, "--mh-final-block-size", 1)
 BLOCKS += ("--mh-top-k", 2, "--mh-proposal-mix", 0.5)
 
