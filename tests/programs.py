@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import functools
 import json
+import logging
 import os
 import runpy
 import signal
@@ -169,6 +170,8 @@ def program(name: str, arguments: list[str]) -> int | None:
 
 def _run_module(name: str) -> None:
     """Run a module as a program."""
+    if name == "fairseq_cli.train":  # alone it says where to log before it imports what says otherwise
+        logging.root.handlers.clear()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)
         runpy.run_module(name, run_name="__main__", alter_sys=True)

@@ -36,15 +36,15 @@ ON_THE_HOST = (
     "masked_lms/dictionaries.py",
     "mcmc/record.py",
     "models/",
+    "translation/lines.py",
     "translation/results.py",
-    "translator.py",
 )
 ON_THE_HOST += (
     "evaluation/rescorer.py",
     "translation/decoders.py:sample",
     "translation/held.py",
     "translation/reranking.py",
-    "translation/generator.py:_nothing",
+    "translation/fairseq_format.py:no_hypothesis",
 )
 ON_THE_HOST += ("translation/rescoring.py", "open_ended/causal_lm.py:judge", "open_ended/sampling.py:check_text")
 FACTORIES = {

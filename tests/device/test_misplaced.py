@@ -77,7 +77,7 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
 
 
 def test_a_tensor_of_no_stated_side_fails(translator, monkeypatch):
-    monkeypatch.setattr("tests.device.pretend_device.ON_THE_HOST", ("masked_lms/", "translator.py"))
+    monkeypatch.setattr("tests.device.pretend_device.ON_THE_HOST", ("masked_lms/", "translation/lines.py"))
     with PretendDevice(), pytest.raises(Misplaced, match="without a device"):
         translator.decode(["a b"], chains=1)
 
