@@ -16,7 +16,7 @@ page: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-# What starts many processes or trains for a minute; CI runs it with `make test`.
+# What starts many processes or trains for a minute; CI runs it after `make test`.
 slow: .venv/installed
 	$(BIN)/python -m pytest -m slow
 
