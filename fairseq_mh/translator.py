@@ -158,9 +158,7 @@ class Translator:
             line = Line(0, 0, self.reader.tokens(text), None)
             if reason := self.reader.refusal(line.tokens):
                 raise UserError(f"the source is {reason}")
-            return alternatives(
-                self.generator, source_of(to_device(self.model, self.reader.sample([line]))), tokens, position, count
-            )
+            return alternatives(self.generator, source_of(self._sample([line])), tokens, position, count)
 
     def for_thread(self) -> "Translator":
         """Return a translator of the same model for another thread, whose options of a call are its own."""
@@ -259,5 +257,8 @@ class Translator:
         observer = watching.observer and records_to(watching.observer, numbers)
         pass_observer = watching.fill_observer and fillings_to(watching.fill_observer, numbers)
         outlines = [line.outline for line in batch if line.outline]  # of all lines, or of none
-        sample = to_device(self.model, self.reader.sample(batch))
-        return self.generator.decode(sample, watching.progress, outlines, observer, pass_observer)
+        return self.generator.decode(self._sample(batch), watching.progress, outlines, observer, pass_observer)
+
+    def _sample(self, batch: Sequence[Line]) -> dict:
+        """Return a batch as the generator reads it, on the model's device."""
+        return to_device(self.model, self.reader.sample(batch))

@@ -38,6 +38,7 @@ def shards(tiny, tmp_path_factory):
 def test_together_they_are_the_whole(shards):
     paths = [shards / f"{n}.txt" for n in (2, 0, 1)]
     result = run_program("fairseq-mh", "merge", *paths)
+    assert result.returncode == 0
     whole = (shards / "whole.txt").read_text()
     for kind in "STHDPIE":
         assert lines_of(result.stdout, kind) == lines_of(whole, kind), kind

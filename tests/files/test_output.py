@@ -91,6 +91,7 @@ def test_compare_as_a_command(tmp_path):
     for name in ("out", "other"):
         (tmp_path / name).write_text(PRINTED, encoding="utf-8")
     result = run_program("fairseq-mh", "compare", tmp_path / "out", tmp_path / "other")
+    assert result.returncode == 0
     assert "77" in result.stdout
     refused = run_program("fairseq-mh", "compare", tmp_path / "out")
     assert refused.returncode == 1

@@ -1,5 +1,7 @@
 """The training of the embedded models starts; training itself is tried where its models are (`test_electric.py`)."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,12 +9,11 @@ import torch
 from fairseq.modules import FairseqDropout
 
 from scripts import fairseq_training
-from tests.programs import run_program
 
 
 def test_its_tasks_can_be_registered():
     script = Path(fairseq_training.__file__)
-    result = run_program("python", script, "--help")
+    result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
