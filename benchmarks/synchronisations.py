@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from benchmarks.decoding import Decoder, load_decoder, sample_of
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.translation import decoders
+from fairseq_mh.translation.chains import decoders
 from tests.device.pretend_device import PretendDevice
 
 

@@ -15,7 +15,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
 from fairseq_mh.errors import UserError, did_you_mean, one_line, unloadable
-from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.options.config import TranslationMHConfig
 
 PIECES = "spm.model"  # a data folder's sentencepiece model
 # Of fairseq's own options, those that a decoder reads; here and in `fairseq-mh translate --help` by fairseq's names.

@@ -14,8 +14,8 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.moves.phrases import Relocation
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
-from fairseq_mh.mcmc.phrases import Relocation
 from fairseq_mh.mcmc.sample import INFORMED, proposal_of
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule

@@ -15,13 +15,15 @@ from torch import Tensor
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.translation.alternatives import Alternative, alternatives
-from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.chains.decoders import Decoded
+from fairseq_mh.translation.chains.starts import Progress
 from fairseq_mh.translation.fairseq_format import source_of
-from fairseq_mh.translation.given import Template, outlines_of_phrases, outlines_of_templates
+from fairseq_mh.translation.given.outline import Outline
+from fairseq_mh.translation.given.templates import Template, outlines_of_phrases, outlines_of_templates
 from fairseq_mh.translation.halves import in_halves
-from fairseq_mh.translation.held import Outline
 from fairseq_mh.translation.lines import Line, LineReader, in_batches
-from fairseq_mh.translation.options import translation_schedule
+from fairseq_mh.translation.options.config import translation_schedule
+from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.results import (
     BatchResults,
     FillObserver,
@@ -30,8 +32,6 @@ from fairseq_mh.translation.results import (
     fillings_to,
     records_to,
 )
-from fairseq_mh.translation.selection import Hypothesis, draws, hypotheses
-from fairseq_mh.translation.start import Progress
 
 
 class Watching(NamedTuple):

@@ -20,9 +20,9 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, Translat
 from fairseq_cli.train import cli_main
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fairseq_mh.models import electric_transformer  # noqa: F401  (registers it)
+from fairseq_mh.architectures import electric_transformer  # noqa: F401  (registers it)
 from fairseq_mh.tasks.translation_mh import TranslationMHTask
-from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.options.config import TranslationMHConfig
 
 ENCODER_LAYERS = 4
 SIZES = f"--encoder-layers {ENCODER_LAYERS} --decoder-layers 3 --encoder-embed-dim 256 --decoder-embed-dim 256 \

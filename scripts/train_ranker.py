@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from fairseq_mh.energies.electric import without_lent_weights
 from fairseq_mh.files.checkpoints import allow_fairseq_types
-from fairseq_mh.masked_lms.electric import without_lent_weights
 from scripts.fairseq_training import fairseq_train, weights_alone
 from scripts.parallel_text import read_rows
 from scripts.prepare_data import HELDOUT_WORDS, binarise, encode, write_text

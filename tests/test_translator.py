@@ -11,7 +11,7 @@ import fairseq_mh
 from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.translation import mask_predict
+from fairseq_mh.translation.chains import mask_predict
 from fairseq_mh.translation.generator import MHGenerator
 from tests.tiny_cmlm import generate, lines_of
 

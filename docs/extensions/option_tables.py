@@ -3,8 +3,8 @@
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from fairseq_mh.translation.option_table import OptionRow, option_table
-from fairseq_mh.translation.presets import PRESETS
+from fairseq_mh.translation.options.presets import PRESETS
+from fairseq_mh.translation.options.table import OptionRow, option_table
 
 
 class OptionTable(SphinxDirective):

@@ -10,9 +10,9 @@ nothing in it is executed. The published weights are licensed CC-BY-NC 4.0.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fairseq_mh.convert.published_checkpoint import convert
+from fairseq_mh.convert.published_format import files_of
 from fairseq_mh.errors import UserError
-from fairseq_mh.files.published_format import files_of
-from fairseq_mh.masked_lms.published_checkpoint import convert
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from fairseq_mh.loading import FAIRSEQ_FLAGS, FAIRSEQ_OPTIONS
-from fairseq_mh.translation.option_table import OptionRow, option_table
+from fairseq_mh.translation.options.table import OptionRow, option_table
 
 
 def add_decoding_options(parser: ArgumentParser) -> None:

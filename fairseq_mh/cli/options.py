@@ -7,7 +7,7 @@ import shutil
 import textwrap
 from argparse import ArgumentParser, Namespace
 
-from fairseq_mh.translation.option_table import OptionRow, option_table
+from fairseq_mh.translation.options.table import OptionRow, option_table
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from fairseq_mh.energies.target import ONE_PASS_ENERGIES
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.rescorer import Rescored, load_rescorer, pieces_for
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
 from fairseq_mh.loading import arguments_of
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.sampler_config import refuse
-from fairseq_mh.translation.target import ONE_PASS_ENERGIES
 
 
 def add_arguments(parser: ArgumentParser) -> None:

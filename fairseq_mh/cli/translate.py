@@ -25,7 +25,7 @@ from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import with_pieces
 from fairseq_mh.translation.generator import advance_bar
-from fairseq_mh.translation.phrases import split_phrases
+from fairseq_mh.translation.given.phrases import split_phrases
 from fairseq_mh.translation.results import SentenceResult
 from fairseq_mh.translator import Translator
 

@@ -13,7 +13,7 @@ from fairseq_mh.corpus.options import CorpusOptions, checked, settings
 from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import UNTRANSLATED, Chunk, Job, worker
 from fairseq_mh.files.chunks import Chunks, Join, concatenate
-from fairseq_mh.translation.start import Progress
+from fairseq_mh.translation.chains.starts import Progress
 
 COUNTS = "chunks.jsonl"  # what each chunk cost
 

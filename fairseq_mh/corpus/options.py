@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 
 import fairseq_mh
 from fairseq_mh.corpus.sources import Corpus
+from fairseq_mh.energies.experts import parse_experts
 from fairseq_mh.files.chunks import by_content, fingerprint
 from fairseq_mh.loading import parse_generate_options
-from fairseq_mh.masked_lms.experts import parse_experts
 from fairseq_mh.sampler_config import refuse
-from fairseq_mh.translation.option_checks import check
+from fairseq_mh.translation.options.checks import check
 
 # Of the task's options, the one that `files` holds by content, and those that decide nothing of the output.
 ELSEWHERE = ("data", "cpu", "no_progress_bar", "distributed_world_size", "distributed_rank")

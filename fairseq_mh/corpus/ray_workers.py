@@ -16,7 +16,7 @@ from typing import Any
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Chunk, Job
 from fairseq_mh.errors import UserError, one_line
-from fairseq_mh.translation.start import Progress
+from fairseq_mh.translation.chains.starts import Progress
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:

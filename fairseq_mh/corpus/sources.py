@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.translation.phrases import split_phrases
+from fairseq_mh.translation.given.phrases import split_phrases
 
 JSON_LINES = (".jsonl", ".ndjson")
 

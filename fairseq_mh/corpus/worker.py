@@ -11,8 +11,8 @@ from typing import NamedTuple
 from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source, Span, read, with_phrases
 from fairseq_mh.errors import UserError
+from fairseq_mh.translation.chains.starts import Progress
 from fairseq_mh.translation.results import SentenceResult
-from fairseq_mh.translation.start import Progress
 from fairseq_mh.translator import Translator
 
 MANY = 20  # lines of which not one is translated: then the model or the machine fails, and not a line

@@ -20,11 +20,11 @@ from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from torch import Tensor
 
+from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.criterions.candidates import Candidates, read_candidates
+from fairseq_mh.energies.electric import token_energies
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.masked_lms.electric import token_energies
-from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 SHARPNESS = 5.0  # points of quality that make a candidate e times as good as another
 # Whose quality is logged: the candidate of lowest energy, the decoder's first one, the best one.

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
-from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 
 class Noised(NamedTuple):

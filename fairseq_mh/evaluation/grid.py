@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 import yaml
 from fairseq import utils
 
+from fairseq_mh.energies.experts import parse_experts
 from fairseq_mh.errors import UserError, did_you_mean
-from fairseq_mh.masked_lms.experts import parse_experts
 
 KEYS = {"title", "options", "seeds", "runs"}
 RUN_KEYS = {"decoder", "options", "seeds"}

@@ -10,12 +10,12 @@ import sentencepiece
 import torch
 from torch import Tensor
 
+from fairseq_mh.energies.electric import Electric, load_electric
+from fairseq_mh.energies.experts import Expert, load_experts
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import NBest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
-from fairseq_mh.masked_lms.electric import Electric, load_electric
-from fairseq_mh.masked_lms.experts import Expert, load_experts
 from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.rescoring import energies

@@ -26,8 +26,8 @@ from fairseq_mh.files.chunks import fingerprint
 from fairseq_mh.files.output import in_order, read_output, read_references
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.sampler_config import scan_of
-from fairseq_mh.translation.options import TranslationMHConfig, chains_of
-from fairseq_mh.translation.presets import with_preset
+from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
+from fairseq_mh.translation.options.presets import with_preset
 
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}

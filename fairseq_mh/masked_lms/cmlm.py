@@ -13,13 +13,13 @@ from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.models.transformer import TransformerDecoderBase
 from torch import Tensor
 
+from fairseq_mh.architectures.electric_transformer import ElectricTransformer
+from fairseq_mh.architectures.mask_predict_transformer import MaskPredictTransformer
 from fairseq_mh.engine.decoder import Decode, DecoderEngine
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 from fairseq_mh.masked_lms.stock_decoder import decoder_of
-from fairseq_mh.models.electric_transformer import ElectricTransformer
-from fairseq_mh.models.mask_predict_transformer import MaskPredictTransformer
 
 
 class BoundCMLM:

@@ -10,12 +10,12 @@ positions of a query, U updates of a sweep. Energies and log-probabilities are i
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.energy import ENERGIES, site_scores, total
-from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.logits_lm import LogitsLM
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.moves.informed import Informed
+from fairseq_mh.mcmc.moves.masked import MaskedConditional, Proposal, Proposed
 from fairseq_mh.mcmc.one_pass import OnePassEnergy, PartitionPseudoLikelihood
-from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal, Proposed
 from fairseq_mh.mcmc.record import Run, Snapshot, Sweep
 from fairseq_mh.mcmc.sample import sample
 from fairseq_mh.mcmc.scan import SCANS

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.proposal import Proposal
+from fairseq_mh.mcmc.moves.masked import Proposal
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, score, set_masked_scores, site_features
-from fairseq_mh.mcmc.informed import NOWHERE, Informed, log_choice
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.phrases import Relocation
-from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal, Proposed
+from fairseq_mh.mcmc.moves.informed import NOWHERE, Informed, log_choice
+from fairseq_mh.mcmc.moves.masked import MaskedConditional, Proposal, Proposed
+from fairseq_mh.mcmc.moves.phrases import Relocation
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
 from fairseq_mh.mcmc.state import State, repeat, select, unevaluated, where
 from fairseq_mh.mcmc.target import Energy, Term, as_energy

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.chain import Progress, chain_stream, run
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.moves.informed import Informed
+from fairseq_mh.mcmc.moves.masked import MaskedConditional, Proposal
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
-from fairseq_mh.mcmc.proposal import MaskedConditional, Proposal
 from fairseq_mh.mcmc.record import Run
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.target import Energy, as_energy

@@ -11,7 +11,7 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import Progress, chain_stream, run
 from fairseq_mh.mcmc.conditional import Conditional, conditional
-from fairseq_mh.mcmc.proposal import draw_masked
+from fairseq_mh.mcmc.moves.masked import draw_masked
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.open_ended.blanks import Blanks, TextModel

@@ -13,7 +13,7 @@ from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.sentence_pieces import WORD
 from fairseq_mh.page.limits import Wanted
 from fairseq_mh.translation.alternatives import check_state
-from fairseq_mh.translation.held import FREE, Outline
+from fairseq_mh.translation.given.outline import FREE, Outline
 from fairseq_mh.translation.results import Translation
 from fairseq_mh.translator import Translator
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.translation.options import DECODINGS
-from fairseq_mh.translation.presets import PRESETS
+from fairseq_mh.translation.options.config import DECODINGS
+from fairseq_mh.translation.options.presets import PRESETS
 
 SOURCE = 1000  # characters, and of a template
 TOKENS = 400  # of a translation whose alternatives are asked for

@@ -15,21 +15,21 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from fairseq.token_generation_constraints import pack_constraints
 
 from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  (fairseq imports tasks and models alone)
+from fairseq_mh.energies.electric import load_electric
+from fairseq_mh.energies.experts import load_experts, reranker_of
 from fairseq_mh.errors import UserError, one_line, unknown_option
 from fairseq_mh.excepthook import report
 from fairseq_mh.files.checkpoints import allow_fairseq_types
 from fairseq_mh.files.data_files import check_split
 from fairseq_mh.masked_lms.cmlm import cmlm_of
-from fairseq_mh.masked_lms.electric import load_electric
-from fairseq_mh.masked_lms.experts import load_experts, reranker_of
-from fairseq_mh.translation.generation_options import with_defaults
 from fairseq_mh.translation.generator import MHGenerator
-from fairseq_mh.translation.input_lines import ONLY_BOS_EOS, InputLines, readable
-from fairseq_mh.translation.option_checks import check
-from fairseq_mh.translation.options import TranslationMHConfig
-from fairseq_mh.translation.phrases import encoded, read_phrases
-from fairseq_mh.translation.presets import accept_presets
-from fairseq_mh.translation.references import References, reads_references
+from fairseq_mh.translation.given.phrases import encoded, read_phrases
+from fairseq_mh.translation.given.references import References, reads_references
+from fairseq_mh.translation.interactive_lines import ONLY_BOS_EOS, InputLines, readable
+from fairseq_mh.translation.options.checks import check
+from fairseq_mh.translation.options.config import TranslationMHConfig
+from fairseq_mh.translation.options.fairseq_options import with_defaults
+from fairseq_mh.translation.options.presets import accept_presets
 
 logger = logging.getLogger(__name__)
 BATCHES_PER_SHARD = 8  # so that shards are of about equal size

@@ -5,12 +5,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fairseq_mh.energies.target import translation_energy
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
 from fairseq_mh.translation.generator import MHGenerator
-from fairseq_mh.translation.target import translation_energy
 
 
 class Alternative(NamedTuple):

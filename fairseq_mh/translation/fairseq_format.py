@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.translation.decoders import Decoded
-from fairseq_mh.translation.selection import Hypothesis
+from fairseq_mh.translation.chains.decoders import Decoded
+from fairseq_mh.translation.ranking.selection import Hypothesis
 
 FairseqHypothesis = dict[str, Any]  # with the keys that fairseq's command lines read
 

@@ -16,14 +16,15 @@ from fairseq.data import Dictionary
 from torch import Tensor
 from tqdm import tqdm
 
+from fairseq_mh.energies.electric import Electric
+from fairseq_mh.energies.experts import Expert
 from fairseq_mh.errors import SentenceError, begun
 from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.masked_lms.dictionaries import subwords
-from fairseq_mh.masked_lms.electric import Electric
-from fairseq_mh.masked_lms.experts import Expert
-from fairseq_mh.translation.beginning import Beginning
-from fairseq_mh.translation.decoders import DECODERS, Decoded
+from fairseq_mh.translation.chains.beginning import Beginning
+from fairseq_mh.translation.chains.decoders import DECODERS, Decoded
+from fairseq_mh.translation.chains.starts import Observer, PassObserver, Progress
 from fairseq_mh.translation.fairseq_format import (
     FairseqHypothesis,
     fairseq_hypothesis,
@@ -31,15 +32,14 @@ from fairseq_mh.translation.fairseq_format import (
     part_of,
     source_of,
 )
+from fairseq_mh.translation.given.outline import Outline
+from fairseq_mh.translation.given.references import References, scoring_alone
 from fairseq_mh.translation.halves import in_halves
-from fairseq_mh.translation.held import Outline
-from fairseq_mh.translation.minimum_bayes_risk import by_expected_utility
-from fairseq_mh.translation.options import TranslationMHConfig, energy_name
-from fairseq_mh.translation.references import References, scoring_alone
-from fairseq_mh.translation.reranking import reranked
-from fairseq_mh.translation.selection import Hypothesis, best_first
-from fairseq_mh.translation.start import Observer, PassObserver, Progress
-from fairseq_mh.translation.utilities import utility_of
+from fairseq_mh.translation.options.config import TranslationMHConfig, energy_name
+from fairseq_mh.translation.ranking.minimum_bayes_risk import by_expected_utility
+from fairseq_mh.translation.ranking.reranking import reranked
+from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
+from fairseq_mh.translation.ranking.utilities import utility_of
 
 logger = logging.getLogger(__name__)
 SECONDS_BETWEEN_LINES = 5  # of progress, where standard error is no terminal

@@ -8,7 +8,7 @@ from fairseq import utils
 from fairseq.data import data_utils
 from torch import Tensor
 
-from fairseq_mh.translation.held import Outline
+from fairseq_mh.translation.given.outline import Outline
 
 MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
 

@@ -11,12 +11,12 @@ import torch
 from fairseq.data import data_utils
 from torch import Tensor
 
+from fairseq_mh.energies.electric import Electric
+from fairseq_mh.energies.experts import Expert
+from fairseq_mh.energies.target import translation_energy
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.masked_lms.electric import Electric
-from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.translation.options import TranslationMHConfig
-from fairseq_mh.translation.target import translation_energy
+from fairseq_mh.translation.options.config import TranslationMHConfig
 
 
 class Evaluated(NamedTuple):

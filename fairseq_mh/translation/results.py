@@ -10,10 +10,10 @@ from torch import Tensor
 from fairseq_mh.files.trace import trace_records
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.target import Energy
-from fairseq_mh.translation.decoders import Decoded
-from fairseq_mh.translation.plan import Plan
-from fairseq_mh.translation.selection import Hypothesis
-from fairseq_mh.translation.start import Observer, PassObserver
+from fairseq_mh.translation.chains.decoders import Decoded
+from fairseq_mh.translation.chains.plan import Plan
+from fairseq_mh.translation.chains.starts import Observer, PassObserver
+from fairseq_mh.translation.ranking.selection import Hypothesis
 
 # Called at the end of each sweep of each chain, with its record of `--mh-trace` and its `token_log_probs` (T,).
 RecordObserver = Callable[[dict[str, Any], Tensor], object]

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from fairseq_mh.masked_lms.autoregressive import Autoregressive
+from fairseq_mh.energies.autoregressive import Autoregressive
+from fairseq_mh.energies.electric import Electric
+from fairseq_mh.energies.experts import Expert
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.masked_lms.electric import Electric
-from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.rescoring import energies
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN

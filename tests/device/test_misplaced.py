@@ -5,7 +5,7 @@ import torch
 
 import fairseq_mh.engine.decoder
 import fairseq_mh.mcmc.chain
-import fairseq_mh.translation.beginning
+import fairseq_mh.translation.chains.beginning
 import fairseq_mh.translator
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
@@ -32,7 +32,7 @@ def on_the_host(function):
 PLANTED = {
     "mcmc": (fairseq_mh.mcmc.chain, "copy_together"),
     "engine": (fairseq_mh.engine.decoder, "_site_positions"),
-    "translation": (fairseq_mh.translation.beginning, "plan_chains"),
+    "translation": (fairseq_mh.translation.chains.beginning, "plan_chains"),
     "masked_lms": (CMLM, "add_special_tokens"),
 }
 

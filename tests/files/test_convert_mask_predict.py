@@ -20,8 +20,8 @@ from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 
-from fairseq_mh.files.published_format import load_published
-from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer, random_mask
+from fairseq_mh.architectures.mask_predict_transformer import MASK, MaskPredictTransformer, random_mask
+from fairseq_mh.convert.published_format import load_published
 from tests.cli.in_process import called
 from tests.files import published_model
 from tests.programs import run_program

@@ -12,11 +12,11 @@ from fairseq import checkpoint_utils
 import fairseq_mh
 from fairseq_mh.criterions.electric_nce import ElectricNCE, noise_logits
 from fairseq_mh.criterions.noise import add_noise
+from fairseq_mh.energies.electric import Electric, same_encoder, without_lent_weights
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, MaskPredictCMLM
-from fairseq_mh.masked_lms.electric import Electric, same_encoder, without_lent_weights
 from fairseq_mh.tasks.translation_mh import TranslationMHTask
-from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.options.config import TranslationMHConfig
 from tests.programs import run_program
 from tests.tiny_cmlm import (
     Tiny,

@@ -8,9 +8,9 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 
-from fairseq_mh.files.published_format import files_of
+from fairseq_mh.convert.published_checkpoint import convert
+from fairseq_mh.convert.published_format import files_of
 from fairseq_mh.masked_lms.cmlm import cmlm_of
-from fairseq_mh.masked_lms.published_checkpoint import convert
 from fairseq_mh.mcmc.energy import ENERGIES, evaluate, total
 from tests.tiny_cmlm import Tiny, generate, lines_of, write_data
 

@@ -11,9 +11,9 @@ import torch
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.proposal import MaskedConditional
+from fairseq_mh.mcmc.moves.informed import Informed
+from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.target import Energy, Term, as_energy
 from tests.mcmc.tables import SUMS, random_table, tables_of
 

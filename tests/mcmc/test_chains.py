@@ -9,13 +9,13 @@ import torch
 from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.clocks import Clocks
 from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
-from fairseq_mh.mcmc.informed import Informed
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.proposal import MaskedConditional
+from fairseq_mh.mcmc.moves.informed import Informed
+from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import unevaluated
-from fairseq_mh.translation.mask_predict import mask_predict
+from fairseq_mh.translation.chains.mask_predict import mask_predict
 from tests.mcmc.harness import LM, SCHEDULES, Q, at, kernel_of, run_from, step
 from tests.mcmc.tables import TableEnergy, TableLM, joint_table, random_table
 

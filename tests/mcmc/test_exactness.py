@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from fairseq_mh.mcmc.energy import ENERGIES, total
-from fairseq_mh.mcmc.informed import FLOOR, Informed
+from fairseq_mh.mcmc.moves.informed import FLOOR, Informed
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step, target_of
 from tests.mcmc.tables import SUMS, Reference, TableEnergy, inconsistent_table, random_table

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.informed import FLOOR, Informed, log_choice
 from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.moves.informed import FLOOR, Informed, log_choice
 from fairseq_mh.mcmc.schedule import Schedule
 from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, p_value, run_from, step, target_of
 from tests.mcmc.tables import Reference, random_table

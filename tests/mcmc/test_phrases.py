@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.phrases import Relocation
+from fairseq_mh.mcmc.moves.phrases import Relocation
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, p_value, step, target_of

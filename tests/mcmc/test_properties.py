@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.mcmc.informed import FLOOR, Informed
-from fairseq_mh.mcmc.proposal import MaskedConditional
+from fairseq_mh.mcmc.moves.informed import FLOOR, Informed
+from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.scan import SCANS
 from fairseq_mh.mcmc.schedule import Schedule
 from tests.mcmc.harness import kernel_of, run_from, step, target_of

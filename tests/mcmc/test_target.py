@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.informed import NOWHERE, Informed
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import state_logits
+from fairseq_mh.mcmc.moves.informed import NOWHERE, Informed
+from fairseq_mh.mcmc.moves.masked import MaskedConditional, draw_masked
 from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
-from fairseq_mh.mcmc.proposal import MaskedConditional, draw_masked
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.target import Energy
 from tests.mcmc.harness import FALSE_ALARM, LM, SCHEDULES, Moves, Q, kernel_of, number_of, p_value, run_from, target_of

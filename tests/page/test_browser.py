@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fairseq_mh.translation.presets import PRESETS
+from fairseq_mh.translation.options.presets import PRESETS
 from tests.conftest import CHROMIUM
 
 pytestmark = [

@@ -18,13 +18,13 @@ from fairseq_mh.excepthook import report
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.scan import SCANS
-from fairseq_mh.translation.generation_options import with_defaults
+from fairseq_mh.translation.chains.starts import STARTS
 from fairseq_mh.translation.generator import MHGenerator
-from fairseq_mh.translation.option_checks import check
-from fairseq_mh.translation.options import DECODINGS, SURROGATES, TranslationMHConfig
-from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
-from fairseq_mh.translation.start import STARTS
-from fairseq_mh.translation.utilities import SACREBLEU
+from fairseq_mh.translation.options.checks import check
+from fairseq_mh.translation.options.config import DECODINGS, SURROGATES, TranslationMHConfig
+from fairseq_mh.translation.options.fairseq_options import with_defaults
+from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS
+from fairseq_mh.translation.ranking.utilities import SACREBLEU
 from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import dictionary_of, generate, model_of
 

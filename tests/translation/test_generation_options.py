@@ -7,8 +7,8 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import parse_generate_options
-from fairseq_mh.translation.generation_options import MINE, READ, WITHOUT_MEANING
-from fairseq_mh.translation.option_checks import check
+from fairseq_mh.translation.options.checks import check
+from fairseq_mh.translation.options.fairseq_options import MINE, READ, WITHOUT_MEANING
 
 LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
 

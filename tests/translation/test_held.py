@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fairseq_mh.errors import SentenceError, UserError
-from fairseq_mh.translation.held import FREE, OPEN, Outline, outline_of
+from fairseq_mh.translation.given.outline import FREE, OPEN, Outline, outline_of
 from tests.tiny_cmlm import dictionary_of, generate, generated_here, lines_of, refused, trace_of, write_checkpoint
 
 DECODERS = {

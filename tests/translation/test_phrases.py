@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED
-from fairseq_mh.translation.held import OPEN, Outline
-from fairseq_mh.translation.phrases import fits, place
+from fairseq_mh.translation.given.outline import OPEN, Outline
+from fairseq_mh.translation.given.phrases import fits, place
 from fairseq_mh.translator import Translator
 from tests.mcmc.tables import TableLM
 from tests.tiny_cmlm import cli, generated_here, lines_of, refused, trace_of

@@ -4,7 +4,7 @@ import pytest
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import parse_generate_options
-from fairseq_mh.translation.presets import PRESETS, with_preset
+from fairseq_mh.translation.options.presets import PRESETS, with_preset
 from tests.tiny_cmlm import trace_of
 
 LANGUAGES = ("--source-lang", "de", "--target-lang", "en")

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.phrases import Relocation
-from fairseq_mh.mcmc.proposal import draw_masked
+from fairseq_mh.mcmc.moves.masked import draw_masked
+from fairseq_mh.mcmc.moves.phrases import Relocation
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import FREE, unevaluated
 from fairseq_mh.mcmc.target import Energy
-from fairseq_mh.translation.mask_predict import Filled, mask_predict
-from fairseq_mh.translation.plan import Plan
+from fairseq_mh.translation.chains.mask_predict import Filled, mask_predict
+from fairseq_mh.translation.chains.plan import Plan
 
 Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
 

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.translation.held import Outline, prefix, whole
-from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.given.outline import Outline, prefix, whole
+from fairseq_mh.translation.options.config import TranslationMHConfig
 
 
 def needs_lengths(cfg: TranslationMHConfig) -> bool:

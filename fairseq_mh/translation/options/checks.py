@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
-from fairseq_mh.masked_lms.experts import parse_experts
+from fairseq_mh.energies.experts import parse_experts
+from fairseq_mh.energies.target import ONE_PASS_ENERGIES
 from fairseq_mh.sampler_config import check_sampler, refuse
-from fairseq_mh.translation.generation_options import unread
-from fairseq_mh.translation.minimum_bayes_risk import MOST
-from fairseq_mh.translation.options import TranslationMHConfig, chains_of, needs_electric, translation_schedule
-from fairseq_mh.translation.target import ONE_PASS_ENERGIES
+from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, needs_electric, translation_schedule
+from fairseq_mh.translation.options.fairseq_options import unread
+from fairseq_mh.translation.ranking.minimum_bayes_risk import MOST
 
 Refusals = dict[str, bool]  # what is said -> whether it is so
 

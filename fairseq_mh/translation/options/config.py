@@ -7,13 +7,13 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
+from fairseq_mh.energies.target import ONE_PASS_ENERGIES
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.sampler_config import SamplerConfig, option, schedule_of
-from fairseq_mh.translation.presets import PRESETS
-from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS
-from fairseq_mh.translation.start import STARTS
-from fairseq_mh.translation.target import ONE_PASS_ENERGIES
+from fairseq_mh.translation.chains.starts import STARTS
+from fairseq_mh.translation.options.presets import PRESETS
+from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS
 
 PRESET_CHOICES = ChoiceEnum(list(PRESETS))
 DECODINGS = ChoiceEnum(["mh", "gibbs", "mask-predict"])

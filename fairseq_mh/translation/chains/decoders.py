@@ -16,11 +16,11 @@ from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.sampler_config import kernel_of
-from fairseq_mh.translation.mask_predict import Filled, mask_predict
-from fairseq_mh.translation.options import TranslationMHConfig, translation_schedule
-from fairseq_mh.translation.plan import Plan
-from fairseq_mh.translation.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
-from fairseq_mh.translation.start import STARTS, Start, at_likeliest_lengths, free
+from fairseq_mh.translation.chains.mask_predict import Filled, mask_predict
+from fairseq_mh.translation.chains.plan import Plan
+from fairseq_mh.translation.chains.starts import STARTS, Start, at_likeliest_lengths, free
+from fairseq_mh.translation.options.config import TranslationMHConfig, translation_schedule
+from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
 
 
 class Decoded(NamedTuple):

@@ -10,8 +10,8 @@ what is near its end.
 import math
 from collections.abc import Callable, Sequence
 
-from fairseq_mh.translation.selection import Hypothesis
-from fairseq_mh.translation.utilities import Utility
+from fairseq_mh.translation.ranking.selection import Hypothesis
+from fairseq_mh.translation.ranking.utilities import Utility
 
 MOST = 16  # of the likeliest translations are compared: on validation, all of 30 gave the same BLEU and chrF
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.record import Run, Snapshot, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.target import Energy
-from fairseq_mh.translation.plan import Plan
+from fairseq_mh.translation.chains.plan import Plan
 
 
 class Hypothesis(NamedTuple):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.mcmc.state import FIXED
-from fairseq_mh.translation.held import FREE, Outline
+from fairseq_mh.translation.given.outline import FREE, Outline
 
 
 class Plan(NamedTuple):

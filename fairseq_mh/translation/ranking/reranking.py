@@ -8,7 +8,7 @@ from fairseq.data import data_utils
 
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
-from fairseq_mh.translation.decoders import Decoded
+from fairseq_mh.translation.chains.decoders import Decoded
 
 AT_ONCE = 1024  # translations, so that their features fit
 

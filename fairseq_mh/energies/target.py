@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
+from fairseq_mh.energies.electric import Electric
+from fairseq_mh.energies.experts import Expert
+from fairseq_mh.energies.two_stream import TwoStream
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
-from fairseq_mh.masked_lms.electric import Electric
-from fairseq_mh.masked_lms.experts import Expert
-from fairseq_mh.masked_lms.two_stream import TwoStream
 from fairseq_mh.mcmc.target import Energy, Term
 from fairseq_mh.sampler_config import SamplerConfig, energy_of
 

@@ -4,7 +4,7 @@ from dataclasses import fields
 from enum import Enum
 from typing import NamedTuple, get_args
 
-from fairseq_mh.translation.options import TranslationMHConfig
+from fairseq_mh.translation.options.config import TranslationMHConfig
 
 PREFIX = "mh_"
 

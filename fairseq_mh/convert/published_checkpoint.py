@@ -11,9 +11,9 @@ from fairseq.data import Dictionary
 from fairseq.models import ARCH_CONFIG_REGISTRY
 from torch import Tensor
 
+from fairseq_mh.architectures.mask_predict_transformer import MASK, MaskPredictTransformer
+from fairseq_mh.convert.published_format import CHECKPOINT, KEPT, SHARED, Files, fairseq_names, load_published
 from fairseq_mh.errors import UserError, one_line
-from fairseq_mh.files.published_format import CHECKPOINT, KEPT, SHARED, Files, fairseq_names, load_published
-from fairseq_mh.models.mask_predict_transformer import MASK, MaskPredictTransformer
 
 
 def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:

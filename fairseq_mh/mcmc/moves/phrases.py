@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.proposal import Proposed
+from fairseq_mh.mcmc.moves.masked import Proposed
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, State
 
 

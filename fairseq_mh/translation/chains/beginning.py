@@ -7,19 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fairseq_mh.energies.electric import Electric
+from fairseq_mh.energies.experts import Expert
+from fairseq_mh.energies.target import translation_energy
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.masked_lms.electric import Electric
-from fairseq_mh.masked_lms.experts import Expert
 from fairseq_mh.mcmc.chain import chain_stream
-from fairseq_mh.mcmc.phrases import Relocation
-from fairseq_mh.translation.held import Outline
-from fairseq_mh.translation.options import TranslationMHConfig, chains_of
-from fairseq_mh.translation.phrases import phrases_of, place
-from fairseq_mh.translation.plan import lay_out, plan_chains
-from fairseq_mh.translation.references import References, needs_lengths
-from fairseq_mh.translation.start import Start
-from fairseq_mh.translation.target import translation_energy
+from fairseq_mh.mcmc.moves.phrases import Relocation
+from fairseq_mh.translation.chains.plan import lay_out, plan_chains
+from fairseq_mh.translation.chains.starts import Start
+from fairseq_mh.translation.given.outline import Outline
+from fairseq_mh.translation.given.phrases import phrases_of, place
+from fairseq_mh.translation.given.references import References, needs_lengths
+from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
 
 
 class Beginning:

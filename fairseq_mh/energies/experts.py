@@ -13,14 +13,14 @@ from fairseq.models.transformer import TransformerModelBase
 from fairseq.tasks import FairseqTask
 from torch import Tensor
 
+from fairseq_mh.architectures.electric_transformer import ElectricTransformer
+from fairseq_mh.energies.autoregressive import Autoregressive
+from fairseq_mh.energies.electric import Electric, require_cmlm_transformer
+from fairseq_mh.energies.two_stream import TwoStream
 from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.errors import UserError, unloadable
-from fairseq_mh.masked_lms.autoregressive import Autoregressive
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
-from fairseq_mh.masked_lms.electric import Electric, require_cmlm_transformer
-from fairseq_mh.masked_lms.two_stream import TwoStream
 from fairseq_mh.mcmc.one_pass import OnePassEnergy
-from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 # (the CMLM's encoder output, the sources' tokens (B, S) long and lengths (B,) long) -> the energy of their targets
 Bind = Callable[[dict, tuple[Tensor, Tensor]], OnePassEnergy]

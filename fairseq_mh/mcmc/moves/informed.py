@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fairseq_mh.mcmc.conditional import Conditional, conditional
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.proposal import Proposed, draw_masked
+from fairseq_mh.mcmc.moves.masked import Proposed, draw_masked
 from fairseq_mh.mcmc.scan import Streams, sequential_scan
 from fairseq_mh.mcmc.state import State
 

@@ -6,8 +6,8 @@ from typing import Any
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.translation.held import OPEN, Outline, outline_of
-from fairseq_mh.translation.phrases import encoded
+from fairseq_mh.translation.given.outline import OPEN, Outline, outline_of
+from fairseq_mh.translation.given.phrases import encoded
 
 Template = str | Outline
 

@@ -13,7 +13,7 @@ from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.models.nat.cmlm_transformer import cmlm_base_architecture
 from torch import Tensor, nn
 
-from fairseq_mh.models.two_tower_cloze import TwoTowerCloze
+from fairseq_mh.architectures.two_tower_cloze import TwoTowerCloze
 
 
 @register_model("electric_transformer")

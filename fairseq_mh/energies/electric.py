@@ -8,11 +8,11 @@ from fairseq.models.nat import CMLMNATransformerModel
 from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
+from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
-from fairseq_mh.models.electric_transformer import ElectricTransformer
 
 
 class Electric:

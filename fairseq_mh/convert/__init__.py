@@ -1,0 +1,1 @@
+"""Conversion of the checkpoints that Mask-Predict's authors published."""

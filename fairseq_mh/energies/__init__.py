@@ -1,0 +1,1 @@
+"""Energies that read a model: two-stream, autoregressive, Electric."""

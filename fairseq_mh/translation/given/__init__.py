@@ -1,0 +1,1 @@
+"""Parts of a translation that the user gives: templates, phrases and references."""

@@ -1,0 +1,1 @@
+"""Which states of the chains become hypotheses, and in which order."""
