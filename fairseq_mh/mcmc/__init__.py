@@ -3,30 +3,31 @@
 Pure torch; nothing here knows fairseq. Equations are those of Goyal, Dyer and Berg-Kirkpatrick, "Exposing the Implicit
 Energy Networks behind Masked Language Models via Metropolis-Hastings" (ICLR 2022).
 
-Shapes: N chains, T positions (padded to the longest), V vocabulary, D features, E energies, M rows of a query, P masked
-positions of a query, U updates of a sweep. Energies and log-probabilities are in nats.
+Shapes: N chains, T positions (padded to the longest), V vocabulary, D features, E terms of the energy, M rows of a
+query, P masked positions of a query, U updates of a sweep, K updates that are tried at once. Energies and
+log-probabilities are in nats.
 """
 
-from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.chain import EndedSweep, chain_stream, finish, run
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.energy import ENERGIES, site_scores, total
-from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.energy import ENERGIES, Energy, OnePassEnergy, Term, evaluate, sum_of
+from fairseq_mh.mcmc.kernel import Info, Kernel
 from fairseq_mh.mcmc.logits_lm import LogitsLM
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.move import Move, Proposed, SweepPlan, Update
 from fairseq_mh.mcmc.moves.informed import Informed
-from fairseq_mh.mcmc.moves.masked import MaskedConditional, Proposal, Proposed
-from fairseq_mh.mcmc.one_pass import OnePassEnergy, PartitionPseudoLikelihood
+from fairseq_mh.mcmc.moves.masked import SCANS, MaskedConditional
+from fairseq_mh.mcmc.moves.phrases import PhraseMove
 from fairseq_mh.mcmc.record import Run, Snapshot, Sweep
-from fairseq_mh.mcmc.sample import sample
-from fairseq_mh.mcmc.scan import SCANS
+from fairseq_mh.mcmc.sample import sample, sweeps
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.state import State
-from fairseq_mh.mcmc.target import Energy, Term
-from fairseq_mh.mcmc.trial import Info
+from fairseq_mh.mcmc.state import Cost, State
 
 __all__ = [
     "ENERGIES",
     "SCANS",
+    "Cost",
+    "EndedSweep",
     "Energy",
     "Info",
     "Informed",
@@ -34,20 +35,24 @@ __all__ = [
     "LogitsLM",
     "MaskedConditional",
     "MaskedLM",
+    "Move",
     "OnePassEnergy",
-    "PartitionPseudoLikelihood",
-    "Proposal",
+    "PhraseMove",
     "Proposed",
     "Run",
     "Schedule",
     "Snapshot",
     "State",
     "Sweep",
+    "SweepPlan",
     "Term",
+    "Update",
     "chain_stream",
     "conditional",
+    "evaluate",
+    "finish",
     "run",
     "sample",
-    "site_scores",
-    "total",
+    "sum_of",
+    "sweeps",
 ]

@@ -2,8 +2,8 @@
 
     q_i = (1 - eps) truncated(p_i) + eps p_i,    p_i = softmax(f(., i, X_\\M) / tau_q)
 
-Truncation to a nucleus or to the top k leaves current symbols outside it without a way back, so that the site would
-never move again: the share eps of the full conditional keeps the chain irreducible.
+Truncation to a nucleus leaves current symbols outside it without a way back, so that the site would never move again.
+The share eps of the full conditional keeps the chain irreducible.
 """
 
 import math
@@ -13,27 +13,23 @@ import torch
 from torch import Tensor
 
 Conditional = Callable[[Tensor], Tensor]  # logits over the state space (P, V) -> log q_i of every symbol (P, V)
+MIX = 0.01  # eps of truncated proposals
 
 
-def conditional(
-    logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, top_k: int = 0, mix: float = 0.0
-) -> Tensor:
+def conditional(logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, mix: float = MIX) -> Tensor:
     """Return log q_i of every symbol, in nats: (P, V) -> (P, V).
 
     Args:
         logits: (P, V), minus infinity outside the state space.
         temperature: tau_q.
         nucleus: keep the smallest set of symbols with at least this mass; 1 keeps all.
-        top_k: keep the k likeliest symbols; 0 keeps all.
-        mix: eps, the share of the full conditional.
+        mix: eps, the probability of proposing from the whole conditional instead.
     """
     log_p = (logits / temperature).log_softmax(-1)
-    if nucleus >= 1 and not 0 < top_k < log_p.size(-1):
+    if nucleus >= 1:
         return log_p
     ranked, order = log_p.sort(-1, descending=True)
     kept = ranked.exp().cumsum(-1) - ranked.exp() < nucleus  # the mass before a symbol
-    if top_k:
-        kept[:, top_k:] = False
     kept = torch.zeros_like(kept).scatter(-1, order, kept)
     truncated = log_p.masked_fill(~kept, -torch.inf).log_softmax(-1)
     log_mix = math.log(mix) if mix else -math.inf

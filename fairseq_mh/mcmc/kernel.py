@@ -2,38 +2,77 @@
 
     a(X -> X') = min(1, exp(-(E(X') - E(X)) / tau) q(X | X') / q(X' | X))      (section 3)
 
-The acceptance's uniform u is drawn first. Where no position can lower an energy, what is known of E(X') bounds it from
-below, so a candidate is evaluated in stages, until its ratio is below u: the decision is the same, and the rest of its
-rows is never asked for. Between two stages a candidate is a `Trial`; trials that wait for their next stage may be of
-any chain, at any time of its run.
+The acceptance's uniform u is drawn first. Where no position can lower an energy, the evaluated part of E(X') bounds it
+from below. A candidate is therefore evaluated in stages, terms from one pass first, until its ratio is below u: the
+decision is the same, and the rest of its rows is saved. Between two stages a candidate is a `Trial`; trials that wait
+for their next stage may be of any chain, at any time of its run.
 
-The target is a weighted sum of terms (`Energy`). Those from one pass are evaluated first, each of them whole. Where
-some of them are a surrogate S, acceptance is delayed (Christen and Fox, 2005): a candidate must first be accepted by S
-in the energy's place, and is only then evaluated, and accepted by what S left out:
-
-    a_1 = min(1, exp(-(S(X') - S(X)) / tau) q(X | X') / q(X' | X))
-    a_2 = min(1, exp(-(E(X') - E(X)) / tau + (S(X') - S(X)) / tau))
-
-Both ratios of the way back are one over those of the way there, so the target stays what it is, whatever S is: a bad
-surrogate costs acceptances, never correctness.
-
-Degenerate Gibbs is the same proposal, always accepted: the baseline, not a sampler of exp(-E / tau).
+Degenerate Gibbs accepts every proposal: it is the baseline, and does not sample exp(-E / tau).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, score, set_masked_scores, site_features
+from fairseq_mh.mcmc.energy import Energy, Term, complete, evaluate, site_features
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.moves.informed import NOWHERE, Informed, log_choice
-from fairseq_mh.mcmc.moves.masked import MaskedConditional, Proposal, Proposed
-from fairseq_mh.mcmc.moves.phrases import Relocation
+from fairseq_mh.mcmc.move import NOWHERE, Move, Proposed, Update
 from fairseq_mh.mcmc.stages import expected_shares, next_stage
-from fairseq_mh.mcmc.state import State, repeat, select, unevaluated, where
-from fairseq_mh.mcmc.target import Energy, Term, as_energy
-from fairseq_mh.mcmc.trial import Info, Screened, Trial
+from fairseq_mh.mcmc.state import Cost, State, no_cost, repeat, select, where
+
+
+class Trial(NamedTuple):
+    """Candidates of M chains, between the proposal and the decision.
+
+    Attributes:
+        state: the states that the candidates come from.
+        candidate: their scores and features are 0 where they are not known yet.
+        log_rest: (M,) nats, the log ratio without the two energies and without the candidate's choice of positions.
+        log_u: (M,) the log of the acceptance's uniform.
+        temperature: (M,) tau of the target.
+        order: (M, K) long, positions that were chosen with a look at the state, as in `Proposed`.
+        expected: (M, T) nats, a guess of the shares of the candidate's masked conditionals.
+        changed: (M,) bool, whether the candidate differs from the state and its energy decides.
+        open: (M, T) bool, the positions of an undecided candidate that have not been evaluated.
+        asked: (M, T) bool, those of them to evaluate next; a candidate without any can be decided.
+        cost: rows spent.
+        skipped: (M,) long, the number of updates before this one that proposed the state itself.
+    """
+
+    state: State
+    candidate: State
+    log_rest: Tensor
+    log_u: Tensor
+    temperature: Tensor
+    order: Tensor
+    expected: Tensor
+    changed: Tensor
+    open: Tensor
+    asked: Tensor
+    cost: Cost
+    skipped: Tensor
+
+
+class Info(NamedTuple):
+    """The result of M updates; diagnostics read this and nothing else.
+
+    Attributes:
+        candidate: (M, T) long.
+        log_ratio: (M,) nats, or as much of it as was known when the rejection was certain; NaN rejects.
+        accepted: (M,) bool, true for unchanged candidates, too.
+        novel: (M,) bool, accepted and different from the state.
+        cost: rows spent.
+        skipped: (M,) long, the number of accepted updates before this one whose candidates were unchanged.
+    """
+
+    candidate: Tensor
+    log_ratio: Tensor
+    accepted: Tensor
+    novel: Tensor
+    cost: Cost
+    skipped: Tensor
 
 
 @dataclass(frozen=True)
@@ -42,228 +81,177 @@ class Kernel:
 
     Args:
         lm: the model.
-        energy: the target's.
-        proposal: how candidates are drawn.
+        energy: of the target.
+        move: draws candidates.
         metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
-        relocation: how phrases move; where there is none they stay.
 
     Raises:
-        ValueError: for an informed proposal without energies to be informed by.
+        ValueError: for degenerate Gibbs with a move that reads the scores of states.
     """
 
     lm: MaskedLM
-    energy: Energy = field(default_factory=lambda: as_energy("norm"))
-    proposal: Proposal = field(default_factory=MaskedConditional)
+    energy: Energy
+    move: Move
     metropolis: bool = True
-    relocation: Relocation | None = None
 
     def __post_init__(self):
-        if not self.metropolis and isinstance(self.proposal, Informed):
-            raise ValueError(
-                "informed proposals read the energies of every state, which degenerate Gibbs does not know"
-            )
+        if not self.metropolis and self.move.reads_scores:
+            raise ValueError("informed proposals read the energies of every state, which degenerate Gibbs lacks")
 
     @property
-    def decisions(self) -> int:
-        """How many uniforms an acceptance takes."""
-        return 2 if self.energy.delayed else 1
+    def late_terms(self) -> list[Term]:
+        """The terms that are evaluated at the end of a sweep only, because no decision needs them."""
+        return self.energy.reported if self.metropolis else list(self.energy.terms)
 
-    def init(self, tokens: Tensor, context: Tensor, held: Tensor | None = None) -> tuple[State, Tensor, Tensor]:
-        """Score these tokens (N, T) in these contexts (N,).
+    def init(self, tokens: Tensor, context: Tensor, held: Tensor | None = None) -> tuple[State, Cost]:
+        """Evaluate first states; the arguments are those of `evaluate`."""
+        return evaluate(self.lm, self.energy, tokens, context, held)
 
-        Args:
-            held: (N, T) bool, the positions that no move draws again; none unless given.
+    def complete(self, state: State) -> tuple[State, Cost]:
+        """Evaluate the terms of states that no decision needs."""
+        return complete(self.lm, self.energy, state, self.late_terms)
 
-        Returns:
-            the state; the decoder rows (N,) long that it took, and those of autoregressive models.
-        """
-        state = unevaluated(self.lm, tokens, context, len(self.energy.columns), held)
-        spent, everyone = _no_rows(context), torch.ones_like(context, dtype=torch.bool)
-        for term in self.energy.one_pass:
-            self._evaluate(term, tokens, context, everyone, state.scores, spent)
-        if self.energy.masked:
-            state, rows = self.complete(state)
-            spent[False] += rows
-        return state, spent[False], spent[True]
-
-    def complete(self, state: State) -> tuple[State, Tensor]:
-        """Return the state with all features and masked scores, and the decoder rows (N,) that it took."""
-        missing = self._valid(state) & ~state.known
-        features, scores = state.features.clone(), state.scores.clone()
-        valid, asked = (sites.nonzero(as_tuple=True) for sites in (self._valid(state), missing))
-        if len(asked[0]):
-            features[asked] = site_features(self.lm, state.tokens, state.context, asked)
-        set_masked_scores(scores, valid, score(self.lm, features[valid], state.tokens[valid]))
-        known = torch.ones_like(state.known)
-        return state._replace(features=features, scores=scores, known=known), missing.sum(1)
-
-    def begin(
-        self, state: State, masked: Tensor, uniforms: Tensor, temperature: Tensor, phrase: Tensor | None = None
-    ) -> Trial:
+    def begin(self, state: State, update: Update, uniforms: Tensor, temperature: Tensor) -> Trial:
         """Try the first of these updates that proposes another state, or the last of them.
 
+        The first update may take decoder rows. The ones behind it are proposed at once from the same state, as long as
+        that takes no row.
+
         Args:
-            masked: (M, K, T) bool, the positions of K updates one after the other, at the end perhaps of none; the
-                first updates something. They propose at once, as long as that takes no row of the model.
-            uniforms: (M, K, S + `decisions`) in [0, 1): S for the proposal, the last for the acceptance; with a
-                surrogate the last but one for its stage.
+            state: of M chains.
+            update: of shapes (M, K, T) and (M, K): K updates in turn; those at the end may be empty.
+            uniforms: (M, K, S + 1) in [0, 1): S for the proposal, the last one for the acceptance.
             temperature: (M,) tau of the target.
-            phrase: (M, K) long, of updates that mask nothing the phrase that they move; 0 at others. None moves unless
-                given.
         """
-        costless = masked[:, 1:].sum(-1).eq(1)  # to propose, where all features are known
-        if phrase is not None:
-            costless = costless | phrase[:, 1:].ne(0)
-        costless = costless & (state.known | ~state.free).all(1)[:, None]
+        later = Update(*(part[:, 1:] for part in update))
+        costless = self.move.reuses_features(later) & (state.known | ~state.free).all(1)[:, None]
         updates = 1 + costless.long().cumprod(1).sum(1)  # (M,)
         ahead = int(updates.max())
-        masked = masked[:, :ahead] & (torch.arange(ahead, device=masked.device) < updates[:, None])[..., None]
+        there = torch.arange(ahead, device=updates.device) < updates[:, None]
+        masked = (update.masked[:, :ahead] & there[..., None]).flatten(0, 1)
         uniforms, source = uniforms[:, :ahead].flatten(0, 1), repeat(state, ahead)
-        draws = uniforms[:, : -self.decisions]
-        proposed = self.proposal(self.lm, source, masked.flatten(0, 1), draws, self.energy.certainty)
-        if self.relocation and phrase is not None:
-            proposed = self.relocation(source, proposed, phrase[:, :ahead].flatten(), draws[:, 0])
+        taken = Update(masked, update.phrase[:, :ahead].flatten())
+        proposed = self.move.propose(self.lm, source, taken, uniforms[:, :-1])
         same = (proposed.candidate == source.tokens) & (proposed.held == source.held)
         unchanged = same.all(1) & (proposed.log_reverse == proposed.log_forward)
         skipped = unchanged.view(-1, ahead).long().cumprod(1).sum(1).minimum(updates - 1)
-        spent = proposed.rows.view(-1, ahead).sum(1)  # of the first update, which alone may take any
-        made = skipped + ahead * torch.arange(len(masked), device=masked.device)
+        spent = proposed.rows.view(-1, ahead).sum(1)  # only the first update may take any
+        made = skipped + ahead * torch.arange(len(skipped), device=skipped.device)
         proposed = select(proposed, made)._replace(rows=spent)
-        trial = self._open(state, proposed, temperature, uniforms[made, -self.decisions :].log(), unchanged[made])
+        trial = self._open(state, proposed, temperature, uniforms[made, -1].log(), unchanged[made])
         return self._ask(trial._replace(skipped=skipped))
 
     def advance(self, trial: Trial) -> Trial:
-        """Evaluate what is asked for, and ask for the next stage."""
+        """Evaluate the positions that are asked for, and ask for the next stage."""
         asked, candidate = trial.asked.nonzero(as_tuple=True), trial.candidate
         if not len(asked[0]):
             return trial
         features = site_features(self.lm, candidate.tokens, candidate.context, asked)
         candidate.features[asked] = features  # in place: large, and the trial's own
-        set_masked_scores(candidate.scores, asked, score(self.lm, features, candidate.tokens[asked]))
-        return self._ask(trial._replace(open=trial.open & ~trial.asked, rows=trial.rows + trial.asked.sum(1)))
+        self.energy.set_masked(candidate.scores, asked, self.lm, features, candidate.tokens[asked])
+        cost = trial.cost.plus(trial.asked.sum(1))
+        return self._ask(trial._replace(open=trial.open & ~trial.asked, cost=cost))
 
     def settle(self, trial: Trial) -> tuple[State, Info]:
-        """Accept or reject candidates of which nothing is asked any more; return the states reached."""
+        """Accept or reject candidates for which nothing is asked any more; return the states reached."""
         state, candidate = trial.state, trial.candidate
-        log_ratio = self._log_ratio(trial) + self._log_choice(candidate, trial.order)
-        accepted = trial.log_u < log_ratio if self.metropolis else torch.ones_like(trial.passed)
+        log_ratio = self._log_ratio(trial) + self.move.log_choice(candidate, trial.order)
+        accepted = trial.log_u < log_ratio if self.metropolis else torch.ones_like(trial.changed)
         novel = accepted & (candidate.tokens != state.tokens).any(1)
-        info = Info(
-            candidate=candidate.tokens,
-            log_ratio=log_ratio,
-            accepted=accepted,
-            novel=novel,
-            rows=trial.rows,
-            expert_rows=trial.expert_rows,
-            skipped=trial.skipped,
-        )
-        reached = where(novel, candidate, state)  # where places alone are new, all that is known of the tokens stays
+        info = Info(candidate.tokens, log_ratio, accepted, novel, trial.cost, trial.skipped)
+        reached = where(novel, candidate, state)  # where only places of phrases change, the evaluation stays
         return reached._replace(held=candidate.held.where(accepted[:, None], state.held)), info
 
     def _open(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor, same: Tensor) -> Trial:
-        """Return the trials of these proposals with all that costs no masked row.
+        """Return the trials of these proposals with everything evaluated that costs no masked row.
 
         Args:
-            log_u: (M, `decisions`) logs of the acceptance's uniforms.
-            same: (M,) bool: the candidate is the state again, and accepted.
+            log_u: (M,) the logs of the acceptance's uniforms.
+            same: (M,) bool, whether the candidate is the state again, which is accepted.
         """
-        screened = self._screen(state, proposed, temperature, log_u)
-        scores = screened.scores
-        alone = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # masked as it was in the state
-        new = (screened.open & bool(self.energy.masked))[:, None] & self._valid(state)
+        energy, valid = self.energy, self._valid(state)
+        changed = (proposed.candidate != state.tokens).any(1) & self.metropolis
+        log_rest = proposed.log_reverse - proposed.log_forward - self.move.log_choice(state, proposed.order)
+        scores, cost, undecided = self._evaluate_one_pass(state, proposed, changed, log_rest, log_u, temperature)
+        single = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # masked as it was in the state
+        new = (undecided & energy.samples_masked)[:, None] & valid
         features = state.features.masked_fill(new[..., None], 0)
-        free = new & alone  # its features are the state's
-        if self.energy.masked and len((places := free.nonzero(as_tuple=True))[0]):
+        free = new & single  # its features are those of the state
+        if energy.samples_masked and len((places := free.nonzero(as_tuple=True))[0]):
             features[places] = kept = state.features[places]
-            set_masked_scores(scores, places, score(self.lm, kept, proposed.candidate[places]))
+            energy.set_masked(scores, places, self.lm, kept, proposed.candidate[places])
+        bounded = energy.masked_bound > 0
         return Trial(
             state=state,
-            candidate=State(proposed.candidate, state.context, scores, features, new | alone, proposed.held),
-            log_rest=screened.log_rest.masked_fill(same, 0),
-            log_u=log_u[:, -1],
+            candidate=State(proposed.candidate, state.context, scores, features, new | single, proposed.held),
+            log_rest=log_rest.masked_fill(same, 0),
+            log_u=log_u,
             temperature=temperature,
             order=proposed.order.masked_fill(same[:, None], NOWHERE),
-            expected=expected_shares(state.scores, proposed.masked),
-            passed=screened.passed,
+            expected=expected_shares(state.scores[..., energy.certainty], proposed.masked, bounded),
+            changed=changed,
             open=new & ~free,
             asked=new,
-            rows=screened.rows,
-            expert_rows=screened.expert_rows,
-            skipped=torch.zeros_like(screened.rows),
+            cost=cost,
+            skipped=torch.zeros_like(proposed.rows),
         )
 
-    def _screen(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor) -> Screened:
-        """Evaluate the energies from one pass, cheap ones first, and say which candidates are not decided by them."""
-        energy, spent = self.energy, _no_rows(state.context)
-        passed = (proposed.candidate != state.tokens).any(1) & self.metropolis
-        scores = self._forget(state, passed)
-        log_rest = proposed.log_reverse - proposed.log_forward
-        if energy.delayed:
-            for term in energy.one_pass:
-                if term.screening:
-                    self._evaluate(term, proposed.candidate, state.context, passed, scores, spent)
-            rise = (energy.surrogate(scores) - energy.surrogate(state.scores)) / temperature
-            accepted = log_u[:, 0] < log_rest - rise
-            log_rest = torch.where(accepted | ~passed, rise.where(passed, 0), log_rest - rise - torch.inf)
-            passed = passed & accepted
-        log_rest = log_rest - self._log_choice(state, proposed.order)
-        undecided = passed
+    def _evaluate_one_pass(
+        self,
+        state: State,
+        proposed: Proposed,
+        changed: Tensor,
+        log_rest: Tensor,
+        log_u: Tensor,
+        temperature: Tensor,
+    ) -> tuple[Tensor, Cost, Tensor]:
+        """Evaluate the terms from one pass, cheap ones first, until the rejection of a candidate is certain.
+
+        Returns:
+            the candidates' scores (M, T, E), 0 where a deciding term is not known yet; the cost; and which candidates
+            (M,) bool are not decided.
+        """
+        energy, cost, undecided = self.energy, no_cost(state.context).plus(proposed.rows), changed
+        scores = self._unknown_scores(state, changed)
         for term, bounded in energy.stages():
             if bounded:
                 rise = (energy.total(scores) - energy.total(state.scores)) / temperature
-                undecided = undecided & (log_u[:, -1] < log_rest - rise)
-            self._evaluate(term, proposed.candidate, state.context, undecided, scores, spent)
-        return Screened(passed, undecided, log_rest, scores, spent[False] + proposed.rows, spent[True])
+                undecided = undecided & (log_u < log_rest - rise)
+            if len(mine := undecided.nonzero()[:, 0]):
+                assert term.energy is not None
+                shares, rows = term.energy(self.lm, proposed.candidate[mine], state.context[mine])
+                energy.set_one_pass(scores, term, mine, shares)
+                cost = cost.plus(torch.zeros_like(state.context).index_copy(0, mine, rows), term.expert)
+        return scores, cost, undecided
 
-    def _evaluate(
-        self,
-        term: Term,
-        tokens: Tensor,
-        context: Tensor,
-        which: Tensor,
-        scores: Tensor,
-        spent: dict[bool, Tensor],
-    ) -> None:
-        """Write the shares of an energy from one pass for these sequences (N,) bool into the scores, in place."""
-        if len(mine := which.nonzero()[:, 0]):
-            assert term.energy is not None
-            shares, rows = term.energy(self.lm, tokens[mine], context[mine])
-            self.energy.set_shares(scores, term, mine, shares)
-            spent[term.expert][mine] += rows
+    def _unknown_scores(self, state: State, changed: Tensor) -> Tensor:
+        """Return scores of candidates before anything is evaluated: 0, and NaN for terms that decide nothing.
 
-    def _forget(self, state: State, changed: Tensor) -> Tensor:
-        """Return the scores of candidates that differ from their states (N,) bool, nothing being evaluated: 0."""
-        scores, new = state.scores.clone(), (changed[:, None] & self._valid(state))[..., None]
-        known = 0 if self.energy.masked else len(ENERGIES)  # nobody asks for masked conditionals: they stay NaN
-        scores[..., known:].masked_fill_(new, 0)
+        Args:
+            changed: (M,) bool, which candidates differ from their states; the others keep their scores.
+        """
+        scores, new = state.scores.clone(), changed[:, None] & self._valid(state)
+        for column, term in enumerate(self.energy.terms):
+            scores[..., column].masked_fill_(new, 0 if term in self.energy.deciding else torch.nan)
         return scores
 
     def _ask(self, trial: Trial) -> Trial:
-        """Ask for the positions that are expected to decide, of what is not decided yet."""
-        masked = self.energy.masked
-        if masked is None or masked.name not in BOUNDED:
+        """Ask for the positions that are expected to decide the candidates that are not decided yet."""
+        weight = self.energy.masked_bound
+        if not weight:
             return trial._replace(asked=trial.open)
         log_ratio = self._log_ratio(trial)
         still_open = trial.open & (trial.log_u < log_ratio)[:, None]
-        needed = (log_ratio - trial.log_u) * trial.temperature / masked.weight
+        needed = (log_ratio - trial.log_u) * trial.temperature / weight
         return trial._replace(open=still_open, asked=next_stage(still_open, trial.expected, needed))
 
     def _log_ratio(self, trial: Trial) -> Tensor:
         """Return the log ratio (M,) as far as it is known.
 
-        What is not known yet counts 0, so that the ratio falls with every stage, to the true one.
+        Shares that are not known yet count 0, so that the ratio falls with every stage, to its true value.
         """
         rise = self.energy.total(trial.candidate.scores) - self.energy.total(trial.state.scores)
-        return trial.log_rest - rise.where(trial.passed, 0.0) / trial.temperature
-
-    def _log_choice(self, state: State, order: Tensor) -> Tensor:
-        """Return the log-probability (N,) of choosing these positions (N, K), in this order, in this state."""
-        return log_choice(state.scores, state.free, order, self.energy.certainty)
+        return trial.log_rest - rise.where(trial.changed, 0.0) / trial.temperature
 
     def _valid(self, state: State) -> Tensor:
         return state.tokens.ne(self.lm.pad)
-
-
-def _no_rows(context: Tensor) -> dict[bool, Tensor]:
-    """Return counts (N,) of the decoder's rows (False) and of autoregressive models' rows (True)."""
-    return {expert: torch.zeros_like(context) for expert in (False, True)}

@@ -1,83 +1,103 @@
-"""What is kept of a run: the end of every sweep of every chain, what the sweeps did, and the lowest energy."""
+"""The record of a run: the end of every sweep of every chain, counts of each sweep, and the lowest energy."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fairseq_mh.mcmc.energy import Energy
+from fairseq_mh.mcmc.kernel import Info
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.state import State
-from fairseq_mh.mcmc.target import Energy
-from fairseq_mh.mcmc.trial import Info
+from fairseq_mh.mcmc.state import Cost, State
+
+COUNTS = ("proposals", "accepted", "novel", "broken", "rows", "expert_rows")
 
 
 class Snapshot(NamedTuple):
-    """One evaluated state of each chain, on the CPU."""
+    """One evaluated state of each of N chains, on the CPU.
 
-    sweep: Tensor  # (N,) long
-    tokens: Tensor  # (N, T) long
-    scores: Tensor  # (N, T, E), as in State
+    Attributes:
+        sweep: (N,) long, the sweep in which the chain was in this state.
+        tokens: (N, T) long, padded.
+        scores: (N, T, E) nats, as in `State`.
+    """
+
+    sweep: Tensor
+    tokens: Tensor
+    scores: Tensor
 
 
 class Sweep(NamedTuple):
-    """The end of a sweep, and what the sweep did; sweep 0 is the start."""
+    """One sweep of N chains; sweep 0 is the start.
+
+    Attributes:
+        end: the states at its end.
+        temperature: tau of the target.
+        proposals: (N,) long, the number of proposals.
+        accepted: (N,) long, accepted proposals, which include unchanged candidates.
+        novel: (N,) long, accepted proposals that changed the state.
+        broken: (N,) long, proposals rejected because their ratio was NaN.
+        cost: rows spent, which include the evaluation of the state at the end.
+    """
 
     end: Snapshot
     temperature: float
-    proposals: Tensor  # (N,) long, as all the counts
-    accepted: Tensor  # unchanged candidates included
+    proposals: Tensor
+    accepted: Tensor
     novel: Tensor
-    rows: Tensor  # decoder rows spent, the energies of the end included
-    expert_rows: Tensor  # rows of autoregressive models
-    broken: Tensor  # proposals rejected because their ratio was NaN
-
-
-COUNTS = Sweep._fields[2:]
+    broken: Tensor
+    cost: Cost
 
 
 class Run(NamedTuple):
-    """A finished run of N chains, on the CPU."""
+    """A finished run of N chains, on the CPU.
 
-    sweeps: list[Sweep]  # sweeps + 1 of them
-    lowest: Snapshot  # the state of lowest energy from burn-in on, looked at after every update
+    Attributes:
+        sweeps: one more than the schedule has, because sweep 0 is the start.
+        lowest: the states of lowest energy from burn-in on, compared after every update.
+    """
+
+    sweeps: list[Sweep]
+    lowest: Snapshot
 
 
 class Record:
-    """The record of a run, while it goes on.
+    """The record of a run that goes on.
 
     Args:
-        state: that the run begins at.
-        spent: (N,) long, the decoder rows that its evaluation took, and those of autoregressive models.
-        energy: the target's.
+        state: the first states of N chains.
+        cost: of their evaluation.
+        energy: of the target.
+        schedule: of the run.
     """
 
-    def __init__(self, state: State, spent: tuple[Tensor, Tensor], energy: Energy, schedule: Schedule):
+    def __init__(self, state: State, cost: Cost, energy: Energy, schedule: Schedule):
         self._energy, self._schedule = energy, schedule
         self._tokens, self._scores = (
             part.repeat(schedule.sweeps + 1, *[1] * part.dim()) for part in (state.tokens, state.scores)
         )
-        self._counts = spent[0].new_zeros(schedule.sweeps + 1, len(COUNTS), len(state.tokens))
-        for name, rows in zip(("rows", "expert_rows"), spent, strict=True):
-            self._counts[0, COUNTS.index(name)] = rows
+        self._counts = cost.rows.new_zeros(schedule.sweeps + 1, len(COUNTS), len(state.tokens))
+        self._counts[0, -len(cost) :] = torch.stack(cost)
         self._lowest = Snapshot(torch.zeros_like(state.context), state.tokens.clone(), state.scores.clone())
 
     def add_updates(self, chains: Tensor, sweep: Tensor, info: Info) -> None:
-        """Count what updates of these chains (M,) did, each in its sweep (M,)."""
+        """Count the results of updates of these chains (M,), each in its sweep (M,)."""
         done, broken = info.skipped + 1, info.log_ratio.isnan()
-        counts = (done, info.accepted + info.skipped, info.novel, info.rows, info.expert_rows, broken)
+        counts = (done, info.accepted + info.skipped, info.novel, broken, *info.cost)
         self._counts[sweep, :, chains] += torch.stack([count.long() for count in counts], 1)
 
-    def add_rows(self, chains: Tensor, sweep: Tensor, spent: Tensor) -> None:
-        """Count decoder rows (M,) that no update took."""
-        self._counts[sweep, COUNTS.index("rows"), chains] += spent
+    def add_cost(self, chains: Tensor, sweep: Tensor, cost: Cost) -> None:
+        """Count rows that no update took, of these chains (M,), each in its sweep (M,)."""
+        self._counts[sweep, -len(cost) :, chains] += torch.stack(cost, 1)
 
     def add_states(self, chains: Tensor, sweep: Tensor, state: State, ends: Tensor, always_scored: bool) -> None:
-        """Keep where these chains are after an update, if it ends a sweep or has the lowest energy so far.
+        """Keep the states of these chains after an update, if it ends a sweep or has the lowest energy so far.
 
         Args:
             chains, sweep: (M,) long.
-            ends: (E,) long, at which of the M the update was the last one of its sweep.
-            always_scored: whether a state's scores are those of its tokens within a sweep, too.
+            state: of the M chains.
+            ends: (E,) long, for which of the M the update was the last one of its sweep.
+            always_scored: whether states have the scores of their tokens within a sweep, too.
         """
         end = sweep[ends], chains[ends]
         self._tokens[end], self._scores[end] = state.tokens[ends], state.scores[ends]
@@ -90,7 +110,7 @@ class Record:
             kept[chains] = new.where(taken.view(-1, *[1] * (new.dim() - 1)), kept[chains])
 
     def sweep_of(self, chain: int, sweep: int) -> Sweep:
-        """Return a sweep that this chain has ended, of this chain alone (N = 1), on the CPU."""
+        """Return an ended sweep of one chain (N = 1), on the CPU."""
         mine = slice(chain, chain + 1)
         parts = self._tokens[sweep, mine], self._scores[sweep, mine], self._counts[sweep, :, mine]
         return self._sweep(sweep, *(part.cpu().clone() for part in parts))
@@ -102,5 +122,6 @@ class Record:
         return Run(sweeps, Snapshot(*(part.cpu() for part in self._lowest)))
 
     def _sweep(self, sweep: int, tokens: Tensor, scores: Tensor, counts: Tensor) -> Sweep:
-        end = Snapshot(torch.full((len(tokens),), sweep), tokens, scores)
-        return Sweep(end, self._schedule.temperature_at(sweep), *counts)
+        end, named = Snapshot(torch.full((len(tokens),), sweep), tokens, scores), dict(zip(COUNTS, counts, strict=True))
+        cost = Cost(named.pop("rows"), named.pop("expert_rows"))
+        return Sweep(end, self._schedule.temperature_at(sweep), **named, cost=cost)

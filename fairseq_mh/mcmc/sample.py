@@ -1,41 +1,62 @@
 """The sampler in one call."""
 
+from collections.abc import Generator
 from functools import partial
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.chain import Progress, chain_stream, run
+from fairseq_mh.mcmc.chain import EndedSweep, chain_stream, finish, run
 from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.energy import Energy, OnePassEnergy, as_energy
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.move import Move
 from fairseq_mh.mcmc.moves.informed import Informed
-from fairseq_mh.mcmc.moves.masked import MaskedConditional, Proposal
-from fairseq_mh.mcmc.one_pass import OnePassEnergy
+from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.record import Run
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.target import Energy, as_energy
 
-INFORMED = "informed"  # a scan that is the proposal's own
+INFORMED = "informed"  # a scan that is a move of its own
 
 
-def proposal_of(
-    scan: str, temperature: float = 1.0, nucleus: float = 1.0, top_k: int = 0, mix: float = 0.0
-) -> Proposal:
-    """Return the proposal with this scan: a name of `SCANS`, or `informed`.
+def move_of(scan: str, energy: Energy, temperature: float = 1.0, nucleus: float = 1.0) -> Move:
+    """Return the move that redraws positions with this scan: a name of `SCANS`, or `informed`.
 
     Args:
-        temperature, nucleus, top_k, mix: of `conditional`.
+        scan: the name.
+        energy: of the target, which informed moves read.
+        temperature: tau_q, see `conditional`.
+        nucleus: see `conditional`.
 
     Raises:
-        ValueError: for a scan of another name.
+        ValueError: for an unknown scan.
     """
-    log_q = partial(conditional, temperature=temperature, nucleus=nucleus, top_k=top_k, mix=mix)
-    return Informed(log_q) if scan == INFORMED else MaskedConditional(scan, log_q)
+    log_q = partial(conditional, temperature=temperature, nucleus=nucleus)
+    if scan == INFORMED:
+        return Informed(log_q=log_q, certainty=energy.certainty)
+    return MaskedConditional(scan, log_q)
 
 
-@torch.no_grad()
-def sample(
+def sample(lm: MaskedLM, start: Tensor, **settings: Any) -> Run:
+    """Sample exp(-E(X) / temperature) by Metropolis-Hastings, one chain from each start.
+
+    Args:
+        lm: any model behind the `MaskedLM` protocol.
+        start: (N, T) long, the first states, padded behind their ends with `lm.pad`.
+        settings: the keyword arguments of `sweeps`.
+
+    Returns:
+        The run: `run.sweeps[-1].end.tokens` (N, T) are the states in which the chains ended, `run.lowest` the states of
+        lowest energy.
+
+    Raises:
+        ValueError: for settings that mean nothing, or a start with symbols that no state holds.
+    """
+    return finish(sweeps(lm, start, **settings))
+
+
+def sweeps(
     lm: MaskedLM,
     start: Tensor,
     *,
@@ -51,9 +72,8 @@ def sample(
     proposal_temperature: float = 1.0,
     metropolis: bool = True,
     seed: int = 1,
-    progress: Progress | None = None,
-) -> Run:
-    """Sample exp(-E(X) / temperature) by Metropolis-Hastings, one chain from each start.
+) -> Generator[EndedSweep, None, Run]:
+    """Sample as `sample` does, and yield every sweep of every chain when it has ended.
 
     Args:
         lm: any model behind the `MaskedLM` protocol.
@@ -63,26 +83,23 @@ def sample(
         temperature: of the target, above 0.
         final_temperature: at the last sweep, linear in between; the same unless given.
         sweeps: how often each position is redrawn.
-        burn_in: the sweep whose end is the first that `Run.lowest` may be.
+        burn_in: number of first sweeps to discard when `Run.lowest` is chosen.
         block_size: how many positions are redrawn at once; 0 is all of them.
         final_block_size: at the last sweep; the same unless given.
         scan: `random`, `sequential`, or `informed`.
         proposal_temperature: of the proposals.
         metropolis: False accepts everything (degenerate Gibbs), and does not sample that target.
-        seed: with the number of a chain and its length it decides the chain.
-        progress: is told of every sweep that a chain ends.
+        seed: decides each chain, together with its number and its length.
 
     Returns:
-        The run: `run.sweeps[-1].end.tokens` (N, T) is where the chains ended, `run.lowest` the states of lowest energy.
+        the run, which `finish` gets from the generator.
 
     Raises:
-        ValueError: for settings that mean nothing, or a start that holds symbols that are no state's.
+        ValueError: as in `sample`, at once.
     """
     valid = start.ne(lm.pad)
     if not valid.any(1).all() or not lm.allowed[start[valid]].all():
-        raise ValueError("a start must hold symbols of the state space (lm.allowed) alone, and at least one of them")
-    if context is None:
-        context = start.new_zeros(len(start))
+        raise ValueError("each start needs at least one symbol, and only symbols of the state space (lm.allowed)")
     final = temperature if final_temperature is None else final_temperature
     schedule = Schedule(
         sweeps=sweeps,
@@ -92,7 +109,8 @@ def sample(
         block_size=block_size,
         final_block_size=block_size if final_block_size is None else final_block_size,
     )
-    kernel = Kernel(lm, as_energy(energy), proposal_of(scan, proposal_temperature), metropolis)
+    target = as_energy(energy)
+    kernel = Kernel(lm, target, move_of(scan, target, proposal_temperature), metropolis)
     lengths = valid.sum(1).tolist()
     streams = [chain_stream(seed, 0, length, chain) for chain, length in enumerate(lengths)]
-    return run(kernel, start, context, streams, schedule, progress)
+    return run(kernel, start, start.new_zeros(len(start)) if context is None else context, streams, schedule)

@@ -1,8 +1,8 @@
-"""How long a chain runs, how many positions it updates at once, at which temperature, and which states count.
+"""The schedule of a chain: sweeps, burn-in, temperatures and block sizes.
 
 A sweep (the paper's epoch) updates each position of a chain once, in blocks; an informed sweep makes as many updates
-and chooses their positions itself. The target's temperature and the size of the blocks are constant or change
-linearly with the sweeps.
+and chooses their positions itself. The temperature of the target and the block size are constant or change linearly
+with the sweeps.
 """
 
 import math
@@ -14,9 +14,8 @@ class Schedule:
     """The sweeps of a run, counted from 1; sweep 0 is the start.
 
     Args:
-        sweeps: all of them, burn-in included.
-        burn_in: the sweep whose end is the first sample; with 0 the start is one.
-        thin: of the others, every thin-th is a sample, the last one always.
+        sweeps: the number of all sweeps, burn-in included.
+        burn_in: the sweep whose end is the first sample; with 0 the start is a sample, too.
         temperature, final_temperature: tau at the first and at the last sweep.
         block_size, final_block_size: positions masked at once at the first and at the last sweep; 0 is all of them.
 
@@ -26,7 +25,6 @@ class Schedule:
 
     sweeps: int
     burn_in: int = 0
-    thin: int = 1
     temperature: float = 1.0
     final_temperature: float = 1.0
     block_size: int = 1
@@ -37,8 +35,6 @@ class Schedule:
             raise ValueError(f"the number of sweeps must not be negative, and is {self.sweeps}")
         if not 0 <= self.burn_in <= self.sweeps:
             raise ValueError(f"burn-in must leave a state: {self.burn_in} of {self.sweeps} sweeps")
-        if self.thin < 1:
-            raise ValueError(f"thinning must be 1 or more, and is {self.thin}")
         if not all(0 < temperature < math.inf for temperature in (self.temperature, self.final_temperature)):
             raise ValueError("temperatures must be above 0, and finite")
         if min(self.block_size, self.final_block_size) < 0:
@@ -54,8 +50,8 @@ class Schedule:
         return round(self._between(sweep, first, last))
 
     def is_sample(self, sweep: int) -> bool:
-        """Return whether the state at the end of this sweep is a sample."""
-        return sweep >= self.burn_in and (self.sweeps - sweep) % self.thin == 0
+        """Return whether the state at the end of this sweep is a sample, which those of burn-in are not."""
+        return sweep >= self.burn_in
 
     def _between(self, sweep: int, first: float, last: float) -> float:
         return first + max(sweep - 1, 0) / max(self.sweeps - 1, 1) * (last - first)

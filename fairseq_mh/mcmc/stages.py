@@ -1,41 +1,42 @@
-"""Which of a candidate's positions to evaluate next: those expected to decide soonest, and no more of them.
+"""Which positions of a candidate to evaluate next: as few as are expected to decide.
 
-A bad candidate shows at the positions that were costly already, since their shares reach the limit first, and at the
-neighbours of the change, whose shares rise. None of this has a part in what is accepted, only in what it costs.
+A bad candidate shows at positions whose shares were large already, because these reach the limit first, and at the
+neighbours of the change, whose shares rise. This guess never changes a decision, only its cost.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import site_scores
-
 NEIGHBOURS_RISE = 0.6  # nats by which a share rises next to a change, measured; two positions away it is 0.03 already
 CAUTION = 0.7  # of the nats needed, evaluated before the next look: less saves few rows and makes more queries
 
 
-def expected_shares(scores: Tensor, masked: Tensor) -> Tensor:
-    """Guess the positions' shares of candidates' E_norm.
+def expected_shares(scores: Tensor, masked: Tensor, bounded: bool) -> Tensor:
+    """Guess the shares of positions in the E_norm of candidates.
 
     Args:
-        scores: (N, T, E) nats, of the states that the candidates come from.
-        masked: (N, T) bool, the positions that the candidates drew again.
+        scores: (N, T) nats, log-probabilities of the symbols of the states that the candidates come from.
+        masked: (N, T) bool, the positions that were redrawn.
+        bounded: whether anybody needs the guess; otherwise it is 0.
 
     Returns:
         (N, T) nats.
     """
+    if not bounded:
+        return torch.zeros_like(scores)
     neighbours = F.pad(masked, (1, 1))
     neighbours = (neighbours[:, 2:] | neighbours[:, :-2]) & ~masked
-    return NEIGHBOURS_RISE * neighbours - site_scores(scores, "norm").nan_to_num()
+    return NEIGHBOURS_RISE * neighbours - scores.nan_to_num()
 
 
 def next_stage(sites: Tensor, expected: Tensor, needed: Tensor) -> Tensor:
-    """Return the fewest sites whose expected shares come near what is needed, or all of them.
+    """Return the fewest sites whose expected shares come near the nats that decide, or all of them.
 
     Args:
         sites: (N, T) bool, to choose from.
         expected: (N, T) nats.
-        needed: (N,) nats, that decide.
+        needed: (N,) nats that decide.
     """
     shares, order = expected.masked_fill(~sites, -torch.inf).sort(dim=1, descending=True, stable=True)
     before = F.pad(shares.clamp(min=0).cumsum(1)[:, :-1], (1, 0))

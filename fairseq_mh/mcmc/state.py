@@ -1,44 +1,75 @@
-"""The state of a chain: its tokens, and what is known of them. All tensors have one entry a chain."""
+"""The state of a chain: its tokens, and what has been evaluated for them. All tensors have one entry a chain."""
 
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 
 Parts = TypeVar("Parts", bound=tuple)  # a NamedTuple of tensors, or of such tuples
-FREE, FIXED, FIRST_PHRASE = range(3)  # of `State.held`
+FREE, FIXED, FIRST_PHRASE = range(3)  # values of `State.held`
 
 
 class State(NamedTuple):
-    """The states of N chains."""
+    """The states of N chains.
 
-    tokens: Tensor  # (N, T) long, padded
-    context: Tensor  # (N,) long: the model's context of each chain
-    scores: Tensor  # (N, T, E) nats: minus each position's share of each of `Energy.columns`, 0 at padding
-    features: Tensor  # (N, T, D): of each position, it alone being masked
-    known: Tensor  # (N, T) bool: the positions whose features are of these tokens; elsewhere they mean nothing
-    held: Tensor  # (N, T) long: FREE, FIXED for good (padding is), or, from FIRST_PHRASE on, a phrase's number
+    Attributes:
+        tokens: (N, T) long, padded.
+        context: (N,) long, the model's context of each chain.
+        scores: (N, T, E) nats, minus each position's share of each term of the energy, 0 at padding; NaN where a term
+            has not been evaluated.
+        features: (N, T, D), of each position when only that position is masked.
+        known: (N, T) bool, whether these features belong to these tokens; elsewhere they mean nothing.
+        held: (N, T) long: FREE; FIXED, which includes padding; or the number of a phrase, from FIRST_PHRASE on.
+    """
+
+    tokens: Tensor
+    context: Tensor
+    scores: Tensor
+    features: Tensor
+    known: Tensor
+    held: Tensor
 
     @property
     def free(self) -> Tensor:
-        """The positions that moves draw again: (N, T) bool."""
+        """The positions that moves redraw: (N, T) bool."""
         return self.held.eq(FREE)
 
 
-def unevaluated(
-    lm: MaskedLM, tokens: Tensor, context: Tensor, columns: int = len(ENERGIES), held: Tensor | None = None
-) -> State:
-    """Return the state of these tokens (N, T) in these contexts (N,) with nothing evaluated: its scores are NaN.
+class Cost(NamedTuple):
+    """The rows that N chains, sentences or sequences took.
+
+    Attributes:
+        rows: (N,) long, decoder rows of masked language models: one sequence in one pass is one row.
+        expert_rows: (N,) long, rows of autoregressive models.
+    """
+
+    rows: Tensor
+    expert_rows: Tensor
+
+    def plus(self, rows: Tensor, expert: bool = False) -> "Cost":
+        """Return the cost with these rows (N,) added, of an autoregressive model where `expert` is true."""
+        return Cost(self.rows, self.expert_rows + rows) if expert else Cost(self.rows + rows, self.expert_rows)
+
+
+def no_cost(like: Tensor) -> Cost:
+    """Return a cost of 0 for each entry of a tensor (N,)."""
+    return Cost(torch.zeros_like(like), torch.zeros_like(like))
+
+
+def unevaluated(lm: MaskedLM, tokens: Tensor, context: Tensor, columns: int = 1, held: Tensor | None = None) -> State:
+    """Return the state of these tokens (N, T) in these contexts (N,), with nothing evaluated: its scores are NaN.
 
     Args:
-        columns: of the scores.
-        held: (N, T) long, as of `State`, or bool, the positions that keep their symbols; none unless given.
+        lm: the model.
+        tokens: (N, T) long, padded with `lm.pad`.
+        context: (N,) long.
+        columns: the number of columns of the scores.
+        held: (N, T) long, as in `State`, or bool, the positions that keep their symbols; none unless given.
     """
     features = lm.no_features(*tokens.shape)
-    dtype = torch.promote_types(features.dtype, torch.float32)  # of logits
+    dtype = torch.promote_types(features.dtype, torch.float32)  # the dtype of logits
     scores = torch.full((*tokens.shape, columns), torch.nan, dtype=dtype, device=tokens.device)
     scores = scores.masked_fill(tokens.eq(lm.pad)[..., None], 0)
     held = torch.zeros_like(tokens) if held is None else held.long()
@@ -52,7 +83,7 @@ def select(parts: Parts, which: Tensor) -> Parts:
 
 
 def repeat(state: State, times: int) -> State:
-    """Return each entry so many times, but the large features, and whether they are known, once (entry n // times)."""
+    """Return each entry `times` times, but the large features, and whether they are known, once (entry n // times)."""
     others = (name for name in State._fields if name not in ("features", "known"))
     return state._replace(**{name: getattr(state, name).repeat_interleave(times, 0) for name in others})
 

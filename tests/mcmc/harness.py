@@ -8,13 +8,14 @@ import numpy as np
 import scipy.stats
 import torch
 
-from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.chain import chain_stream, finish, run
 from fairseq_mh.mcmc.conditional import conditional
-from fairseq_mh.mcmc.energy import ENERGIES
+from fairseq_mh.mcmc.energy import ENERGIES, Term, as_energy, sum_of
 from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.move import Update
 from fairseq_mh.mcmc.moves.informed import Informed
 from fairseq_mh.mcmc.moves.masked import MaskedConditional
-from fairseq_mh.mcmc.target import Energy, Term, as_energy
+from fairseq_mh.mcmc.moves.phrases import PhraseMove
 from tests.mcmc.tables import SUMS, random_table, tables_of
 
 FALSE_ALARM = 1e-6  # the p-value below which a statistical test fails
@@ -25,16 +26,16 @@ LM = random_table(3, 3, seed=5, scale=1.0)
 
 
 class Moves(NamedTuple):
-    """A proposal, its scan, and the block sizes of its sweeps."""
+    """A move, its scan, and the block sizes of its sweeps."""
 
-    proposal: type = MaskedConditional
+    move: type = MaskedConditional
     scan: dict = {}  # noqa: RUF012  (nothing changes these two)
     blocks: dict = {}  # noqa: RUF012
 
 
 SCHEDULES = {
     "single": Moves(),
-    "sequential": Moves(scan={"scan": "sequential"}),
+    "sequential": Moves(scan={"scan_name": "sequential"}),
     "pairs": Moves(blocks={"block_size": 2, "final_block_size": 2}),
     "whole to single": Moves(blocks={"block_size": 0, "final_block_size": 1}),
     "informed": Moves(Informed),
@@ -43,25 +44,28 @@ SCHEDULES = {
 }
 
 
-def kernel_of(
-    lm, energy="norm", metropolis=True, proposal=MaskedConditional, scan=None, surrogate=None, relocation=None, **q
-):
+def kernel_of(lm, energy="norm", metropolis=True, move=MaskedConditional, scan=None, phrases=None, **q):
     """Return the kernel of these settings.
 
     Args:
         lm: a table.
         energy: the target's: a name, an energy from one pass, or a sum of terms.
         metropolis: False for degenerate Gibbs.
-        proposal: its class.
+        move: its class.
         scan: the keyword argument of a `MaskedConditional`, if it is not the default.
-        surrogate: of delayed acceptance.
-        relocation: how phrases move.
+        phrases: makes the move of phrases from the other move; without it phrases stay.
         q: the settings of `conditional`.
     """
-    target = as_energy(energy)
-    if surrogate is not None:
-        target = Energy((*target.terms, Term("surrogate", surrogate, weight=0.0, screening=1.0)))
-    return Kernel(lm, target, proposal(log_q=partial(conditional, **q), **(scan or {})), metropolis, relocation)
+    target, settings = as_energy(energy), dict(scan or {})
+    if issubclass(move, Informed):
+        settings["certainty"] = target.certainty
+    others = move(log_q=partial(conditional, **q), **settings)
+    return Kernel(lm, target, phrases(others) if phrases else others, metropolis)
+
+
+def ordered_or_not(ordered):
+    """Return what makes the move of phrases, for `kernel_of`."""
+    return partial(PhraseMove, ordered=ordered)
 
 
 def target_of(name, lm):
@@ -69,7 +73,7 @@ def target_of(name, lm):
     named = {table: Term(table, energy) for table, energy in tables_of(lm).items()}
     named["bounded"] = replace(named["bounded"], bounded=True, expert=True)
     named |= {masked: Term(masked) for masked in ENERGIES}
-    return Energy(tuple(replace(named[term], weight=weight) for term, weight in SUMS.get(name, {name: 1.0}).items()))
+    return sum_of(replace(named[term], weight=weight) for term, weight in SUMS.get(name, {name: 1.0}).items())
 
 
 def at(kernel, tokens, held=None):
@@ -85,12 +89,12 @@ def step(kernel, state, masked, temperature, uniforms, phrase=None):
         state: of N chains.
         masked: (N, T) bool.
         temperature: of the target.
-        uniforms: (N, S + decisions).
-        phrase: (N,) long, which one moves.
+        uniforms: (N, S + 1).
+        phrase: (N,) long, the number of the phrase that moves.
     """
-    phrase = None if phrase is None else phrase[:, None]
+    phrase = torch.zeros(len(masked), dtype=torch.long) if phrase is None else phrase
     temperature = torch.full((len(masked),), temperature, dtype=torch.float64)
-    trial = kernel.begin(state, masked[:, None], uniforms[:, None], temperature, phrase)
+    trial = kernel.begin(state, Update(masked[:, None], phrase[:, None]), uniforms[:, None], temperature)
     while trial.asked.any():
         trial = kernel.advance(trial)
     return kernel.settle(trial)
@@ -99,7 +103,12 @@ def step(kernel, state, masked, temperature, uniforms, phrase=None):
 def run_from(kernel, tokens, schedule, seed=1, held=None):
     """Run a chain from each of these states (N, T), all in context 0."""
     streams = [chain_stream(seed, 0, tokens.size(1), chain) for chain in range(len(tokens))]
-    return run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule, held=held)
+    return finish(run(kernel, tokens, torch.zeros(len(tokens), dtype=torch.long), streams, schedule, held))
+
+
+def column(snapshot_or_state, kernel, name):
+    """Return minus each position's share of the term of that name: (N, T) nats."""
+    return snapshot_or_state.scores[..., kernel.energy.columns.index(name)]
 
 
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:

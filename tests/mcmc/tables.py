@@ -81,6 +81,7 @@ SUMS = {
     "norm + one-pass": {"norm": 0.7, "one-pass": 1.3},
     "raw + bounded": {"raw": 1.0, "bounded": 0.5},
     "bounded + norm": {"bounded": 2.0, "norm": 0.5},
+    "raw + norm": {"raw": 0.6, "norm": 0.5},
     "one-pass + bounded": {"one-pass": 0.5, "bounded": 1.5},
 }
 
@@ -122,7 +123,7 @@ class Reference:
         lm: the table.
         energy: a name of `ENERGIES`, `one-pass`, or a sum of both: see `SUMS`.
         temperature: of the target.
-        q: the proposal's settings: temperature, and optionally nucleus, top_k and mix.
+        q: the proposal's settings: temperature, and optionally nucleus and mix.
         held: the symbols of positions that stay as they are: the states are those that have them.
     """
 
@@ -156,7 +157,6 @@ class Reference:
             share = {
                 "raw": logits[symbol],
                 "norm": math.log(self.softmax(logits, 1.0)[symbol]),
-                "centred": sum(logits[symbol] - other for other in logits) / len(logits),
             }
             result -= share[name]
         return result
@@ -172,7 +172,7 @@ class Reference:
         p = self.softmax(self.logits(state, site, sites), self._q["temperature"])
         kept, mass = set(), 0.0
         for symbol in sorted(range(self.symbols), key=lambda symbol: -p[symbol]):
-            if mass < self._q.get("nucleus", math.inf) and len(kept) < self._q.get("top_k", self.symbols):
+            if mass < self._q.get("nucleus", math.inf):
                 kept.add(symbol)
             mass += p[symbol]
         inside, mix = sum(p[symbol] for symbol in kept), self._q.get("mix", 0.0)
@@ -192,27 +192,6 @@ class Reference:
     def transition(self, sites) -> np.ndarray:
         """Return P(x -> x') of one update that masks `sites`."""
         return self._metropolis(lambda state: self.proposals(state, sites))
-
-    def partition_pseudo_likelihood(self, state, passes):
-        """Return minus the log-probability of the symbols, each masked with its whole part of the partition."""
-        result = 0.0
-        for site, symbol in enumerate(state):
-            sites = {other for other in range(self.length) if (other - site) % passes == 0}
-            result -= math.log(self.softmax(self.logits(state, site, sites), 1.0)[symbol])
-        return result
-
-    def delayed(self, sites, surrogate, temperature) -> np.ndarray:
-        """Return P(x -> x') of delayed acceptance, whose first stage is the surrogate (a function state -> nats)."""
-        screening = {state: math.exp(-surrogate(state) / temperature) for state in self.states}
-        weights = dict(zip(self.states, self.weights, strict=True))
-        matrix = np.zeros((len(self.states), len(self.states)))
-        for i, state in enumerate(self.states):
-            for candidate, forward, reverse in self.proposals(state, sites):
-                first = min(1.0, screening[candidate] * reverse / (screening[state] * forward)) if forward else 0.0
-                second = min(1.0, weights[candidate] / screening[candidate] / (weights[state] / screening[state]))
-                matrix[i, self.states.index(candidate)] += forward * first * second
-            matrix[i, i] += 1.0 - matrix[i].sum()
-        return matrix
 
     def choice(self, state, order, floor):
         """Return the probability of choosing these sites in this order, one by one, each among those that are left."""

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.chain import EndedSweep, chain_stream, finish, run
 from fairseq_mh.mcmc.clocks import Clocks
-from fairseq_mh.mcmc.energy import BOUNDED, ENERGIES, site_scores, total
+from fairseq_mh.mcmc.energy import ENERGIES, Energy, Term, sum_of
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.moves.informed import Informed
 from fairseq_mh.mcmc.moves.masked import MaskedConditional
@@ -16,7 +16,7 @@ from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.chains.mask_predict import mask_predict
-from tests.mcmc.harness import LM, SCHEDULES, Q, at, kernel_of, run_from, step
+from tests.mcmc.harness import LM, SCHEDULES, Q, at, column, kernel_of, run_from, step
 from tests.mcmc.tables import TableEnergy, TableLM, joint_table, random_table
 
 
@@ -40,7 +40,7 @@ def test_the_proposed_site_cancels_at_temperature_one():
     uniforms[:, 1] = 0.0  # accept every candidate of positive probability
     after, info = step(kernel, state, masked, 1.0, uniforms)
     assert info.novel.any()
-    others = site_scores(after.scores, "norm") - site_scores(state.scores, "norm")
+    others = column(after, kernel, "norm") - column(state, kernel, "norm")
     torch.testing.assert_close(info.log_ratio, others[:, [0, 2]].sum(1), atol=1e-10, rtol=0)
 
 
@@ -51,7 +51,7 @@ def test_nan_rejects_and_is_counted():
     finished = run_from(kernel, torch.zeros(50, 3, dtype=torch.long), Schedule(2))
     assert torch.equal(finished.sweeps[-1].end.tokens[:, 1], torch.zeros(50, dtype=torch.long))
     assert all((sweep.broken >= 1).all() for sweep in finished.sweeps[1:])
-    assert total(finished.lowest.scores, "norm").isnan().all()
+    assert kernel.energy.total(finished.lowest.scores).isnan().all()
 
 
 @pytest.mark.parametrize("metropolis", [True, False])
@@ -60,11 +60,11 @@ def test_cached_energies_equal_recomputed_ones_and_rows_are_counted(metropolis):
     lm = random_table(3, 3, seed=9)
     kernel = kernel_of(lm, metropolis=metropolis)
     finished = run_from(kernel, torch.zeros(200, 3, dtype=torch.long), Schedule(6, burn_in=2), seed=3)
-    assert sum(int(sweep.rows.sum()) for sweep in finished.sweeps) == lm.rows_asked
+    assert sum(int(sweep.cost.rows.sum()) for sweep in finished.sweeps) == lm.rows_asked
     for snapshot in (finished.lowest, *(sweep.end for sweep in finished.sweeps)):
         torch.testing.assert_close(snapshot.scores, at(kernel, snapshot.tokens).scores, atol=1e-12, rtol=0)
-    ends = torch.stack([total(sweep.end.scores, "norm") for sweep in finished.sweeps[2:]])
-    assert (total(finished.lowest.scores, "norm") <= ends.min(0).values + 1e-12).all()
+    ends = torch.stack([kernel.energy.total(sweep.end.scores) for sweep in finished.sweeps[2:]])
+    assert (kernel.energy.total(finished.lowest.scores) <= ends.min(0).values + 1e-12).all()
     assert (finished.lowest.sweep >= 2).all()
 
 
@@ -73,17 +73,18 @@ def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch)
     """The chain equals, token for token, the chain that evaluates every candidate to the end."""
     lm = random_table(2, 7, seed=9, scale=3.0)
     states = torch.tensor(list(itertools.product(range(2), repeat=7)))
-    shares = site_scores(at(kernel_of(lm), states).scores, energy)
-    assert (shares <= 0).all() == (energy in BOUNDED)
+    kernel = kernel_of(lm, energy)
+    bounded = kernel.energy.masked_bound > 0
+    assert (column(at(kernel, states), kernel, energy) <= 0).all() == bounded
     ends, spent = [], []
-    for bounded in (BOUNDED, set()):
-        monkeypatch.setattr("fairseq_mh.mcmc.kernel.BOUNDED", bounded)
+    for _ in range(2):
         start = torch.zeros(50, 7, dtype=torch.long)
-        sweeps = run_from(kernel_of(lm, energy), start, Schedule(4, temperature=0.5), seed=3).sweeps
+        sweeps = run_from(kernel, start, Schedule(4, temperature=0.5), seed=3).sweeps
         ends.append(torch.stack([sweep.end.tokens for sweep in sweeps]))
-        spent.append(sum(int(sweep.rows.sum()) for sweep in sweeps))
+        spent.append(sum(int(sweep.cost.rows.sum()) for sweep in sweeps))
+        monkeypatch.setattr(Energy, "masked_bound", 0.0)
     assert torch.equal(*ends)
-    assert spent[0] < spent[1] if energy in BOUNDED else spent[0] == spent[1]
+    assert spent[0] < spent[1] if bounded else spent[0] == spent[1]
 
 
 BROKEN = TableLM(LM.table.clone())
@@ -95,44 +96,49 @@ BROKEN.table[0, 1, :20] = torch.nan  # at the second position, for some symbols 
 @pytest.mark.parametrize("lm", [LM, BROKEN], ids=["", "NaN"])
 def test_a_chain_does_not_depend_on_the_others(schedule, metropolis, lm, monkeypatch):
     """Each chain equals, token for token and row for row, the one that runs alone and proposes one update at a time."""
-    proposal, scan, blocks = schedule
-    if proposal is Informed and not metropolis:
-        proposal, scan = MaskedConditional, {"scan": "sequential"}
-    kernel = kernel_of(lm, metropolis=metropolis, proposal=proposal, scan=scan, **Q)
+    move, scan, blocks = schedule
+    if move is Informed and not metropolis:
+        move, scan = MaskedConditional, {"scan_name": "sequential"}
+    kernel = kernel_of(lm, metropolis=metropolis, move=move, scan=scan, **Q)
     start, streams = torch.zeros(20, 3, dtype=torch.long), [chain_stream(1, 0, 3, chain) for chain in range(20)]
     schedule = Schedule(6, burn_in=2, temperature=0.5, **blocks)
-    together = run(kernel, start, torch.zeros(20, dtype=torch.long), streams, schedule)
+    together = finish(run(kernel, start, torch.zeros(20, dtype=torch.long), streams, schedule))
     monkeypatch.setattr("fairseq_mh.mcmc.chain.AHEAD", 1)
     for chain in range(20):
         stream = chain_stream(1, 0, 3, chain)
-        alone = run(kernel, start[:1], torch.zeros(1, dtype=torch.long), [stream], schedule)
+        alone = finish(run(kernel, start[:1], torch.zeros(1, dtype=torch.long), [stream], schedule))
         assert torch.equal(alone.lowest.tokens[0], together.lowest.tokens[chain])
         assert alone.lowest.sweep[0] == together.lowest.sweep[chain]
         for one, other in zip(alone.sweeps, together.sweeps, strict=True):
             assert torch.equal(one.end.tokens[0], other.end.tokens[chain])
             assert one.temperature == other.temperature
-            assert all(a[0] == b[chain] for a, b in zip(one[2:], other[2:], strict=True))  # the counts
+            assert all(a[0] == b[chain] for a, b in zip(counts(one), counts(other), strict=True))
+
+
+def counts(sweep: Sweep) -> list[torch.Tensor]:
+    """Return the counts of a sweep, (N,) long each."""
+    return [*sweep[2:-1], *sweep.cost]
 
 
 class Forgetful(Kernel):
     """A kernel that asks the model again for the features that a state's proposals have learned."""
 
-    def begin(self, state, *updates):
-        return super().begin(state._replace(known=torch.zeros_like(state.known)), *updates)
+    def begin(self, state, *rest):
+        return super().begin(state._replace(known=torch.zeros_like(state.known)), *rest)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
     """With an energy from one pass, proposals learn the features of a state, which are forgotten when it changes."""
-    proposal, scan, blocks = schedule
-    kernel = kernel_of(LM, TableEnergy(LM, seed=6), proposal=proposal, scan=scan, **Q)
+    move, scan, blocks = schedule
+    kernel = kernel_of(LM, TableEnergy(LM, seed=6), move=move, scan=scan, **Q)
     start, schedule = torch.zeros(100, 3, dtype=torch.long), Schedule(6, temperature=0.5, **blocks)
     kernels = kernel, Forgetful(**vars(kernel))
     runs = [run_from(one, start, schedule, seed=3).sweeps for one in kernels]
     for one, other in zip(*runs, strict=True):
         assert torch.equal(one.end.tokens, other.end.tokens)
         assert torch.equal(one.novel, other.novel)
-    rows = [sum(int(sweep.rows.sum()) for sweep in run) for run in runs]
+    rows = [sum(int(sweep.cost.rows.sum()) for sweep in run) for run in runs]
     proposals = sum(int(sweep.proposals.sum()) for sweep in runs[0])
     assert rows[0] < rows[1] <= 2 * proposals + len(start)
     assert not any(sweep.broken.any() for run in runs for sweep in run)
@@ -153,9 +159,9 @@ def test_block_sizes_fall_linearly_to_one():
     schedule = Schedule(4, block_size=0, final_block_size=1)
     assert [schedule.block_size_at(sweep, 7) for sweep in range(1, 5)] == [7, 5, 3, 1]
     assert [schedule.block_size_at(sweep, 2) for sweep in range(1, 5)] == [2, 2, 1, 1]
-    clocks = Clocks(schedule, MaskedConditional(), torch.zeros(1, 7).long(), [chain_stream(1, 0, 7, 0)], 1)
+    clocks = Clocks(schedule, MaskedConditional(), torch.zeros(1, 7).long(), [chain_stream(1, 0, 7, 0)])
     clocks.advance(np.array([0]), np.array([1]))  # the first sweep
-    masked, uniforms, *_ = clocks.next(np.array([0]), 2)
+    masked, _, uniforms, _ = clocks.next(np.array([0]), 2)
     masked = masked[0]
     assert (masked.sum(0) == 1).all()
     assert masked.sum(1).tolist() == [5, 2]
@@ -179,32 +185,41 @@ def test_mask_predict_is_block_gibbs_without_temperature():
 
 
 @pytest.mark.parametrize("metropolis", [True, False])
-def test_an_observer_sees_what_the_record_keeps(metropolis):
-    """Every sweep of every chain when it ends, the start first, and the chains go where they go unobserved."""
+def test_ended_sweeps_are_those_of_the_run(metropolis):
+    """Every sweep of every chain is yielded when it ends, the start first, and read as the run has it in the end."""
     start, context = torch.zeros(5, 3, dtype=torch.long), torch.zeros(5, dtype=torch.long)
+    streams = [chain_stream(1, 0, 3, chain) for chain in range(5)]
     seen: dict[tuple[int, int], Sweep] = {}
 
-    def observer(chain: int, sweep: Sweep) -> None:
-        seen[chain, int(sweep.end.sweep)] = sweep
+    def watched():
+        running = run(kernel_of(LM, metropolis=metropolis), start, context, streams, Schedule(3))
+        while True:
+            try:
+                ended: EndedSweep = next(running)
+            except StopIteration as end:
+                return end.value
+            seen[ended.chain, ended.number] = ended.read()
 
-    streams = [[chain_stream(1, 0, 3, chain) for chain in range(5)] for _ in range(2)]
-    kernel = kernel_of(LM, metropolis=metropolis)
-    plain = run(kernel, start, context, streams[0], Schedule(3))
-    observed = run(kernel, start, context, streams[1], Schedule(3), observer=observer)
+    finished = watched()
     assert list(seen)[:5] == [(chain, 0) for chain in range(5)]
     assert sorted(seen) == list(itertools.product(range(5), range(4)))
     for (chain, number), sweep in seen.items():
-        for kept in (plain.sweeps[number], observed.sweeps[number]):
-            for one, other in zip((*sweep.end, *sweep[2:]), (*kept.end, *kept[2:]), strict=True):
-                torch.testing.assert_close(one[0], other[chain], equal_nan=True, atol=0, rtol=0)
-            assert sweep.temperature == kept.temperature
+        kept = finished.sweeps[number]
+        for one, other in zip((*sweep.end, *counts(sweep)), (*kept.end, *counts(kept)), strict=True):
+            torch.testing.assert_close(one[0], other[chain], equal_nan=True, atol=0, rtol=0)
+        assert sweep.temperature == kept.temperature
 
 
-def test_what_an_observer_raises_ends_the_run():
-    def observer(chain: int, sweep: Sweep) -> None:
-        if int(sweep.end.sweep) == 2:
-            raise InterruptedError
-
-    start, context = torch.zeros(1, 3, dtype=torch.long), torch.zeros(1, dtype=torch.long)
-    with pytest.raises(InterruptedError):
-        run(kernel_of(LM), start, context, [chain_stream(1, 0, 3, 0)], Schedule(9), observer=observer)
+def test_terms_without_weight_are_evaluated_at_the_end_of_sweeps_and_change_nothing():
+    """A term of weight 0 leaves the chain as it is, and its energies are those of the states."""
+    table, start = TableEnergy(LM, seed=6), torch.zeros(50, 3, dtype=torch.long)
+    for weighted, reported in (("norm", Term("table", table, weight=0.0)), ("table", Term("norm", weight=0.0))):
+        target = Term("norm") if weighted == "norm" else Term("table", table)
+        plain, both = kernel_of(LM, sum_of([target]), **Q), kernel_of(LM, sum_of([target, reported]), **Q)
+        runs = [run_from(kernel, start, Schedule(4), seed=3) for kernel in (plain, both)]
+        for one, other in zip(*(one.sweeps for one in runs), strict=True):
+            assert torch.equal(one.end.tokens, other.end.tokens)
+            found = column(other.end, both, reported.name)
+            torch.testing.assert_close(found, column(at(both, other.end.tokens), both, reported.name))
+        rows = [sum(int(sweep.cost.rows.sum()) for sweep in one.sweeps) for one in runs]
+        assert rows[0] < rows[1]

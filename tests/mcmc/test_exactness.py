@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc.energy import ENERGIES, total
+from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.moves.informed import FLOOR, Informed
-from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from tests.mcmc.harness import FALSE_ALARM, at, kernel_of, number_of, p_value, step, target_of
-from tests.mcmc.tables import SUMS, Reference, TableEnergy, inconsistent_table, random_table
+from tests.mcmc.tables import SUMS, Reference, inconsistent_table, random_table
 
 pytestmark = pytest.mark.usefixtures("large_queries")
 
@@ -31,7 +30,7 @@ PROPOSALS = (  # the target's temperature, and the proposal's settings
     (0.5, {"temperature": 1.0}),
     (2.0, {"temperature": 0.7}),
     (1.0, {"temperature": 1.3, "nucleus": 0.7, "mix": 0.2}),
-    (1.0, {"temperature": 1.0, "top_k": 2, "mix": 0.1}),
+    (1.0, {"temperature": 1.0, "nucleus": 0.4, "mix": 0.1}),
 )
 
 
@@ -86,7 +85,7 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, target_of(energy, lm), proposal=Informed, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), move=Informed, **q)
     for block_size in {1, 2, reference.length}:
         masked = torch.arange(reference.length).expand(len(states), -1) < block_size
         info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block_size, FLOOR))
@@ -96,45 +95,13 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
                 check_ratios(reference, lm, info, states, (site,), part, informed=True)
 
 
-@settings(ENERGIES)
-@pytest.mark.parametrize("kind", ["1 pass", "2 passes", "table"])
-def test_delayed_acceptance_matches_the_enumerated_transitions(name, energy, temperature, q, kind):
-    """The surrogate is no function of the energy, and the two stages together keep the target."""
-    lm, copies = TABLES[name], 1000
-    reference = Reference(lm, energy, temperature, q)
-    table, passes = TableEnergy(lm, seed=6), int(kind[0]) if kind != "table" else 0
-    states = torch.tensor(reference.states).repeat_interleave(copies, 0)
-    kernel = kernel_of(lm, energy, surrogate=PartitionPseudoLikelihood(passes) if passes else table, **q)
-
-    def nats(state):
-        return reference.partition_pseudo_likelihood(state, passes) if passes else sum(table.shares(state))
-
-    for sites in moves_of(reference):
-        expected = reference.delayed(sites, nats, temperature)
-        flow = reference.target[:, None] * expected
-        np.testing.assert_allclose(flow, flow.T, atol=1e-10)
-        masked = torch.zeros_like(states, dtype=torch.bool)
-        masked[:, list(sites)] = True
-        one_step(reference, kernel, states, masked, temperature, expected)
-
-
-def test_a_partition_of_single_positions_is_the_energy():
-    lm = TABLES["V2T4"]
-    states = torch.tensor(list(itertools.product(range(2), repeat=4)))
-    kernel = kernel_of(lm, surrogate=PartitionPseudoLikelihood(4))
-    state, rows, _ = kernel.init(states, torch.zeros(len(states), dtype=torch.long))
-    surrogate = kernel.energy.by_name(state.scores)["surrogate"]
-    torch.testing.assert_close(surrogate, total(state.scores, "norm"), atol=1e-12, rtol=0)
-    assert (rows == 4 + 4).all()
-
-
 def one_step(reference, kernel, states, masked, temperature, expected):
     """Update all states once, and test where they end against the enumerated transitions.
 
     Returns:
         The `Info` of the same updates with every candidate evaluated to the end.
     """
-    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + kernel.decisions)))
+    uniforms = torch.from_numpy(np.random.default_rng(5).random((len(states), 2 * reference.length + 1)))
     state, log_u = at(kernel, states), uniforms[:, -1].log()
     after, info = step(kernel, state, masked, temperature, uniforms)
     counts = np.zeros(expected.shape)
@@ -144,8 +111,8 @@ def one_step(reference, kernel, states, masked, temperature, expected):
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
     _, whole = step(kernel, at(kernel, states), masked, temperature, uniforms)
     assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is a right one
-    assert (info.rows <= whole.rows).all()
-    assert (info.expert_rows <= whole.expert_rows).all()
+    assert (info.cost.rows <= whole.cost.rows).all()
+    assert (info.cost.expert_rows <= whole.cost.expert_rows).all()
     return whole
 
 

@@ -3,12 +3,13 @@
 The chi-square tests have fixed seeds and fail at p < 1e-6, so a right kernel fails with one seed in a million.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.chain import chain_stream, finish, run
 from fairseq_mh.mcmc.moves.informed import FLOOR, Informed, log_choice
 from fairseq_mh.mcmc.schedule import Schedule
 from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, p_value, run_from, step, target_of
@@ -54,21 +55,20 @@ def test_chains_have_the_target_given_what_is_held(energy, schedule, held):
 
     Informed chains of E_raw are not: they mix slowly on this table, and are tested update by update below.
     """
-    proposal, scan, blocks = SCHEDULES[schedule]
-    kernel = kernel_of(LM, target_of(energy, LM), proposal=proposal, scan=scan, **Q)
+    move, scan, blocks = SCHEDULES[schedule]
+    kernel = kernel_of(LM, target_of(energy, LM), move=move, scan=scan, **Q)
     assert long_run_p_value(kernel, energy, held, blocks) > FALSE_ALARM
 
 
-class ChoosesAmongAll(Kernel):
-    """A wrong kernel, whose ratio has the choice of positions among all of them, held ones included."""
+class ChoosesAmongAll(Informed):
+    """A wrong move, whose ratio has the choice of positions among all of them, held ones included."""
 
-    def _log_choice(self, state, order):
-        return log_choice(state.scores, self._valid(state), order, self.energy.certainty)
+    def log_choice(self, state, order):
+        return log_choice(state.scores[..., self.certainty], torch.ones_like(state.free), order)
 
 
 def test_a_wrong_probability_of_the_choice_is_found():
-    right = kernel_of(LM, "norm", proposal=Informed, **Q)
-    wrong = ChoosesAmongAll(right.lm, right.energy, right.proposal)
+    right, wrong = (kernel_of(LM, "norm", move=move, **Q) for move in (Informed, ChoosesAmongAll))
     assert long_run_p_value(right, "norm", {1: 2}, {}) > FALSE_ALARM
     assert long_run_p_value(wrong, "norm", {1: 2}, {}) < FALSE_ALARM
 
@@ -78,7 +78,7 @@ def test_a_wrong_probability_of_the_choice_is_found():
 def test_informed_updates_match_the_enumerated_transitions(energy, held):
     """From every state; the enumerated updates choose among the free positions, and keep detailed balance."""
     reference, copies = Reference(LM, energy, 1.0, Q, held), 2000
-    kernel = kernel_of(LM, target_of(energy, LM), proposal=Informed, **Q)
+    kernel = kernel_of(LM, target_of(energy, LM), move=Informed, **Q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
     mask = mask_of(held, len(states))
     for block_size in (1, len(reference.free)):
@@ -87,7 +87,7 @@ def test_informed_updates_match_the_enumerated_transitions(energy, held):
         np.testing.assert_allclose(flow, flow.T, atol=1e-10)
         chosen = torch.zeros_like(mask)
         chosen[:, reference.free[:block_size]] = True
-        draws = np.random.default_rng(5).random((len(states), 2 * reference.length + kernel.decisions))
+        draws = np.random.default_rng(5).random((len(states), 2 * reference.length + 1))
         after, _ = step(kernel, at(kernel, states, mask), chosen, 1.0, torch.from_numpy(draws))
         ends = after.tokens.view(len(reference.states), copies, -1)
         lowest = min(p_value(counts_of(end, reference), row) for end, row in zip(ends, expected, strict=True))
@@ -98,22 +98,22 @@ def test_informed_updates_match_the_enumerated_transitions(energy, held):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_what_is_held_stays_in_every_state(schedule, metropolis):
     """With Gibbs too; a chain of which all is held stays where it is, and takes no row after its start."""
-    proposal, scan, blocks = SCHEDULES[schedule]
-    if proposal is Informed and not metropolis:
+    move, scan, blocks = SCHEDULES[schedule]
+    if move is Informed and not metropolis:
         pytest.skip("degenerate Gibbs has no informed scan")
-    kernel = kernel_of(LM, "norm", metropolis=metropolis, proposal=proposal, scan=scan, **Q)
+    kernel = kernel_of(LM, "norm", metropolis=metropolis, move=move, scan=scan, **Q)
     start = torch.tensor([[0, 1, 2, 0], [2, 2, 1, 1], [1, 0, 0, 2]])
     held = torch.tensor([[True, False, True, False], [True] * 4, [False] * 4])
     streams = [chain_stream(1, 0, 4, chain) for chain in range(3)]
-    told: list[int] = []
-    finished = run(kernel, start, torch.zeros(3).long(), streams, Schedule(5, **blocks), told.append, held)
+    finished = finish(run(kernel, start, torch.zeros(3).long(), streams, Schedule(5, **blocks), held))
+    ended = list(run(kernel, start, torch.zeros(3).long(), streams, Schedule(5, **blocks), held))
+    assert sorted(one[:2] for one in ended) == list(itertools.product(range(3), range(6)))
     for sweep in finished.sweeps:
         assert torch.equal(sweep.end.tokens[held], start[held])
     after = finished.sweeps[1:]
-    assert sum(int(sweep.rows[1] + sweep.proposals[1]) for sweep in after) == 0
-    assert sum(told) == 15
+    assert sum(int(sweep.cost.rows[1] + sweep.proposals[1]) for sweep in after) == 0
     if not blocks:
         assert [sweep.proposals.tolist() for sweep in after] == [[2, 0, 4]] * 5
-    alone = run(kernel, start[2:], torch.zeros(1).long(), [chain_stream(1, 0, 4, 2)], Schedule(5, **blocks))
+    alone = finish(run(kernel, start[2:], torch.zeros(1).long(), [chain_stream(1, 0, 4, 2)], Schedule(5, **blocks)))
     for mixed, own in zip(finished.sweeps, alone.sweeps, strict=True):
         assert torch.equal(mixed.end.tokens[2], own.end.tokens[0])

@@ -3,15 +3,17 @@
 The chi-square tests have fixed seeds and fail at p < 1e-6, so a right kernel fails with one seed in a million.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
-from fairseq_mh.mcmc.chain import chain_stream, run
-from fairseq_mh.mcmc.moves.phrases import Relocation
+from fairseq_mh.mcmc.chain import chain_stream, finish, run
+from fairseq_mh.mcmc.moves.phrases import PhraseMove
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
-from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, p_value, step, target_of
+from tests.mcmc.harness import FALSE_ALARM, SCHEDULES, Q, at, kernel_of, ordered_or_not, p_value, step, target_of
 from tests.mcmc.placements import PlacedReference
 from tests.mcmc.tables import random_table
 
@@ -64,7 +66,7 @@ def updated(kernel, reference, ranks=(), moved=None, copies=400):
     free = held.eq(FREE)
     for rank in ranks:
         masked |= free & (free.cumsum(1) - 1).eq(rank)
-    draws = np.random.default_rng(5).random((len(states), 2 * reference.length + kernel.decisions))
+    draws = np.random.default_rng(5).random((len(states), 2 * reference.length + 1))
     phrase = torch.full((len(states),), 0 if moved is None else FIRST_PHRASE + moved)
     after, _ = step(kernel, at(kernel, tokens, held), masked, 1.0, torch.from_numpy(draws), phrase)
     return [
@@ -89,7 +91,7 @@ def test_the_moves_of_phrases_match_the_enumerated_transitions(name, energy):
     """From every state; the enumerated ones keep detailed balance, and so does what is drawn beside the phrases."""
     reference = reference_of(name, energy)
     lm = lm_of(name)
-    kernel = kernel_of(lm, target_of(energy, lm), relocation=Relocation(SETS[name][1]), **Q)
+    kernel = kernel_of(lm, target_of(energy, lm), phrases=ordered_or_not(SETS[name][1]), **Q)
     updates = [({"moved": n}, reference.relocation(n)) for n in range(len(reference.phrases))]
     free = reference.length - len(reference.fixed) - sum(map(len, reference.phrases))
     updates += [({"ranks": (rank,)}, reference.redrawing((rank,))) for rank in range(free)]
@@ -99,21 +101,21 @@ def test_the_moves_of_phrases_match_the_enumerated_transitions(name, energy):
         assert lowest_p_value(kernel, reference, expected, **update) > FALSE_ALARM
 
 
-class Biased(Relocation):
+class Biased(PhraseMove):
     """A wrong move, which prefers places on the left."""
 
-    def __call__(self, state, proposed, phrase, uniforms):
-        return super().__call__(state, proposed, phrase, uniforms**2)
+    def propose(self, lm, state, update, uniforms):
+        return super().propose(lm, state, update, uniforms**2)
 
 
-class AnyOrder(Relocation):
+class AnyOrder(PhraseMove):
     """A wrong move, which forgets the order."""
 
-    def __init__(self, ordered):
-        super().__init__(ordered=False)
+    def __init__(self, others, ordered):
+        super().__init__(others, ordered=False)
 
 
-class Splits(Relocation):
+class Splits(PhraseMove):
     """A wrong move, which may put a phrase into another one, or on both sides of a fixed position."""
 
     def _possible(self, before, after):
@@ -132,8 +134,8 @@ class Splits(Relocation):
 def test_wrong_moves_are_found(wrong, name, moved):
     reference, ordered = reference_of(name), SETS[name][1]
     expected = reference.relocation(moved)
-    for move, found in ((Relocation, False), (wrong, True)):
-        kernel = kernel_of(lm_of(name), "norm", relocation=move(ordered), **Q)
+    for move, found in ((PhraseMove, False), (wrong, True)):
+        kernel = kernel_of(lm_of(name), "norm", phrases=partial(move, ordered=ordered), **Q)
         assert (lowest_p_value(kernel, reference, expected, moved=moved) < FALSE_ALARM) == found
 
 
@@ -143,7 +145,7 @@ def chains_of(reference, kernel, blocks, copies, sweeps):
     tokens, held = torch.tensor([start[0]] * copies), held_of(reference, [start] * copies)
     streams = [chain_stream(3, 0, reference.length, chain) for chain in range(copies)]
     context = torch.zeros(copies, dtype=torch.long)
-    finished = run(kernel, tokens, context, streams, Schedule(sweeps, **blocks), held=held)
+    finished = finish(run(kernel, tokens, context, streams, Schedule(sweeps, **blocks), held))
     expected = reference.of_sequences()
     number = {state: i for i, state in enumerate(expected)}
     ends = [number.get(tuple(row), len(number)) for row in finished.sweeps[-1].end.tokens.tolist()]
@@ -162,24 +164,24 @@ def test_chains_have_the_target_given_their_phrases(energy, schedule, name):
 
     "One twice, ordered" is 6e-2 away, and is tested update by update above.
     """
-    proposal, scan, blocks = SCHEDULES[schedule]
-    lm, relocation = lm_of(name), Relocation(SETS[name][1])
-    kernel = kernel_of(lm, target_of(energy, lm), proposal=proposal, scan=scan, relocation=relocation, **Q)
+    move, scan, blocks = SCHEDULES[schedule]
+    lm, phrases = lm_of(name), ordered_or_not(SETS[name][1])
+    kernel = kernel_of(lm, target_of(energy, lm), move=move, scan=scan, phrases=phrases, **Q)
     _, p = chains_of(reference_of(name, energy), kernel, blocks, copies=1000, sweeps=16)
     assert p > FALSE_ALARM
 
 
 def test_chains_whose_phrases_stay_do_not_have_it():
     reference = reference_of("one")
-    for relocation, found in ((Relocation(), False), (None, True)):
-        _, p = chains_of(reference, kernel_of(LM, "norm", relocation=relocation, **Q), {}, copies=1000, sweeps=16)
+    for phrases, found in ((PhraseMove, False), (None, True)):
+        _, p = chains_of(reference, kernel_of(LM, "norm", phrases=phrases, **Q), {}, copies=1000, sweeps=16)
         assert (p < FALSE_ALARM) == found
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_gibbs_moves_no_phrase(name):
+def test_moves_of_positions_move_no_phrase(name):
     reference = reference_of(name)
-    kernel = kernel_of(lm_of(name), "norm", metropolis=False, relocation=Relocation(), **Q)
+    kernel = kernel_of(lm_of(name), "norm", metropolis=False, **Q)
     finished, _ = chains_of(reference, kernel, {}, copies=50, sweeps=3)
     begun = finished.sweeps[0].end.tokens
     stays = held_of(reference, [reference.states[int(reference.target.argmin())]])[0].ne(FREE)
@@ -190,8 +192,8 @@ def test_gibbs_moves_no_phrase(name):
 @pytest.mark.parametrize("schedule", ["single", "pairs", "informed"])
 def test_a_chain_with_phrases_is_the_same_in_any_batch(schedule):
     """Beside chains without phrases, with others, and longer ones."""
-    proposal, scan, blocks = SCHEDULES[schedule]
-    kernel = kernel_of(LM, "norm", proposal=proposal, scan=scan, relocation=Relocation(), **Q)
+    move, scan, blocks = SCHEDULES[schedule]
+    kernel = kernel_of(LM, "norm", move=move, scan=scan, phrases=PhraseMove, **Q)
     start = torch.tensor([[1, 2, 0, LM.pad], [0, 1, 2, 0], [2, 2, 1, 1]])
     held = torch.tensor([[2, 2, 0, 0], [2, 3, 3, 0], [0, 0, 0, 0]])
     lengths = [3, 4, 4]
@@ -199,11 +201,11 @@ def test_a_chain_with_phrases_is_the_same_in_any_batch(schedule):
 
     def ran(rows):
         streams = [chain_stream(1, 0, lengths[row], row) for row in rows]
-        return run(kernel, start[rows], torch.zeros(len(rows)).long(), streams, schedule, held=held[rows])
+        return finish(run(kernel, start[rows], torch.zeros(len(rows)).long(), streams, schedule, held[rows]))
 
     together = ran([0, 1, 2])
     for row in range(3):
         alone = ran([row])
         for mixed, own in zip(together.sweeps, alone.sweeps, strict=True):
             assert torch.equal(mixed.end.tokens[row], own.end.tokens[0])
-            assert mixed.rows[row] == own.rows[0]
+            assert mixed.cost.rows[row] == own.cost.rows[0]

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.moves.informed import FLOOR, Informed
-from fairseq_mh.mcmc.moves.masked import MaskedConditional
-from fairseq_mh.mcmc.scan import SCANS
+from fairseq_mh.mcmc.moves.masked import SCANS, MaskedConditional
 from fairseq_mh.mcmc.schedule import Schedule
 from tests.mcmc.harness import kernel_of, run_from, step, target_of
 from tests.mcmc.tables import SUMS, Reference, TableLM, random_table
@@ -32,19 +31,17 @@ TABLES = st.builds(
 TEMPERATURES = st.sampled_from([0.05, 0.3, 1.0, 5.0])
 WIDTHS = st.sampled_from([0.3, 1.0, 5.0])  # of smaller ones, the reference's probabilities are rounded to 0
 Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
-    {"temperature": WIDTHS, "mix": st.sampled_from([0.01, 0.5]), "top_k": st.integers(0, 3)},
-    optional={"nucleus": st.sampled_from([0.3, 0.9])},
+    {"temperature": WIDTHS, "mix": st.sampled_from([0.01, 0.5]), "nucleus": st.sampled_from([0.3, 0.9])}
 )
 
 
-def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
+def check_detailed_balance(lm, energy, temperature, q, move, sites, seed):
     """Check pi(x) q(x'|x) a(x -> x') = pi(x') q(x|x') a(x' -> x), in logs, for all candidates that were drawn."""
-    settings = {**q, "top_k": q.get("top_k") or lm.symbols}
-    reference = Reference(lm, energy, temperature, settings)
+    reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(8, 0)
     masked = torch.zeros_like(states, dtype=torch.bool)
     masked[:, list(sites)] = True
-    kernel = kernel_of(lm, target_of(energy, lm), proposal=proposal, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), move=move, **q)
     generator = torch.Generator().manual_seed(seed)
     uniforms = torch.rand(len(states), 2 * reference.length + 1, generator=generator, dtype=torch.float64)
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
@@ -55,10 +52,10 @@ def check_detailed_balance(lm, energy, temperature, q, proposal, sites, seed):
         drawn = [site for site in range(len(start)) if start[site] != end[site]]
         if not drawn:
             continue
-        chosen = drawn if issubclass(proposal, Informed) else sites  # an informed move has one site, the changed one
+        chosen = drawn if issubclass(move, Informed) else sites  # an informed move has one site, the changed one
         forward, reverse = between(reference, tuple(start), tuple(end), chosen)
         rise = reference.energy(tuple(end), energy) - reference.energy(tuple(start), energy)
-        if issubclass(proposal, Informed):
+        if issubclass(move, Informed):
             forward += math.log(reference.choice(tuple(start), chosen, FLOOR))
             reverse += math.log(reference.choice(tuple(end), chosen, FLOOR))
         assert log_ratio == pytest.approx(reverse - forward - rise / temperature, rel=1e-9, abs=1e-7)
@@ -75,12 +72,12 @@ def between(reference, start, end, sites) -> tuple[float, float]:
 def moves(draw):
     """Draw a table, settings, and the sites of a move; an informed move has one site."""
     lm = draw(TABLES)
-    length, proposal = lm.table.size(1), draw(st.sampled_from([MaskedConditional, Informed]))
-    sites = draw(st.sets(st.integers(0, length - 1), min_size=1)) if proposal is MaskedConditional else {0}
-    if proposal is Informed and length == 1:
-        proposal = MaskedConditional
+    length, move = lm.table.size(1), draw(st.sampled_from([MaskedConditional, Informed]))
+    sites = draw(st.sets(st.integers(0, length - 1), min_size=1)) if move is MaskedConditional else {0}
+    if move is Informed and length == 1:
+        move = MaskedConditional
     energy, temperature, q = draw(st.sampled_from(TARGETS)), draw(TEMPERATURES), draw(Q)
-    return lm, energy, temperature, q, proposal, sorted(sites), draw(st.integers(0, 1000))
+    return lm, energy, temperature, q, move, sorted(sites), draw(st.integers(0, 1000))
 
 
 @thorough
@@ -107,12 +104,11 @@ def test_wrong_moves_are_not_in_detailed_balance(name):
 def runs(draw):
     """Draw a table, settings and a schedule of chains."""
     scan = draw(st.sampled_from([*SCANS, "informed"]))
-    moves = (Informed, None) if scan == "informed" else (MaskedConditional, {"scan": scan})
+    moves = (Informed, None) if scan == "informed" else (MaskedConditional, {"scan_name": scan})
     sweeps = draw(st.integers(0, 4))
     schedule = {
         "sweeps": sweeps,
         "burn_in": draw(st.integers(0, sweeps)),
-        "thin": draw(st.integers(1, 3)),
         "temperature": draw(TEMPERATURES),
         "final_temperature": draw(TEMPERATURES),
         "block_size": draw(st.integers(0, 5)),
@@ -125,11 +121,11 @@ def runs(draw):
 @given(runs(), st.sampled_from([None, math.nan, math.inf, -math.inf]))
 def test_any_chain_stays_in_the_state_space_and_counts_right(chosen, broken):
     """Also with a broken model, some of whose logits are NaN or infinite."""
-    lm, energy, q, (proposal, scan), schedule, seed = chosen
+    lm, energy, q, (move, scan), schedule, seed = chosen
     if broken is not None:
         lm = TableLM(lm.table.clone())
         lm.table[:, ::2, ::3, 0] = broken
-    kernel = kernel_of(lm, target_of(energy, lm), proposal=proposal, scan=scan, **q)
+    kernel = kernel_of(lm, target_of(energy, lm), move=move, scan=scan, **q)
     start = torch.randint(lm.symbols, (5, lm.table.size(1)), generator=torch.Generator().manual_seed(seed))
     finished = run_from(kernel, start, Schedule(**schedule), seed)
     for number, sweep in enumerate(finished.sweeps):
