@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from fairseq import checkpoint_utils, options, tasks, utils
+from fairseq import options, tasks, utils
 from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
-from fairseq_mh.errors import UserError, did_you_mean, one_line, unloadable
+from fairseq_mh.errors import REMOVED, UserError, did_you_mean, one_line
+from fairseq_mh.files.checkpoints import load_model
 from fairseq_mh.translation.options.config import TranslationMHConfig
 
 PIECES = "spm.model"  # a data folder's sentencepiece model
@@ -65,6 +66,8 @@ def arguments_of(given: Mapping[str, Any]) -> list[str]:
     for name, value in given.items():
         option = known.get(name.replace("_", "-"))
         if option is None:
+            if old := REMOVED.get(f"--mh-{name.replace('_', '-')}"):
+                raise UserError(f"the option {name} is gone: {old}")
             near = did_you_mean(name, [other.replace("-", "_") for other in known])
             raise UserError(f"there is no option {name}{near} (fairseq-mh options lists them, with mh-)")
         if value is not None and value is not False:
@@ -111,13 +114,8 @@ def load_checkpoint(cfg: Any) -> Loaded:
     """
     task = tasks.setup_task(cfg.task)
     paths = utils.split_paths(cfg.common_eval.path)
-    try:
-        overrides = ast.literal_eval(cfg.common_eval.model_overrides)
-        models, _ = checkpoint_utils.load_model_ensemble(paths, arg_overrides=overrides, task=task)
-    except (UserError, FileNotFoundError):
-        raise
-    except Exception as error:  # fairseq and torch meet a damaged file in many ways
-        raise UserError(unloadable(error)) from None
+    overrides = ast.literal_eval(cfg.common_eval.model_overrides)
+    models = [load_model(path, task=task, overrides=overrides) for path in paths]
     device = "cuda" if torch.cuda.is_available() and not cfg.common.cpu else "cpu"
     for model in models:
         if cfg.common.fp16:

@@ -5,8 +5,8 @@ translator.translate(["Öffnen Sie das Menü."])
 """
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,32 +14,39 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
+from fairseq_mh.mcmc.chain import convert_events
 from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.chains.decoders import Decoded
-from fairseq_mh.translation.chains.starts import Progress
 from fairseq_mh.translation.fairseq_format import source_of
+from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.outline import Outline
 from fairseq_mh.translation.given.templates import Template, outlines_of_phrases, outlines_of_templates
-from fairseq_mh.translation.halves import in_halves
+from fairseq_mh.translation.halves import Refused, in_halves
 from fairseq_mh.translation.lines import Line, LineReader, in_batches
 from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
-from fairseq_mh.translation.results import (
-    BatchResults,
-    FillObserver,
-    RecordObserver,
-    SentenceResult,
-    fillings_to,
-    records_to,
-)
+from fairseq_mh.translation.results import BatchResults, PassRecord, SentenceResult, SweepRecord, event_records
+
+KEPT_OPTIONS = 16  # sets of options of calls whose generators are kept
 
 
-class Watching(NamedTuple):
-    """Who is told of a decoding while it goes on."""
+class Found(NamedTuple):
+    """The result of a text, when its batch has been decoded.
 
-    progress: Progress | None
-    observer: RecordObserver | None
-    fill_observer: FillObserver | None
+    Attributes:
+        place: the index of the text among those given.
+        result: what was found.
+    """
+
+    place: int
+    result: SentenceResult
+
+
+class Setting(NamedTuple):
+    """A set of options, and the generator that decodes with it."""
+
+    cfg: Any
+    generator: MHGenerator
 
 
 class Translator:
@@ -50,7 +57,7 @@ class Translator:
         arguments: options of `fairseq-generate` and of the plugin, as on a command line.
 
     Raises:
-        UserError: for options that mean nothing, and where the model, or what cuts text into pieces, cannot be loaded.
+        UserError: for options that mean nothing, and if the model, or what cuts text into pieces, cannot be loaded.
     """
 
     def __init__(self, data: str, arguments: Sequence[str] = ()):
@@ -62,13 +69,14 @@ class Translator:
         try:
             self.task.build_tokenizer(self.cfg.tokenizer)
             self.task.build_bpe(self.cfg.bpe)
-        except Exception as error:  # of libraries and files of many kinds
+        except Exception as error:  # libraries and files fail in many ways
             raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
         self.reader = LineReader(self.task, self.model)
+        self._settings: dict[tuple[str, ...], Setting] = {(): Setting(self.cfg, self.generator)}
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> "Translator":
-        """Load a data folder with its checkpoint (`checkpoint.pt`) and pieces (`spm.model`, where it has them).
+        """Load a data folder with its checkpoint (`checkpoint.pt`) and pieces (`spm.model`, if it has them).
 
         Args:
             folder: fairseq's data folder: two dictionaries, and binarised files or `source_lang` and `target_lang`.
@@ -76,68 +84,88 @@ class Translator:
                 fairseq's (`path`, `sentencepiece_model`, `iter_decode_with_beam`, `cpu`, ...).
 
         Raises:
-            UserError: for an option that there is not, and for files that cannot be used.
+            UserError: for an unknown option, and for files that cannot be used.
         """
         return cls(str(folder), with_pieces(str(folder), arguments_of(options)))
 
     def translate(self, texts: Sequence[str], **options: Any) -> list[str]:
-        """Return the best translation of each text; an empty one where a text cannot be translated.
+        """Translate texts.
 
         Args:
+            texts: the sources.
             options: as for `decode`.
+
+        Returns:
+            The best translation of each text; an empty one if a text cannot be translated.
+
+        Raises:
+            UserError: as in `decode`.
         """
         best = (result.translations for result in self.decode(texts, trace=False, **options))
         return [found[0].text if found else "" for found in best]
 
-    def decode(
+    def decode(self, texts: Sequence[str], **settings: Any) -> list[SentenceResult]:
+        """Decode texts, and return everything that was found.
+
+        A text that is empty, or longer than the model or the memory allows, or for which the model has no lengths, gets
+        a result that says so, without translations.
+
+        Args:
+            texts: the sources.
+            settings: the keyword arguments of `watch`, options among them (`nbest=3`, `chains=5`).
+
+        Returns:
+            The result of each text, in their order.
+
+        Raises:
+            UserError: as in `watch`.
+        """
+        found = {one.place: one.result for one in self.watch(texts, **settings) if isinstance(one, Found)}
+        return [found[place] for place in range(len(texts))]
+
+    def watch(
         self,
         texts: Sequence[str],
         *,
         numbers: Sequence[int] | None = None,
         samples: bool = False,
         trace: bool = True,
-        progress: Progress | None = None,
         template: Template | Sequence[Template] | None = None,
         phrases: Sequence[Sequence[str]] | None = None,
-        observer: RecordObserver | None = None,
-        fill_observer: FillObserver | None = None,
         **options: Any,
-    ) -> list[SentenceResult]:
-        """Decode texts, and return what was found of each.
+    ) -> Iterator[SweepRecord | PassRecord | Found]:
+        """Decode texts, and yield what happens: ended sweeps, passes of mask-predict, and results.
 
-        A text that holds nothing, more than the model reads or memory holds, or for which the model has no lengths,
-        gets a result that says so, without translations.
+        Every sweep of every chain is yielded when it has ended, the start (sweep 0) first; the result of a text is
+        yielded when its batch has been decoded. A loop that is left ends the decoding.
 
         Args:
-            numbers: key the randomness of each text's chains, as line numbers do; 0, 1, ... unless given.
-            samples: whether to return the state at the end of every sweep that counts (`burn_in`, `thin`).
-            trace: whether to return the records of `--mh-trace`.
-            progress: is called with the number of sweeps that ended since the last call, and of those of the batch.
-            template: what is given of the translations, or of each text's: `Click {2} to {}.` holds all but a blank of
-                two tokens and one of any number. An `Outline` says the same by tokens.
-            phrases: of each text, what its translations must hold, anywhere; in the order given with
+            texts: the sources.
+            numbers: key the random streams of each text's chains, as line numbers do; 0, 1, ... unless given.
+            samples: whether results hold the state at the end of every sweep from burn-in on.
+            trace: whether results hold the records of `--mh-trace`.
+            template: the given part of all translations, or of each: `Click {2} to {}.` holds everything but a blank of
+                two tokens and one of any number. An `Outline` gives the same by tokens.
+            phrases: for each text, phrases that its translations must hold, anywhere; in the order given with
                 `constraints="ordered"`.
-            observer: is called with each sweep of each chain when it has ended, the start (sweep 0) first: with its
-                record of `--mh-trace`, and its tokens' log-probabilities (T,) as in `Translation`.
-            fill_observer: is called after each filling and each masking of mask-predict, where that is the decoder:
-                with a record's `id`, `length` and `chain`, the tokens (T,), and which of them are masked (T,). What
-                `progress` or an observer raise ends the decoding.
             options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
-                ...) are fixed by then.
+                ...) cannot be changed any more.
+
+        Yields:
+            `SweepRecord`, `PassRecord` and `Found`.
 
         Raises:
-            UserError: for options that mean nothing, and a template that the model has no pieces for.
+            UserError: for options that mean nothing, and for a template that the model has no pieces for.
         """
-        with self._using(options):
-            watching = Watching(progress, observer, fill_observer)
-            given = len(texts), self.task, self.generator.end
-            if phrases is None:
-                outlines = outlines_of_templates(template, *given)
-            elif template is None:
-                outlines = outlines_of_phrases(phrases, *given)
-            else:
-                raise UserError("phrases are given for each text, and without a template")
-            return self._decoded(texts, outlines, numbers or range(len(texts)), samples, trace, watching)
+        one = self._set(options)
+        given = len(texts), one.task, one.generator.end
+        if phrases is None:
+            outlines = outlines_of_templates(template, *given)
+        elif template is None:
+            outlines = outlines_of_phrases(phrases, *given)
+        else:
+            raise UserError("phrases cannot be combined with a template; give one of them")
+        return one._watched(texts, outlines, numbers or range(len(texts)), samples, trace)
 
     def alternatives(
         self, text: str, tokens: Tensor, position: int, *, count: int = 8, **options: Any
@@ -148,75 +176,66 @@ class Translator:
             text: the source.
             tokens: (T,) long, of the translation.
             position: from 0.
-            count: how many; the symbol that stands there comes on top of them where it is not one of them.
+            count: how many; the current symbol is added if it is not one of them.
             options: as for `decode`; they say which energy.
 
         Raises:
             UserError: for a text that cannot be translated, tokens that are no state, and a position outside them.
         """
-        with self._using(options):
-            line = Line(0, 0, self.reader.tokens(text), None)
-            if reason := self.reader.refusal(line.tokens):
-                raise UserError(f"the source is {reason}")
-            return alternatives(self.generator, source_of(self._sample([line])), tokens, position, count)
+        generator = self._set(options).generator
+        line = Line(0, 0, self.reader.tokens(text), None)
+        if reason := self.reader.refusal(line.tokens):
+            raise UserError(f"the source is {reason}")
+        return alternatives(generator.scorer, source_of(self._sample([line])), tokens, position, count)
 
-    def for_thread(self) -> "Translator":
-        """Return a translator of the same model for another thread, whose options of a call are its own."""
+    def _set(self, options: Mapping[str, Any]) -> "Translator":
+        """Return this translator with other options; each set of options is parsed once."""
+        arguments = tuple(arguments_of(options))
+        if arguments not in self._settings:
+            cfg = parse_generate_options(self.data, [*self.arguments, *arguments])
+            task = copy.copy(self.task)
+            task.cfg = cfg.task
+            while len(self._settings) >= KEPT_OPTIONS:
+                self._settings.pop(next(key for key in list(self._settings) if key), None)
+            self._settings[arguments] = Setting(cfg, task.build_generator(self.models, cfg.generation))
         other = copy.copy(self)
         other.task = copy.copy(self.task)
+        other.cfg, other.generator = self._settings[arguments]
+        other.task.cfg = other.cfg.task
         return other
 
-    @contextmanager
-    def _using(self, options: dict[str, Any]) -> Iterator[None]:
-        kept = self.cfg, self.task.cfg, self.generator
-        try:
-            if options:
-                self._set_options(options)
-            yield
-        finally:
-            self.cfg, self.task.cfg, self.generator = kept
-
-    def _set_options(self, options: dict[str, Any]) -> None:
-        cfg = parse_generate_options(self.data, [*self.arguments, *arguments_of(options)])
-        self.task.cfg = cfg.task
-        self.generator = self.task.build_generator(self.models, cfg.generation)
-        self.cfg = cfg
-
-    def _decoded(
+    def _watched(
         self,
         texts: Sequence[str],
         outlines: Sequence[Outline | None],
         numbers: Iterable[int],
         samples: bool,
         trace: bool,
-        watching: Watching,
-    ) -> list[SentenceResult]:
-        lines = [
-            Line(place, number, self.reader.tokens(texts[place]), outlines[place])
-            for place, number in enumerate(numbers)
-        ]
-        results: dict[int, SentenceResult] = {}
+    ) -> Iterator[SweepRecord | PassRecord | Found]:
         readable = []
-        for line in lines:
+        for place, number in enumerate(numbers):
+            line = Line(place, number, self.reader.tokens(texts[place]), outlines[place])
             if reason := self.reader.refusal(line.tokens):
-                results[line.place] = SentenceResult(texts[line.place], untranslated=reason)
+                yield Found(place, SentenceResult(texts[place], untranslated=reason))
             else:
                 readable.append(line)
         for batch in in_batches(readable, self.cfg.dataset.max_tokens, self.cfg.dataset.batch_size):
-            for part, decoded in in_halves(batch, lambda lines: self._decode_batch(lines, watching)):
+            for part, decoded in (yield from in_halves(batch, partial(self._decode_batch, with_energies=trace))):
                 sources = [texts[line.place] for line in part]
-                if isinstance(decoded, str):  # why this line could not be decoded
+                if isinstance(decoded, Refused):
                     symbols, unknown = part[0].symbols, self.reader.unknown(part[0])
-                    found = [SentenceResult(sources[0], untranslated=decoded, symbols=symbols, unknown=unknown)]
+                    results = [
+                        SentenceResult(sources[0], untranslated=decoded.reason, symbols=symbols, unknown=unknown)
+                    ]
                 else:
-                    found = self._results(sources, part, decoded, samples, trace)
-                results |= {line.place: result for line, result in zip(part, found, strict=True)}
-        return [results[place] for place in range(len(lines))]
+                    results = self._results(sources, part, decoded, samples, trace)
+                for line, result in zip(part, results, strict=True):
+                    yield Found(line.place, result)
 
     def _results(
         self, sources: list[str], lines: Sequence[Line], decoded: Decoded, samples: bool, trace: bool
     ) -> list[SentenceResult]:
-        """Return what was found of each sentence of a batch."""
+        """Return the results of the sentences of a batch."""
         found = BatchResults(decoded, self.text)
         best, drawn = self.generator.best(decoded, sources), self._drawn(decoded, len(lines), samples)
         return [
@@ -224,8 +243,8 @@ class Translator:
                 source,
                 translations=[found.translation(one) for one in best[n]],
                 samples=[found.translation(one) for one in drawn[n]],
-                rows=found.rows(n),
-                expert_rows=found.expert_rows(n),
+                rows=found.cost(n).rows,
+                expert_rows=found.cost(n).expert_rows,
                 broken=found.broken(n),
                 trace=found.trace(n, line.number) if trace else [],
                 symbols=line.symbols,
@@ -235,7 +254,7 @@ class Translator:
         ]
 
     def _drawn(self, decoded: Decoded, sentences: int, samples: bool) -> list[list[Hypothesis]]:
-        """Return each sentence's states at the ends of the sweeps that count, a repeated one as often as it occurs."""
+        """Return each sentence's states at the ends of sweeps from burn-in on, a repeated one each time."""
         drawn: list[list[Hypothesis]] = [[] for _ in range(sentences)]
         if samples:
             cfg, context = self.task.cfg, decoded.plan.context.tolist()
@@ -252,12 +271,14 @@ class Translator:
             text = cutter.decode(text)
         return text
 
-    def _decode_batch(self, batch: Sequence[Line], watching: Watching) -> Decoded:
+    def _decode_batch(
+        self, batch: Sequence[Line], with_energies: bool
+    ) -> Generator[SweepRecord | PassRecord, None, Decoded]:
+        """Decode a batch; yield its events as records."""
         numbers = [line.number for line in batch]
-        observer = watching.observer and records_to(watching.observer, numbers)
-        pass_observer = watching.fill_observer and fillings_to(watching.fill_observer, numbers)
         outlines = [line.outline for line in batch if line.outline]  # of all lines, or of none
-        return self.generator.decode(self._sample(batch), watching.progress, outlines, observer, pass_observer)
+        running = self.generator.events(self._sample(batch), outlines, with_energies)
+        return (yield from convert_events(running, partial(event_records, numbers=numbers)))
 
     def _sample(self, batch: Sequence[Line]) -> dict:
         """Return a batch as the generator reads it, on the model's device."""

@@ -1,9 +1,8 @@
 """Order n-best lists of any system by the energy that chains would sample.
 
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt out/more.txt > out/rescored.txt
-    fairseq-mh rescore models/libreoffice-de-en out/nbest.txt --energy electric \\
-        --electric electric.pt > out/rescored.txt
-    fairseq-mh rescore DATA out/nbest.txt --energy two-stream --expert ar.pt:2 > out/rescored.txt
+    fairseq-mh rescore models/libreoffice-de-en out/nbest.txt --energy electric.pt > out/rescored.txt
+    fairseq-mh rescore DATA out/nbest.txt --energy two-stream,ar.pt:2 > out/rescored.txt
 
 Reads outputs of fairseq-generate: all D- lines of a sentence, in all of the files, are its candidates. Prints S-, T-,
 H- and D- lines, best candidate first, which fairseq-mh compare reads. A score is minus the energy per token, in base 2
@@ -16,23 +15,17 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fairseq_mh.energies.target import ONE_PASS_ENERGIES
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.rescorer import Rescored, load_rescorer, pieces_for
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
 from fairseq_mh.loading import arguments_of
-from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.sampler_config import refuse
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    choices = [*ENERGIES, *ONE_PASS_ENERGIES]
     parser.add_argument("data", type=Path, help="fairseq's data folder")
     parser.add_argument("outputs", type=Path, nargs="+", help="outputs of fairseq-generate, as a rule with --nbest")
-    parser.add_argument("--energy", default="norm", choices=choices, help="default: %(default)s")
+    parser.add_argument("--energy", default="norm", help="a sum of terms, as for --mh-energy; default: %(default)s")
     parser.add_argument("--path", type=Path, help="the CMLM's checkpoint; default: DATA/checkpoint.pt")
-    parser.add_argument("--electric", type=Path, help="checkpoint of an electric_transformer, for --energy electric")
-    parser.add_argument("--expert", metavar="PATH[:WEIGHT]", help="further terms, as --mh-expert gives them")
     parser.add_argument("--gen-subset", default="test", help="the subset that is translated; default: %(default)s")
     parser.add_argument(
         "--sentencepiece-model",
@@ -43,16 +36,10 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    refusals = {
-        "--limit must be 1 or more": args.limit is not None and args.limit < 1,
-        "--energy electric and --electric CHECKPOINT go together": (
-            (args.energy == "electric") != (args.electric is not None)
-        ),
-    }
-    refuse(refusals)
+    refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
     pieces = pieces_for(args.data, args.sentencepiece_model, nbest)
-    options = {"path": args.path, "energy": args.energy, "electric": args.electric, "expert": args.expert}
+    options = {"path": args.path, "energy": args.energy}
     rescorer, rows = load_rescorer(args.data, args.gen_subset, arguments_of(options), pieces), 0
     rescorer.check_sources({number: text for number, text in first.sources.items() if number in nbest})
     with tqdm(unit=" sentences", total=len(nbest), leave=False) as bar:

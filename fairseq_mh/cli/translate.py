@@ -13,9 +13,9 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator
-from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -24,10 +24,9 @@ from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import with_pieces
-from fairseq_mh.translation.generator import advance_bar
 from fairseq_mh.translation.given.phrases import split_phrases
-from fairseq_mh.translation.results import SentenceResult
-from fairseq_mh.translator import Translator
+from fairseq_mh.translation.results import SentenceResult, SweepRecord
+from fairseq_mh.translator import Found, Translator
 
 TAKES_MORE = True
 BUFFER = 100  # lines, where they do not come from a terminal
@@ -58,15 +57,28 @@ def run(args: Namespace) -> None:
         if translator.cfg.generation.constraints:
             split = [split_phrases(line) for line in lines]
             lines, phrases = [line for line, _ in split], [mine for _, mine in split]
-        with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
-            told = partial(advance_bar, bar)
-            results = translator.decode(
-                lines, numbers=numbers, trace=False, progress=told, template=args.template, phrases=phrases
-            )
-        for number, result in zip(numbers, results, strict=True):
+        events = translator.watch(lines, numbers=numbers, trace=args.json, template=args.template, phrases=phrases)
+        for number, result in zip(numbers, in_order(events, len(lines)), strict=True):
             print_result(args.json, translator.cfg.generation.nbest, number, result)
         sys.stdout.flush()
         number = numbers[-1] + 1
+
+
+def in_order(events: Iterable[Any], texts: int) -> Iterator[SentenceResult]:
+    """Yield the results of texts in their order, each as soon as those before it are there, and show progress."""
+    found: dict[int, SentenceResult] = {}
+    place = 0
+    with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
+        for event in events:
+            if isinstance(event, SweepRecord) and event.record["sweep"]:
+                bar.total = event.total
+                bar.update(1)
+            elif isinstance(event, Found):
+                found[event.place] = event.result
+                while place in found:
+                    yield found.pop(place)
+                    place += 1
+    assert place == texts
 
 
 def refuse_counts(args: Namespace) -> None:

@@ -13,7 +13,6 @@ from fairseq_mh.corpus.options import CorpusOptions, checked, settings
 from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import UNTRANSLATED, Chunk, Job, worker
 from fairseq_mh.files.chunks import Chunks, Join, concatenate
-from fairseq_mh.translation.chains.starts import Progress
 
 COUNTS = "chunks.jsonl"  # what each chunk cost
 
@@ -32,7 +31,13 @@ def translate(args: CorpusOptions) -> Counter[str]:
         missing = [corpus.spans[number] for number in chunks.missing()]
         done = total - sum(span.lines for span in missing)
         with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total, mininterval=1) as bar:
-            for chunk in translated(args, missing, cfg.common.cpu, Sweeps(bar)):
+            sweeps = 0
+            for chunk in translated(args, missing, cfg.common.cpu):
+                if isinstance(chunk, int):
+                    sweeps += chunk
+                    bar.set_postfix_str(f"{sweeps:,} sweeps", refresh=False)
+                    bar.update(0)  # at most as often as the bar's own interval
+                    continue
                 contents = {translations: partial(write, chunk.records), COUNTS: partial(write_text, chunk.counts)}
                 chunks.write(chunk.number, contents)
                 bar.update(corpus.spans[chunk.number].lines)
@@ -40,28 +45,19 @@ def translate(args: CorpusOptions) -> Counter[str]:
     return counted(args.output / COUNTS)
 
 
-class Sweeps:
-    """Shows how many sweeps have ended behind a bar of sentences, which moves once a chunk."""
-
-    def __init__(self, bar: tqdm):
-        self.bar, self.ended = bar, 0
-
-    def __call__(self, ended: int, total: int) -> None:
-        self.ended += ended
-        self.bar.set_postfix_str(f"{self.ended:,} sweeps", refresh=False)
-        self.bar.update(0)  # at most as often as the bar's own interval
-
-
-def translated(args: CorpusOptions, spans: list[Span], cpu: bool, progress: Progress) -> Iterator[Chunk]:
-    """Yield the chunks of these spans, in any order."""
+def translated(args: CorpusOptions, spans: list[Span], cpu: bool) -> Iterator[Chunk | int]:
+    """Yield the chunks of these spans, in any order, and numbers of sweeps that have ended."""
     job = Job(Path.cwd(), str(args.data), args.corpus, tuple(args.arguments), args.samples)
     if not spans:
-        return iter(())
+        return
     if args.workers == 0:
-        return map(worker(job, progress), spans)
+        translate_span = worker(job)
+        for span in spans:
+            yield (yield from translate_span(span))
+        return
     from fairseq_mh.corpus.ray_workers import on_ray
 
-    return on_ray(job, spans, args.workers, args.address, cpu, progress)
+    yield from on_ray(job, spans, args.workers, args.address, cpu)
 
 
 def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:

@@ -9,11 +9,11 @@ from omegaconf import OmegaConf
 
 import fairseq_mh
 from fairseq_mh.corpus.sources import Corpus
-from fairseq_mh.energies.experts import parse_experts
+from fairseq_mh.errors import refuse
 from fairseq_mh.files.chunks import by_content, fingerprint
 from fairseq_mh.loading import parse_generate_options
-from fairseq_mh.sampler_config import refuse
 from fairseq_mh.translation.options.checks import check
+from fairseq_mh.translation.options.energy_sum import parse_energy
 
 # Of the task's options, the one that `files` holds by content, and those that decide nothing of the output.
 ELSEWHERE = ("data", "cpu", "no_progress_bar", "distributed_world_size", "distributed_rank")
@@ -96,10 +96,9 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     """Return everything that decides the output, and nothing else: not who translates which batch."""
     groups = {name: cfg[name] for name in ("task", "bpe", "tokenizer") if cfg[name] is not None}
     options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
-    experts = parse_experts(cfg.task.mh_expert or "")
+    summands = parse_energy(cfg.task.mh_energy) if cfg.task.mh_energy else []
     named = [
-        cfg.task.mh_electric,
-        *(path for path, _ in experts),
+        *(one.path for one in summands),
         *(value for name in ("bpe", "tokenizer") for value in options.get(name, {}).values()),
     ]
     paths = [*utils.split_paths(cfg.common_eval.path), *(value for value in named if value and isinstance(value, str))]
@@ -107,7 +106,7 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     for name in ELSEWHERE:
         del options["task"][name]
     options = {name: by_content(group, list(group)) for name, group in options.items() if name != "task"} | {
-        "task": by_content(options["task"], ["mh_electric"]) | {"mh_expert": [weight for _, weight in experts]}
+        "task": options["task"] | {"mh_energy": [(one.name, one.weight) for one in summands]}
     }
     return {
         **options,

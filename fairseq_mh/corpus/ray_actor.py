@@ -7,7 +7,7 @@ another device of its machine.
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import ray
@@ -15,6 +15,7 @@ import ray
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Chunk, Job, worker
 from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.mcmc.chain import convert_events, finish
 
 SECONDS = 2  # between two reports of progress
 DEVICES = "CUDA_VISIBLE_DEVICES"  # which a process sees: Ray sets it to an actor's own
@@ -31,23 +32,25 @@ class Actor:
 
     def __init__(self, job: Job, tally: Any):
         self.job, self.tally, self.ended, self.told = job, tally, 0, time.monotonic()
-        self.translate: Callable[[Span], Chunk] | None = None
+        self.translate: Callable[[Span], Generator[int, None, Chunk]] | None = None
         self.place = ray.get_runtime_context().get_node_id(), os.environ.get(DEVICES, "")
         if self.place[1]:
             self.place = ray.get(tally.settled.remote(self.place))
             os.environ[DEVICES] = self.place[1]  # before anything asks for a device
 
-    def tell(self, ended: int, total: int) -> None:
+    def tell(self, ended: int) -> list[int]:
         """Count sweeps that have ended, and tell the tally of them now and then."""
         self.ended += ended
         if time.monotonic() - self.told > SECONDS:
             self.tally.add.remote(self.ended)
             self.ended, self.told = 0, time.monotonic()
+        return []
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            self.translate = self.translate or worker(self.job, self.tell)
-            return {**self.translate(Span(**row))._asdict(), "error": ""}
+            self.translate = self.translate or worker(self.job)
+            chunk = finish(convert_events(self.translate(Span(**row)), self.tell))
+            return {**chunk._asdict(), "error": ""}
         except (UserError, OSError) as error:
             return {**Chunk(row["number"], "", "")._asdict(), "error": one_line(error)}
         except RuntimeError as error:

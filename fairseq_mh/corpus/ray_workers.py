@@ -7,16 +7,15 @@ dies takes nothing with it but its time: Ray starts another, and gives it the sp
 import logging
 import os
 import socket
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any
 
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Chunk, Job
 from fairseq_mh.errors import UserError, one_line
-from fairseq_mh.translation.chains.starts import Progress
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
@@ -31,38 +30,31 @@ DEATHS = 3  # of workers at the same chunk, after which it is given up: it would
 RESTARTS = 30  # of the same actor, at whatever: a machine on which none lives
 
 
-@contextmanager
-def shown(tally: Any, progress: Progress) -> Iterator[None]:
-    """Tell `progress` of what the tally counts, from a thread of its own, while the context lasts."""
-    over = threading.Event()
-
-    def poll() -> None:
-        known = 0
-        while not over.wait(SECONDS):
-            with suppress(ray.exceptions.RayError):
-                found = ray.get(tally.value.remote())
-                progress(found - known, 0)
-                known = found
-
-    thread = threading.Thread(target=poll, daemon=True)
-    thread.start()
+def with_sweeps(rows: Iterator[dict[str, Any]], tally: Any) -> Iterator[dict[str, Any] | int]:
+    """Yield rows, and now and then the number of sweeps that the workers have ended since the last time."""
+    known, reader = 0, ThreadPoolExecutor(1)
     try:
-        yield
+        while True:
+            row = reader.submit(next, rows, None)
+            while not wait([row], timeout=SECONDS).done:
+                with suppress(ray.exceptions.RayError):
+                    found = ray.get(tally.value.remote())
+                    yield found - known
+                    known = found
+            if (finished := row.result()) is None:
+                return
+            yield finished
     finally:
-        over.set()
-        thread.join()
+        reader.shutdown(wait=False, cancel_futures=True)
 
 
-def on_ray(
-    job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool, progress: Progress
-) -> Iterator[Chunk]:
-    """Yield the chunks of these spans, in the order in which they are done.
+def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool) -> Iterator[Chunk | int]:
+    """Yield the chunks of these spans, in the order in which they are done, and numbers of sweeps that have ended.
 
     Args:
         workers: how many; None: one for each GPU, or each core where there is none.
         address: of a cluster, on whose machines model and corpus have the same paths; None: a Ray of this run alone.
         cpu: whether GPUs are to be left alone.
-        progress: is told now and then of the sweeps that the workers have ended.
 
     Raises:
         UserError: where Ray cannot be reached, is too small, a worker met what its user must mend, or workers keep
@@ -75,11 +67,13 @@ def on_ray(
             raise UserError(f"--workers {workers}: there are {resources(kind)} {kind}s")
         pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)
         tally = ray.remote(num_cpus=0)(Tally).remote()
-        with shown(tally, progress):
-            for row in _rows(job, spans, pool, kind == "GPU", tally):
-                if error := row.pop("error"):
-                    raise UserError(error)
-                yield Chunk(**row)
+        for row in with_sweeps(_rows(job, spans, pool, kind == "GPU", tally), tally):
+            if isinstance(row, int):
+                yield row
+                continue
+            if error := row.pop("error"):
+                raise UserError(error)
+            yield Chunk(**row)
     except ray.exceptions.RayActorError as error:
         raise UserError(f"workers keep dying (of too little memory?): {one_line(error)}") from None
     finally:

@@ -4,7 +4,6 @@ from typing import Any
 
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.files.trace import json_number
-from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.translation.results import SentenceResult, Translation
 
 Record = dict[str, Any]
@@ -28,7 +27,7 @@ def _fields(found: Translation) -> Record:
         "text": found.text,
         "score": json_number(found.score),
         "energy": json_number(found.energy),
-        **{f"energy_{name}": json_number(found.energies[name]) for name in ENERGIES},
+        **{f"energy_{name}": json_number(nats) for name, nats in found.energies.items()},
         "length": found.length,
         "chain": found.chain,
         "sweep": found.sweep,

@@ -4,16 +4,15 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source, Span, read, with_phrases
 from fairseq_mh.errors import UserError
-from fairseq_mh.translation.chains.starts import Progress
-from fairseq_mh.translation.results import SentenceResult
-from fairseq_mh.translator import Translator
+from fairseq_mh.translation.results import SentenceResult, SweepRecord
+from fairseq_mh.translator import Found, Translator
 
 MANY = 20  # lines of which not one is translated: then the model or the machine fails, and not a line
 UNTRANSLATED = "untranslated: "  # begins the name of a count, before the kind of the reason
@@ -37,27 +36,31 @@ class Chunk(NamedTuple):
     counts: str  # a JSON line
 
 
-def worker(job: Job, progress: Progress | None = None) -> Callable[[Span], Chunk]:
-    """Load the model; return a function from spans to chunks.
+def worker(job: Job) -> Callable[[Span], Generator[int, None, Chunk]]:
+    """Load the model; return a function from spans to chunks, which yields the number of sweeps that have ended.
 
     Raises:
-        UserError: where the model cannot be loaded; the function raises it where a chunk cannot be translated.
+        UserError: if the model cannot be loaded; the function raises it if a chunk cannot be translated.
     """
     os.chdir(job.folder)
     translator = Translator(job.data, job.arguments)
 
-    def translate(span: Span) -> Chunk:
-        begun = time.perf_counter()
+    def translate(span: Span) -> Generator[int, None, Chunk]:
+        started = time.perf_counter()
         sources = read(job.corpus, span)
         if translator.cfg.generation.constraints:
             sources = [with_phrases(source) for source in sources]
         texts, numbers = [source.text for source in sources], [source.sentence for source in sources]
         phrases = [source.phrases for source in sources]
-        results = translator.decode(
-            texts, numbers=numbers, samples=job.samples, trace=False, progress=progress, phrases=phrases
-        )
+        found: dict[int, SentenceResult] = {}
+        for event in translator.watch(texts, numbers=numbers, samples=job.samples, trace=False, phrases=phrases):
+            if isinstance(event, Found):
+                found[event.place] = event.result
+            elif isinstance(event, SweepRecord):
+                yield 1
+        results = [found[place] for place in range(len(texts))]
         check_translated(sources, results)
-        told = {"chunk": span.number, **counts_of(results), "seconds": round(time.perf_counter() - begun, 3)}
+        told = {"chunk": span.number, **counts_of(results), "seconds": round(time.perf_counter() - started, 3)}
         records = (record_of(source, result) for source, result in zip(sources, results, strict=True))
         lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in records)
         return Chunk(span.number, "".join(lines), json.dumps(told) + "\n")

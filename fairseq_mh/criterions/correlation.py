@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.energy import evaluate, site_scores
+from fairseq_mh.mcmc.energy import masked_scores, site_features
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 
 MOMENTS = ("x", "y", "xx", "yy", "xy")  # of Electric's energy (x) and E_norm (y), in nats a token
@@ -24,7 +24,9 @@ def moments(lm: MaskedLM, tokens: Tensor, energies: Tensor) -> dict[str, Tensor]
     """
     valid, context = tokens.ne(lm.pad), torch.arange(len(tokens), device=tokens.device)
     norm = torch.zeros_like(energies, dtype=torch.float64)
-    norm[valid] = -site_scores(evaluate(lm, tokens, context, valid).scores, "norm").double()
+    places = valid.nonzero(as_tuple=True)
+    features = site_features(lm, tokens, context, places)
+    norm[places] = -masked_scores(lm, features, tokens[places])[:, 0].double()
     x, y = ((part.double() * valid).sum(1) / valid.sum(1) for part in (energies, norm))
     return dict(zip(MOMENTS, (x.sum(), y.sum(), x.square().sum(), y.square().sum(), (x * y).sum()), strict=True))
 

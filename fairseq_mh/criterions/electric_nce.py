@@ -31,9 +31,9 @@ from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.architectures.mask_predict_transformer import random_mask
 from fairseq_mh.criterions.correlation import MOMENTS, correlation, moments
 from fairseq_mh.criterions.noise import add_noise, noise_log_probs
-from fairseq_mh.energies.electric import require_cmlm_transformer, same_encoder, token_energies
+from fairseq_mh.energies.electric import same_encoder, token_energies
 from fairseq_mh.errors import UserError
-from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of
+from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of, require_cmlm_transformer
 
 MAX_MASKED = 0.5  # the largest share of a target's positions that is masked
 

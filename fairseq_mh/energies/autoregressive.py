@@ -3,6 +3,8 @@
 E(X) = - sum_t log p(X_t | X_<t, source) - log p(EOS | X, source)
 """
 
+from typing import Any
+
 import torch
 from fairseq.data import Dictionary, data_utils
 from fairseq.models.transformer import TransformerModelBase
@@ -11,34 +13,40 @@ from torch import Tensor
 from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM, require_cmlm_transformer
 from fairseq_mh.mcmc.energy import norm
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size
 
 
 class Autoregressive:
-    """fairseq's `transformer` with the dictionary of its targets.
+    """A `ModelEnergy`: fairseq's `transformer` with the dictionary of its targets.
 
     Args:
         model: in eval mode.
         dictionary: of the targets.
+        cmlm: the model of the chains.
 
     Raises:
-        UserError: for a decoder that the engine does not know.
+        UserError: for a decoder that the engine does not know, and for a CMLM whose targets hold EOS.
     """
 
-    def __init__(self, model: TransformerModelBase, dictionary: Dictionary):
+    bounded, autoregressive = True, True
+
+    def __init__(self, model: TransformerModelBase, dictionary: Dictionary, cmlm: CMLM):
+        require_cmlm_transformer(cmlm)
+        source, target = model.max_positions()
+        self.longest_source, self.longest_target = source + 1, target - 1  # its sources have no BOS
         self.model, self.pad, self.eos, self.bos = model, dictionary.pad(), dictionary.eos(), dictionary.bos()
         try:
             self.decoder = CausalEngine(model.decoder)
         except ValueError as reason:
             raise UserError(f"an expert needs a plain decoder; this model has {reason}") from None
 
-    def bind(self, source: tuple[Tensor, Tensor]) -> "BoundAutoregressive":
-        """Return the energy of targets of these sources.
+    @staticmethod
+    def reads(model: Any) -> bool:
+        return isinstance(model, TransformerModelBase) and type(model.decoder) in CausalEngine.kinds
 
-        Args:
-            source: the sources' tokens (B, S) long as a CMLM reads them, and lengths (B,) long.
-        """
+    def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundAutoregressive":
         lines = [line[line.ne(self.pad) & line.ne(self.bos)] for line in source[0]]  # autoregressive models see no BOS
         tokens = data_utils.collate_tokens(lines, self.pad, left_pad=True)
         lengths = tokens.ne(self.pad).sum(1)

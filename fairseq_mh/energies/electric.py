@@ -1,22 +1,22 @@
 """Electric's energies of targets, one decoder row each, for the chains of a CMLM."""
 
+from typing import Any
+
 import torch
-from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
 from fairseq.models.nat import CMLMNATransformerModel
-from fairseq.tasks import FairseqTask
 from torch import Tensor, nn
 
 from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
-from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM
+from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, require_cmlm_transformer
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
 
 class Electric:
-    """An `electric_transformer` with its dictionary.
+    """A `ModelEnergy`: an `electric_transformer` with its dictionary.
 
     It reads the encoder output of the CMLM where both encoders are the same (`--freeze-encoder`).
 
@@ -29,19 +29,21 @@ class Electric:
         UserError: for a CMLM that is no `cmlm_transformer`, or not the one whose weights the model needs.
     """
 
+    bounded, autoregressive = False, False
+
     def __init__(self, model: ElectricTransformer, dictionary: Dictionary, cmlm: CMLM):
         self.model, self.reader = model, CMLM(model, dictionary)
+        self.longest_source, target = model.max_positions()
+        self.longest_target = target - 2  # BOS and EOS
         lender = require_cmlm_transformer(cmlm).model
         borrow_weights(model, lender)
         self.shares_encoder = same_encoder(model.encoder, lender.encoder)
 
-    def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundElectric":
-        """Return the energy of targets of these sources.
+    @staticmethod
+    def reads(model: Any) -> bool:
+        return isinstance(model, ElectricTransformer)
 
-        Args:
-            encoder_out: the output of the CMLM's encoder.
-            source: the sources' tokens (B, S) long and lengths (B,) long.
-        """
+    def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundElectric":
         return BoundElectric(self, encoder_out if self.shares_encoder else self.model.forward_encoder(source))
 
 
@@ -81,34 +83,6 @@ def token_energies(model: nn.Module, reader: CMLM, encoder_out: dict, tokens: Te
     energies = model(encoder_out, reader.add_special_tokens(tokens)).float()  # special tokens included
     inside = energies[reader.shift_positions(valid)]
     return torch.zeros_like(tokens, dtype=energies.dtype).masked_scatter(valid, inside)
-
-
-def load_electric(path: str, task: FairseqTask, cmlm: CMLM) -> Electric:
-    """Load an Electric in the CMLM's precision, on its device.
-
-    Args:
-        path: of the checkpoint.
-        task: whose dictionaries the model was trained with.
-        cmlm: the model of the chains.
-
-    Raises:
-        UserError: for a checkpoint of another kind, or a CMLM that is no `cmlm_transformer`.
-    """
-    (model,), _ = checkpoint_utils.load_model_ensemble([path], task=task)
-    if not isinstance(model, ElectricTransformer):
-        raise UserError(f"{path} holds a {type(model).__name__}, and not an electric_transformer")
-    return Electric(model.eval().to(next(cmlm.model.parameters())), task.target_dictionary, cmlm)
-
-
-def require_cmlm_transformer(cmlm: CMLM) -> CMLM:
-    """Return this CMLM if its targets are those that an Electric reads.
-
-    Raises:
-        UserError: for a CMLM that is no `cmlm_transformer`.
-    """
-    if type(cmlm) is not CMLM:
-        raise UserError("an Electric reads targets as cmlm_transformer does; Mask-Predict's own model has EOS in them")
-    return cmlm
 
 
 def borrow_weights(model: ElectricTransformer, lender: CMLMNATransformerModel) -> None:

@@ -50,7 +50,7 @@ def demo_grid(model: Path) -> tuple[list[GridRun], list[str]]:
         if not (model / name).is_file():
             raise UserError(f"{model / name} does not exist; the demo needs it")
     grid = read_grid(find_grid("demo"), model)
-    own = [run for run in grid if not (run.missing_file() and "mh-expert" in run.options)]
+    own = [run for run in grid if not (run.missing_file() and "mh-energy" in run.options)]
     refuse_missing_files(own)
     notes = [f"{run.decoder} is left out: {run.missing_file()} does not exist" for run in grid if run not in own]
     return own, notes

@@ -10,7 +10,7 @@ runs:
     seeds: [1]                        # a deterministic decoder needs no more
     options: {mh-decoding: mask-predict}
 
-`{data}` in an option's value stands for the data folder, as in `mh-electric: "{data}/electric.pt"`.
+`{data}` in an option's value stands for the data folder, as in `mh-energy: "two-stream,{data}/teacher.pt:0.5"`.
 """
 
 import hashlib
@@ -23,13 +23,13 @@ from typing import Any, NamedTuple
 import yaml
 from fairseq import utils
 
-from fairseq_mh.energies.experts import parse_experts
 from fairseq_mh.errors import UserError, did_you_mean
+from fairseq_mh.translation.options.energy_sum import checkpoints_of
 
 KEYS = {"title", "options", "seeds", "runs"}
 RUN_KEYS = {"decoder", "options", "seeds"}
 DATA = "{data}"
-FILE_OPTIONS = ("mh-electric", "mh-expert", "path")  # options whose values are files that a run reads
+FILE_OPTIONS = ("mh-energy", "path")  # options whose values are files that a run reads
 GRIDS = Path(__file__).parent / "grids"
 
 
@@ -56,7 +56,7 @@ class GridRun(NamedTuple):
 
     def files(self, names: Iterable[str]) -> list[str]:
         """Return the values of these options, each of the several where one option names more than one file."""
-        several = {"mh-expert": lambda value: [path for path, _ in parse_experts(value)], "path": utils.split_paths}
+        several = {"mh-energy": checkpoints_of, "path": utils.split_paths}
         given = {name: str(self.options[name]) for name in names if name in self.options}
         return [file for name, value in given.items() for file in several.get(name, lambda one: [one])(value)]
 

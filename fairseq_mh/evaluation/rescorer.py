@@ -10,15 +10,12 @@ import sentencepiece
 import torch
 from torch import Tensor
 
-from fairseq_mh.energies.electric import Electric, load_electric
-from fairseq_mh.energies.experts import Expert, load_experts
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import NBest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
-from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of
 from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
 from fairseq_mh.translation.fairseq_format import source_of
-from fairseq_mh.translation.rescoring import energies
+from fairseq_mh.translation.scorer import Scorer
 
 SENTENCES_AT_ONCE = 20
 
@@ -34,16 +31,14 @@ class Rescorer(NamedTuple):
     """A CMLM and what else the options ask for, with the sources of a data set."""
 
     task: Any
-    cmlm: CMLM
-    electric: Electric | None
-    experts: list[Expert]
+    scorer: Scorer
     pieces: sentencepiece.SentencePieceProcessor | None  # None: candidates are pieces already
     subset: str
 
     def target(self, text: str) -> Tensor:
         """Return the tokens of a translation: (T,) long."""
         words = " ".join(self.pieces.encode(text, out_type=str)) if self.pieces else text
-        return self.cmlm.target(self.task.target_dictionary.encode_line(words, add_if_not_exist=False).long())
+        return self.scorer.cmlm.target(self.task.target_dictionary.encode_line(words, add_if_not_exist=False).long())
 
     def check_sources(self, sources: dict[int, str]) -> None:
         """Check that an output translates this subset.
@@ -80,14 +75,14 @@ class Rescorer(NamedTuple):
         numbers = sorted({number for number, _ in candidates})
         if numbers[-1] >= len(dataset):
             raise UserError(f"sentence {numbers[-1]} is none of the {len(dataset)} of {self.subset}")
-        batch = to_device(self.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
+        batch = to_device(self.scorer.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
         place = {number: context for context, number in enumerate(batch["id"].tolist())}
         source = source_of(batch)
         targets = [self.target(text) for _, text in candidates]
         context = torch.tensor([place[number] for number, _ in candidates])
-        found = energies(self.cmlm, self.task.cfg, source, targets, context, self.electric, self.experts)
+        found = self.scorer.evaluate(source, targets, context)
         nats = [total / max(len(target), 1) for total, target in zip(found.energy.tolist(), targets, strict=True)]
-        return nats, found.rows + found.expert_rows
+        return nats, sum(int(rows.sum()) for rows in found.cost)
 
     def rescore(self, nbest: NBest) -> Iterator[Rescored]:
         """Yield the sentences in batches; a score is minus the energy per token, in base 2 as fairseq's scores are."""
@@ -127,12 +122,9 @@ def load_rescorer(
     Raises:
         UserError: for a checkpoint of another kind, or files that are damaged.
     """
-    task, (model,) = load_checkpoint(parse_generate_options(str(data), options))
+    task, models = load_checkpoint(parse_generate_options(str(data), options))
     task.load_dataset(subset)
-    cmlm = cmlm_of(model, task.target_dictionary)
-    electric = load_electric(task.cfg.mh_electric, task, cmlm) if task.cfg.mh_electric else None
-    experts = load_experts(task.cfg.mh_expert, task, cmlm)
-    return Rescorer(task, cmlm, electric, experts, pieces, subset)
+    return Rescorer(task, task.scorer(models), pieces, subset)
 
 
 def pieces_for(data: Path, model: Path | None, nbest: NBest) -> sentencepiece.SentencePieceProcessor | None:

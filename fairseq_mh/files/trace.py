@@ -1,43 +1,66 @@
-"""The trace of chains (`--mh-trace`): a line of JSON for every sweep of every chain, the start included.
-
-A warning about broken numbers goes to the log.
-"""
+"""The trace of chains (`--mh-trace`): a JSON line for every sweep of every chain, the start included."""
 
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TextIO
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.record import Sweep
-from fairseq_mh.mcmc.target import Energy
 
 logger = logging.getLogger(__name__)
 
 
-def open_trace(path: str) -> TextIO:
-    """Open a trace for writing.
+class TraceFile:
+    """A trace that is written while decoding goes on. The file is made when its first record is written.
+
+    Args:
+        path: of the file.
 
     Raises:
-        UserError: where the file cannot be written.
+        UserError: if the file cannot be written.
     """
-    try:
-        return open(path, "w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--mh-trace cannot be written: {error}") from None
+
+    def __init__(self, path: str):
+        self.path, self._file = Path(path), None  # type: Path, TextIO | None
+        place = self.path if self.path.exists() else self.path.parent
+        if self.path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
+            why = "is a folder" if self.path.is_dir() else "its folder does not exist, or it is read-only"
+            raise UserError(f"--mh-trace {path} cannot be written: {why}")
+
+    def write(self, records: Iterable[dict[str, Any]]) -> None:
+        """Write records as JSON lines.
+
+        Raises:
+            UserError: if the file cannot be written.
+        """
+        try:
+            self._file = self._file or self.path.open("w", encoding="utf-8")
+            write_records(self._file, records)
+        except OSError as error:
+            raise UserError(f"--mh-trace cannot be written: {error}") from None
+
+
+def write_records(file: TextIO, records: Iterable[dict[str, Any]]) -> None:
+    """Write records as JSON lines."""
+    file.writelines(json.dumps(record) + "\n" for record in records)
+    file.flush()
 
 
 def trace_records(
-    sweeps: list[Sweep], energy: Energy, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
+    sweeps: Sequence[Sweep], energy: Energy, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     """Yield a record for each sweep of N finished chains, one chain after the other.
 
     Args:
         sweeps: of the record of the run.
-        energy: the target's.
+        energy: of the target.
         ids: the sentence of each chain.
-        lengths: the tokens of each chain's states.
+        lengths: the number of tokens of each chain's states.
         chains: the number of each chain among those of its length.
     """
     energies = [(energy.total(sweep.end.scores), energy.by_name(sweep.end.scores)) for sweep in sweeps]
@@ -52,29 +75,18 @@ def trace_records(
                 "tokens": sweep.end.tokens[n, :length].tolist(),
                 "energy": json_number(float(total[n])),
                 **{f"energy_{name}": json_number(float(nats[n])) for name, nats in by_name.items()},
-                "proposals": int(sweep.proposals[n]),
-                "accepted": int(sweep.accepted[n]),
-                "novel": int(sweep.novel[n]),
-                "rows": int(sweep.rows[n]),
-                "expert_rows": int(sweep.expert_rows[n]),
+                **{name: int(getattr(sweep, name)[n]) for name in ("proposals", "accepted", "novel")},
+                **{name: int(rows[n]) for name, rows in sweep.cost._asdict().items()},
             }
 
 
-def write_trace(
-    file: TextIO, sweeps: list[Sweep], energy: Energy, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
-) -> None:
-    """Write the records of N finished chains (`trace_records`) as JSON lines."""
-    file.writelines(json.dumps(record) + "\n" for record in trace_records(sweeps, energy, ids, lengths, chains))
-    file.flush()
-
-
-def warn_of_broken(sweeps: list[Sweep]) -> None:
-    """Log a warning where proposals were rejected because the model's numbers were NaN."""
+def warn_of_broken(sweeps: Sequence[Sweep]) -> None:
+    """Log a warning if proposals were rejected because the model produced NaN."""
     broken = sum(int(sweep.broken.sum()) for sweep in sweeps)
     if broken:
-        logger.warning("%d proposals left the state as it was: the model's numbers were broken (NaN)", broken)
+        logger.warning("%d proposals left the state as it was, because the model produced NaN", broken)
 
 
 def json_number(value: float) -> float | None:
-    """Return the number, or None where JSON cannot hold it (an infinite or broken energy)."""
+    """Return the number, or None if JSON cannot hold it (an infinite or broken energy)."""
     return value if math.isfinite(value) else None

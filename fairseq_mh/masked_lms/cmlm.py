@@ -160,6 +160,19 @@ class MaskPredictCMLM(CMLM):
         return log_p
 
 
+def require_cmlm_transformer(cmlm: CMLM) -> CMLM:
+    """Return this CMLM if other models can read its targets.
+
+    Raises:
+        UserError: for Mask-Predict's own model, whose targets hold EOS.
+    """
+    if type(cmlm) is not CMLM:
+        raise UserError(
+            "this needs a cmlm_transformer: Mask-Predict's own targets hold EOS, as those of no other model"
+        )
+    return cmlm
+
+
 def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
     """Return the CMLM of a loaded model.
 

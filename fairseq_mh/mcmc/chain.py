@@ -5,7 +5,7 @@ sweeps it is, and then the next stage of all chains that ask for decoder rows is
 the chains live on the CPU, so few GPU synchronisations are needed, however many chains there are.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -20,6 +20,8 @@ from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import State, put, select
 
 AHEAD = 4  # updates proposed at once from the same state: about as many as it takes until one changes it
+Event = TypeVar("Event")
+Other = TypeVar("Other")
 Result = TypeVar("Result")
 
 
@@ -53,6 +55,18 @@ def finish(running: Generator[object, None, Result]) -> Result:
             next(running)
         except StopIteration as end:
             return end.value
+
+
+def convert_events(
+    running: Generator[Event, None, Result], convert: Callable[[Event], Iterable[Other]]
+) -> Generator[Other, None, Result]:
+    """Yield other events in the place of a generator's own, and return its result."""
+    while True:
+        try:
+            event = next(running)
+        except StopIteration as end:
+            return end.value
+        yield from convert(event)
 
 
 @torch.no_grad()

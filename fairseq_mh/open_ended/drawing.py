@@ -10,12 +10,12 @@ from tqdm import tqdm
 
 import fairseq_mh
 from fairseq_mh.files.chunks import Chunks, as_text, concatenate
-from fairseq_mh.files.trace import warn_of_broken, write_trace
-from fairseq_mh.mcmc.energy import ENERGIES, total
+from fairseq_mh.files.trace import trace_records, warn_of_broken, write_records
+from fairseq_mh.mcmc.chain import convert_events, finish
 from fairseq_mh.open_ended.blanks import TextModel
 from fairseq_mh.open_ended.options import TextOptions
-from fairseq_mh.open_ended.sampling import Chains, check_text, sample
-from fairseq_mh.sampler_config import SamplerConfig, energy_of
+from fairseq_mh.open_ended.sampling import Chains, check_text, sample, text_energy
+from fairseq_mh.sampler_config import SamplerConfig
 from fairseq_mh.template import Template
 
 FILES = ("samples.jsonl", "trace.jsonl")
@@ -63,9 +63,10 @@ def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], 
         bar.update(sweeps * (options.chains - sum(len(batches[number]) for number in missing)))
         for number in missing:
             begun = time.perf_counter()
-            chains = sample(model, template, lengths, batches[number], options.seed, options.sampler, bar.update)
+            running = sample(model, template, lengths, batches[number], options.seed, options.sampler)
+            chains = finish(convert_events(running, lambda ended: [bar.update(ended.number > 0)]))
             warn_of_broken(chains.sweeps)
-            samples = as_text(partial(write_samples, chains))
+            samples = as_text(partial(write_samples, chains, options.sampler))
             trace = as_text(partial(write_chains, chains, options.sampler))
             chunks.write(number, dict(zip(FILES, (samples, trace), strict=True)))
             if spend:
@@ -73,10 +74,11 @@ def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], 
         chunks.join()
 
 
-def write_samples(chains: Chains, file: TextIO) -> None:
+def write_samples(chains: Chains, cfg: SamplerConfig, file: TextIO) -> None:
     """Write a JSON line for each chain: where it ended, as text and tokens, with its energies in nats."""
     end = chains.sweeps[-1].end
-    energies = {f"energy_{name}": total(end.scores, name).tolist() for name in ENERGIES}
+    nats = text_energy(cfg).by_name(end.scores)
+    energies = {f"energy_{name}": values.tolist() for name, values in nats.items()}
     for n, (chain, length, text) in enumerate(zip(chains.ids, chains.lengths, chains.texts, strict=True)):
         numbers = {name: values[n] for name, values in energies.items()}
         record = {"id": chain, "text": text, "length": length, "tokens": end.tokens[n, :length].tolist(), **numbers}
@@ -85,4 +87,5 @@ def write_samples(chains: Chains, file: TextIO) -> None:
 
 def write_chains(chains: Chains, cfg: SamplerConfig, file: TextIO) -> None:
     """Write the chains' trace: a JSON line for each chain and sweep."""
-    write_trace(file, chains.sweeps, energy_of(cfg), chains.ids, chains.lengths, [0] * len(chains.ids))
+    records = trace_records(chains.sweeps, text_energy(cfg), chains.ids, chains.lengths, [0] * len(chains.ids))
+    write_records(file, records)

@@ -9,9 +9,9 @@ from typing import Any, NoReturn
 import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
-from fairseq_mh.errors import UserError, unknown_option
+from fairseq_mh.errors import UserError, refuse, unknown_option
 from fairseq_mh.files.chunks import by_content
-from fairseq_mh.sampler_config import SamplerConfig, check_sampler, refuse
+from fairseq_mh.sampler_config import SamplerConfig, check_sampler
 from fairseq_mh.template import Template
 
 # The paper's settings: they sample the energy's distribution at temperature 1 instead of searching for its modes.
@@ -19,7 +19,7 @@ SAMPLER_DEFAULTS: dict[str, Any] = {
     "mh_temperature": 1.0,
     "mh_final_temperature": 1.0,
     "mh_proposal_temperature": 1.0,
-    "mh_proposal": "single",
+    "mh_block_size": 1,
     "mh_scan": "random",
     "mh_sweeps": 33,
 }

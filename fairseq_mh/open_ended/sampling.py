@@ -1,6 +1,6 @@
 """Runs chains over the blanks of texts: masks are filled in one by one, and the chain goes on from there."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.chain import Progress, chain_stream, run
+from fairseq_mh.mcmc.chain import EndedSweep, chain_stream, run
 from fairseq_mh.mcmc.conditional import Conditional, conditional
+from fairseq_mh.mcmc.energy import Energy, as_energy
 from fairseq_mh.mcmc.moves.masked import draw_masked
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.open_ended.blanks import Blanks, TextModel
-from fairseq_mh.sampler_config import SamplerConfig, energy_of, kernel_of, proposal_settings, schedule_of
+from fairseq_mh.sampler_config import SamplerConfig, kernel_of, schedule_of
 from fairseq_mh.template import Template
 
 
@@ -36,8 +37,7 @@ def sample(
     ids: Sequence[int],
     seed: int,
     cfg: SamplerConfig,
-    progress: Progress | None = None,
-) -> Chains:
+) -> Generator[EndedSweep, None, Chains]:
     """Run chains. What a chain draws depends on the seed and the chain's number, not on its batch.
 
     Args:
@@ -47,18 +47,24 @@ def sample(
         ids: the numbers of the chains.
         seed: of all randomness, with the chain's number.
         cfg: the sampler's options.
-        progress: is told of every sweep that a chain ends.
     """
     streams = [chain_stream(seed, chain, 0, 0) for chain in ids]
     blanks = Blanks(model, padded(model, [template.text(model.blank, lengths, stream) for stream in streams]))
     contexts = torch.arange(len(streams), device=blanks.texts.device)
-    start, spent = fill(blanks, streams, partial(conditional, **proposal_settings(cfg)))
-    kernel = kernel_of(cfg, blanks, cfg.mh_decoding == "mh", energy_of(cfg))
+    log_q = partial(conditional, temperature=cfg.mh_proposal_temperature, nucleus=cfg.mh_nucleus)
+    start, spent = fill(blanks, streams, log_q)
+    kernel = kernel_of(cfg, blanks, cfg.mh_decoding == "mh", text_energy(cfg))
     given = blanks.states().ne(model.mask)
-    first, *others = run(kernel, start, contexts, streams, schedule_of(cfg), progress, given).sweeps
-    sweeps = [first._replace(rows=first.rows + spent), *others]
+    finished = yield from run(kernel, start, contexts, streams, schedule_of(cfg), given)
+    first, *others = finished.sweeps
+    sweeps = [first._replace(cost=first.cost.plus(spent)), *others]
     ends = blanks.filled(sweeps[-1].end.tokens.to(contexts.device), contexts)
     return Chains(ids, blanks.lengths.tolist(), sweeps, [model.decode(end) for end in ends])
+
+
+def text_energy(cfg: SamplerConfig) -> Energy:
+    """Return the energy of the options."""
+    return as_energy(str(cfg.mh_energy))
 
 
 def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditional) -> tuple[Tensor, Tensor]:

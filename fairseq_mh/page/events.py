@@ -12,10 +12,9 @@ from fairseq_mh.files.trace import json_number
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.masked_lms.sentence_pieces import WORD
 from fairseq_mh.page.limits import Wanted
-from fairseq_mh.translation.alternatives import check_state
 from fairseq_mh.translation.given.outline import FREE, Outline
-from fairseq_mh.translation.results import Translation
-from fairseq_mh.translator import Translator
+from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepRecord, Translation
+from fairseq_mh.translator import Found, Translator
 
 Event = dict[str, Any]
 Piece = tuple[str, bool]  # its text, and whether a word begins with it
@@ -39,38 +38,38 @@ def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
     Raises:
         UserError: for options that mean nothing, and for a source that cannot be translated.
     """
-    begun, energies = time.monotonic(), dict[tuple[int, int], float | None]()
+    started = time.monotonic()
+    for event in translator.watch([wanted.source], template=_given(translator, wanted), **wanted.options):
+        if isinstance(event, SweepRecord):
+            pieces = pieces_of(translator, torch.tensor(event.record["tokens"]))
+            log_probs = _numbers(event.token_log_probs)
+            send({"kind": "sweep", "record": event.record, "pieces": pieces, "log_probs": log_probs})
+        elif isinstance(event, PassRecord):
+            place = {"id": event.id, "length": event.length, "chain": event.chain}
+            pieces = pieces_of(translator, event.tokens)
+            send({"kind": "pass", **place, "pieces": pieces, "masked": event.masked.tolist()})
+        elif isinstance(event, Found):
+            _send_result(translator, event.result, time.monotonic() - started, send)
 
-    def show(record: Event, log_probs: Tensor) -> None:
-        energies[record["length"], record["chain"]] = record["energy"]
-        pieces = pieces_of(translator, torch.tensor(record["tokens"]))
-        send({"kind": "sweep", "record": record, "pieces": pieces, "log_probs": _numbers(log_probs)})
 
-    def show_filled(place: dict[str, int], tokens: Tensor, masked: Tensor) -> None:
-        send({"kind": "pass", **place, "pieces": pieces_of(translator, tokens), "masked": masked.tolist()})
+def _send_result(translator: Translator, result: SentenceResult, seconds: float, send: Send) -> None:
+    """Send the translations and their cost.
 
-    template = _given(translator, wanted)
-    (result,) = translator.decode(
-        [wanted.source],
-        observer=show,
-        fill_observer=show_filled,
-        progress=lambda *_: send(None),
-        template=template,
-        trace=False,
-        **wanted.options,
-    )
+    Raises:
+        UserError: for a source that cannot be translated.
+    """
     if result.untranslated:
         raise UserError(f"the source is not translated: {result.untranslated}")
-    found = [_translation(translator, one, energies) for one in result.translations]
+    found = [_translation(translator, one) for one in result.translations]
     counts = {"rows": result.rows, "symbols": result.symbols, "unknown": result.unknown}
-    send({"kind": "done", "translations": found, "seconds": round(time.monotonic() - begun, 2), **counts})
+    send({"kind": "done", "translations": found, "seconds": round(seconds, 2), **counts})
 
 
 def _given(translator: Translator, wanted: Wanted) -> str | Outline | None:
     """Return what is given of the translation: the held tokens of another one, or a template."""
     if not wanted.held:
         return wanted.template or None
-    check_state(translator.generator.cmlm, wanted.tokens)
+    translator.generator.scorer.require_state(wanted.tokens)
     held = set(wanted.held)
     return Outline([token if place in held else FREE for place, token in enumerate(wanted.tokens.tolist())])
 
@@ -100,15 +99,13 @@ def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
     }
 
 
-def _translation(translator: Translator, found: Translation, energies: dict[tuple[int, int], float | None]) -> Event:
-    """Return a translation; mask-predict's, which it does not evaluate itself, has the energy of its chain's end."""
-    energy = json_number(found.energy)
+def _translation(translator: Translator, found: Translation) -> Event:
     return {
         "text": found.text,
         "tokens": found.tokens.tolist(),
         "pieces": pieces_of(translator, found.tokens),
         "log_probs": _numbers(found.token_log_probs),
-        "energy": energies.get((found.length, found.chain)) if energy is None else energy,
+        "energy": json_number(found.energy),
         "score": json_number(found.score),
         "length": found.length,
         "chain": found.chain,

@@ -47,15 +47,13 @@ class Server:
     async def translate(self, request: Request) -> Response:
         """Translate a source, and tell of every sweep while it is made."""
         wanted = limits.wanted(await _body(request))
-        lines = self.jobs.stream(partial(events.decode, self.translator.for_thread(), wanted))
+        lines = self.jobs.stream(partial(events.decode, self.translator, wanted))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def alternatives(self, request: Request) -> Response:
         """Say what else could stand at a position of a translation."""
         wanted = limits.wanted(await _body(request))
-        return JSONResponse(
-            await self.jobs.begin(events.alternatives, self.translator.for_thread(), wanted, ALTERNATIVES)
-        )
+        return JSONResponse(await self.jobs.begin(events.alternatives, self.translator, wanted, ALTERNATIVES))
 
 
 async def _body(request: Request) -> bytes:

@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,21 +16,23 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from fairseq.token_generation_constraints import pack_constraints
 
 from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  (fairseq imports tasks and models alone)
-from fairseq_mh.energies.electric import load_electric
-from fairseq_mh.energies.experts import load_experts, reranker_of
+from fairseq_mh.energies.autoregressive import Autoregressive
+from fairseq_mh.energies.experts import ModelEnergy, model_energy
 from fairseq_mh.errors import UserError, one_line, unknown_option
 from fairseq_mh.excepthook import report
-from fairseq_mh.files.checkpoints import allow_fairseq_types
+from fairseq_mh.files.checkpoints import allow_fairseq_types, load_model
 from fairseq_mh.files.data_files import check_split
-from fairseq_mh.masked_lms.cmlm import cmlm_of
+from fairseq_mh.files.trace import TraceFile
+from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of, require_cmlm_transformer
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.phrases import encoded, read_phrases
 from fairseq_mh.translation.given.references import References, reads_references
 from fairseq_mh.translation.interactive_lines import ONLY_BOS_EOS, InputLines, readable
 from fairseq_mh.translation.options.checks import check
-from fairseq_mh.translation.options.config import TranslationMHConfig
+from fairseq_mh.translation.options.config import TranslationMHConfig, summands_of
 from fairseq_mh.translation.options.fairseq_options import with_defaults
 from fairseq_mh.translation.options.presets import accept_presets
+from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
 BATCHES_PER_SHARD = 8  # so that shards are of about equal size
@@ -56,6 +59,9 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.lines = InputLines()
         self.cutters: list[Any] = []  # of text into pieces, one after the other
         self.phrases: list[list[str]] = []  # of the sentences of the data set
+        self.checkpoints: dict[str, Any] = {}  # models of `--mh-energy` by path, loaded once
+        self.traces: dict[str, TraceFile] = {}  # by path
+        self.scorers: dict[Any, Scorer] = {}  # of the models that do not change any more
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -100,25 +106,57 @@ class TranslationMHTask(TranslationLevenshteinTask):
         model.eval()
         if self.cfg.bf16:  # fairseq-generate itself does so for --fp16 alone
             model.bfloat16()
-        cmlm = cmlm_of(model, self.target_dictionary)
+        scorer = self.scorer(models)
         if getattr(getattr(model, "args", None), "noise", None) == FULL_MASK:
             logger.warning(
                 "the checkpoint was trained with --noise full_mask: it has never seen a partly masked target, and its "
                 "masked conditionals mean little (train with --noise random_mask)"
             )
         for split in self.datasets if reads_references(self.cfg, generation) else ():
-            References(cmlm).check_all(self.datasets[split])
-        electric = load_electric(self.cfg.mh_electric, self, cmlm) if self.cfg.mh_electric else None
-        experts = load_experts(self.cfg.mh_expert, self, cmlm)
-        dictionaries = self.target_dictionary, self.source_dictionary
-        reranker = reranker_of(models[1], self, cmlm) if reranks else None
-        return MHGenerator(cmlm, dictionaries[0], self.cfg, generation, electric, experts, dictionaries[1], reranker)
+            References(scorer.cmlm).check_all(self.datasets[split])
+        trace = self.traces.setdefault(path, TraceFile(path)) if (path := self.cfg.mh_trace) else None
+        return MHGenerator(scorer, self.target_dictionary, self.cfg, generation, self.source_dictionary, trace)
+
+    def scorer(self, models: Sequence[Any]) -> Scorer:
+        """Return the models that score translations; those of one set of options are built once.
+
+        Args:
+            models: the CMLM, and perhaps a reranker.
+
+        Raises:
+            UserError: for models that cannot score.
+        """
+        key = (self.cfg.mh_energy, self.cfg.mh_decoding == "gibbs", *map(id, models))
+        if key not in self.scorers:
+            known = (scorer.cmlm for scorer in self.scorers.values() if scorer.cmlm.model is models[0])
+            cmlm = next(known, None) or cmlm_of(models[0], self.target_dictionary)
+            summands = summands_of(self.cfg, cmlm.has_two_streams)
+            reranker = self._reranker(models[1], cmlm) if len(models) > 1 else None
+            self.scorers[key] = Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker)
+        return self.scorers[key]
+
+    def _energy(self, path: str, cmlm: CMLM) -> ModelEnergy:
+        """Return the energy of a checkpoint, which is read from disk once."""
+        require_cmlm_transformer(cmlm)
+        if path not in self.checkpoints:
+            self.checkpoints[path] = load_model(path, "--mh-energy", task=self)
+        return model_energy(path, self.checkpoints[path], self.target_dictionary, cmlm)
+
+    def _reranker(self, model: Any, cmlm: CMLM) -> ModelEnergy:
+        """Return the second model of `--path` as the energy that orders hypotheses."""
+        model.eval()  # returns nothing if fairseq has prepared the model for inference
+        if not Autoregressive.reads(model):
+            raise UserError(
+                "--iter-decode-with-external-reranker needs an autoregressive transformer; the second model of --path "
+                f"is a {type(model).__name__}"
+            )
+        return Autoregressive(model.to(next(cmlm.model.parameters())), self.target_dictionary, cmlm)
 
     def valid_step(self, sample, model, criterion):
         """Return the loss and, with `--eval-bleu`, the counts of BLEU of translations by these decoders."""
         loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
         if self.cfg.eval_bleu:
-            # a new one each time: a generator arranges the weights once, and training changes them
+            self.scorers.clear()  # a scorer arranges the weights of its CMLM once, and training changes them
             generator = self.build_generator([model], Namespace(**json.loads(self.cfg.eval_bleu_args)))
             bleu = self._inference_with_bleu(generator, sample, model)
             logging_output |= {"_bleu_sys_len": bleu.sys_len, "_bleu_ref_len": bleu.ref_len}

@@ -1,4 +1,4 @@
-"""fairseq's formats: its batches, and the hypotheses that its command lines read."""
+"""The formats of fairseq's command lines: batches and hypotheses."""
 
 import math
 from collections.abc import Sequence
@@ -45,8 +45,8 @@ def fairseq_hypothesis(found: Hypothesis, decoded: Decoded, cmlm: CMLM, with_his
     """Return a hypothesis as fairseq has it.
 
     Args:
-        decoded: what it was found in.
-        with_history: add its chain's states, as of `--retain-iter-history`.
+        decoded: the batch that it belongs to.
+        with_history: add its chain's states, for `--retain-iter-history`.
     """
     tokens, length = cmlm.hypothesis(found.tokens), len(found.tokens)
     around = (len(tokens) - length) // 2
@@ -57,7 +57,7 @@ def fairseq_hypothesis(found: Hypothesis, decoded: Decoded, cmlm: CMLM, with_his
         "score": found.score,
         "positional_scores": positional,
         "alignment": None,
-        "steps": found.sweep,
+        "steps": max(found.passes - 1, found.sweep),
     }
     if with_history:
         states = (

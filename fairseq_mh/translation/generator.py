@@ -1,14 +1,13 @@
-"""The generator that `fairseq-generate` and `fairseq-interactive` call: sources in, hypotheses out.
+"""The generator that `fairseq-generate` and `fairseq-interactive` call: from batches of sources to hypotheses.
 
 It encodes the sources once, runs C chains at each of the K likeliest lengths, and selects hypotheses from them.
 """
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial
-from pathlib import Path
 
 import torch
 from fairseq import utils
@@ -16,15 +15,12 @@ from fairseq.data import Dictionary
 from torch import Tensor
 from tqdm import tqdm
 
-from fairseq_mh.energies.electric import Electric
-from fairseq_mh.energies.experts import Expert
-from fairseq_mh.errors import SentenceError, begun
-from fairseq_mh.files.trace import open_trace, warn_of_broken, write_trace
-from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.errors import SentenceError
+from fairseq_mh.files.trace import TraceFile, trace_records, warn_of_broken
 from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.mcmc.chain import convert_events, finish
 from fairseq_mh.translation.chains.beginning import Beginning
-from fairseq_mh.translation.chains.decoders import DECODERS, Decoded
-from fairseq_mh.translation.chains.starts import Observer, PassObserver, Progress
+from fairseq_mh.translation.chains.decoders import DECODERS, ChainSweep, Decoded, Decoding, Event
 from fairseq_mh.translation.fairseq_format import (
     FairseqHypothesis,
     fairseq_hypothesis,
@@ -33,59 +29,53 @@ from fairseq_mh.translation.fairseq_format import (
     source_of,
 )
 from fairseq_mh.translation.given.outline import Outline
-from fairseq_mh.translation.given.references import References, scoring_alone
-from fairseq_mh.translation.halves import in_halves
-from fairseq_mh.translation.options.config import TranslationMHConfig, energy_name
+from fairseq_mh.translation.given.references import References, only_scoring
+from fairseq_mh.translation.halves import Refused, in_halves
+from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.ranking.minimum_bayes_risk import by_expected_utility
 from fairseq_mh.translation.ranking.reranking import reranked
 from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
 from fairseq_mh.translation.ranking.utilities import utility_of
+from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
-SECONDS_BETWEEN_LINES = 5  # of progress, where standard error is no terminal
+SECONDS_BETWEEN_LINES = 10  # of progress, if standard error is no terminal
 
 
 class MHGenerator:
     """Decodes a CMLM by Metropolis-Hastings, degenerate Gibbs or mask-predict.
 
     Args:
-        cmlm: its model in eval mode.
-        generation: fairseq's generation options, of which `iter_decode_with_beam` (lengths a sentence),
-            `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history` are read.
-        electric: where the options ask for one.
-        experts: whose energies are further terms.
-        source_dictionary: the targets' unless given.
-        reranker: an autoregressive model, by whose log-probability a token hypotheses are ordered.
+        scorer: the models.
+        dictionary: of the targets.
+        cfg: the plugin's options.
+        generation: fairseq's generation options; it reads `iter_decode_with_beam` (lengths of each sentence),
+            `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history`.
+        source_dictionary: that of the targets unless given.
+        trace: to write the records of the chains to, if there is one.
 
     Raises:
-        UserError: for an unknown utility, and where the trace cannot be written.
+        UserError: for an unknown utility.
     """
 
     def __init__(
         self,
-        cmlm: CMLM,
+        scorer: Scorer,
         dictionary: Dictionary,
         cfg: TranslationMHConfig,
         generation,
-        electric: Electric | None = None,
-        experts: Sequence[Expert] = (),
         source_dictionary: Dictionary | None = None,
-        reranker: Expert | None = None,
+        trace: TraceFile | None = None,
     ):
-        cfg = scoring_alone(cfg) if generation.score_reference else copy(cfg)
-        cfg.mh_energy = energy_name(cfg, cmlm.has_two_streams)  # type: ignore[assignment]
-        self.cmlm, self.dictionary, self.cfg, self.generation = cmlm, dictionary, cfg, generation
-        self.electric, self.experts, self.reranker = electric, experts, reranker
-        self.references = References(cmlm)
+        cfg = only_scoring(cfg) if generation.score_reference else copy(cfg)
+        self.scorer, self.cmlm, self.dictionary = scorer, scorer.cmlm, dictionary
+        self.cfg, self.generation, self.trace = cfg, generation, trace
+        self.references = References(self.cmlm)
         self.source_dictionary = source_dictionary or dictionary
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
-        self.eos = dictionary.eos()  # fairseq asks for it, to leave it out of its output
-        self.end = [self.eos] if self.references.allowed[self.eos] else []  # what targets end with: Mask-Predict's do
-        longest = min([cmlm.longest, *(one.longest_target for one in self._others())])
-        self.begin = Beginning(cmlm, cfg, generation, self.references, electric, experts, longest, self.end)
-        self.trace = open_trace(cfg.mh_trace) if cfg.mh_trace else None
-        if self.trace:
-            begun.add(Path(self.trace.name))
+        self.eos = dictionary.eos()  # fairseq leaves it out of its output
+        self.end = [self.eos] if self.references.allowed[self.eos] else []  # Mask-Predict's own targets end with EOS
+        self.begin = Beginning(scorer, cfg, generation, self.references, self.end)
         self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
         self.warned = False
         self.joined = subwords(dictionary)
@@ -96,22 +86,19 @@ class MHGenerator:
         Args:
             constraints: (B, L) long, phrases as fairseq packs them.
 
-        A sentence of the batch that cannot be decoded, because of its lengths or of too little memory, has an empty one
-        of score minus infinity, and a warning says why.
+        A sentence that cannot be decoded, because of its lengths or of too little memory, gets an empty hypothesis with
+        score -inf, and a warning is logged.
 
         Raises:
-            UserError: as `decode`, and where no sentence of the batch can be decoded, nor could any before it, and they
-                are not lines that somebody types.
+            UserError: as `decode`, and if no sentence of the run so far could be decoded, unless somebody types the
+                sentences.
         """
         if constraints is not None:
             sample = {**sample, "constraints": constraints}
         ids, hypotheses, refused = sample["id"].tolist(), [], []
-        with self._bar() as bar:
-            progress = partial(advance_bar, bar)
-            parts = list(in_halves(range(len(ids)), lambda rows: self.decode(part_of(sample, rows), progress)))
-        for rows, decoded in parts:
-            if isinstance(decoded, str):
-                refused.append(f"sentence {ids[rows[0]]}: {decoded}")
+        for rows, decoded in self._decode_with_bar(sample):
+            if isinstance(decoded, Refused):
+                refused.append(f"sentence {ids[rows[0]]}: {decoded.reason}")
                 hypotheses.append([no_hypothesis(self.eos)])
             else:
                 best = self.best(decoded, self._sources(part_of(sample, rows)))
@@ -125,6 +112,14 @@ class MHGenerator:
             logger.warning("not translated: %s", reason)
         return hypotheses
 
+    def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | Refused]]:
+        """Decode the parts of a batch, with a bar on standard error that counts sweeps after two seconds."""
+        slow = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
+        parts = in_halves(range(len(sample["id"])), lambda rows: self.events(part_of(sample, rows)))
+        hidden = self.cfg.no_progress_bar
+        with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=slow, maxinterval=slow, disable=hidden) as bar:
+            return finish(convert_events(parts, partial(advance_bar, bar)))
+
     def _sources(self, sample: dict) -> list[str]:
         """Return the texts of a batch's sources, which utilities alone read."""
         if not self.utility:
@@ -132,51 +127,32 @@ class MHGenerator:
         lines = [utils.strip_pad(line, self.source_dictionary.pad()) for line in source_of(sample)[0]]
         return [self.source_dictionary.string(line, self.joined) for line in lines]
 
-    def _bar(self) -> tqdm:
-        """Return a bar on standard error that counts the sweeps of a batch that takes more than two seconds."""
-        slow = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
-        hidden = self.cfg.no_progress_bar
-        return tqdm(unit=" sweeps", leave=False, delay=2, mininterval=slow, maxinterval=slow, disable=hidden)
-
-    def _others(self) -> list[Expert]:
-        """Return all models that read what the CMLM reads and writes."""
-        return [*self.experts, self.reranker] if self.reranker else list(self.experts)
+    def decode(self, sample: dict, outlines: Sequence[Outline] | None = None) -> Decoded:
+        """Decode a batch, and return everything that was found; the arguments are those of `events`."""
+        return finish(self.events(sample, outlines))
 
     @torch.no_grad()
-    def decode(
-        self,
-        sample: dict,
-        progress: Progress | None = None,
-        outlines: Sequence[Outline] | None = None,
-        observer: Observer | None = None,
-        pass_observer: PassObserver | None = None,
-    ) -> Decoded:
-        """Decode a batch, and return all that was found.
+    def events(self, sample: dict, outlines: Sequence[Outline] | None = None, with_energies: bool = False) -> Decoding:
+        """Decode a batch; yield what happens, and return everything that was found.
 
-        `sample["id"]` keys each sentence's randomness, so that its translations do not depend on its batch. What
-        `progress` or `observer` raise ends the decoding.
+        `sample["id"]` keys each sentence's random streams, so that its translations do not depend on its batch.
 
         Args:
             sample: fairseq's batch.
-            progress: is told of the sweeps that end.
-            outlines: what is given of each target; what the options say unless given.
-            observer: is shown every sweep of every chain that ends.
-            pass_observer: is shown every filling and masking of mask-predict, where that is the decoder.
+            outlines: the given parts of each target; those of the options unless given.
+            with_energies: evaluate mask-predict's translations, too, as is done if --mh-energy or --mh-trace is given.
 
         Raises:
-            UserError: where a reference is needed and missing, empty, or longer than the model's targets.
+            UserError: for a reference that is needed and missing, empty, or longer than the model's targets.
         """
         source = source_of(sample)
         self._warn_of_unknown(source[0])
-        for expert in self._others():
-            if int(source[1].max()) > expert.longest_source:  # a half of a batch is padded as the whole was
-                raise SentenceError(f"too long: an expert reads {expert.longest_source} symbols")
-        encoder_out = self.cmlm.model.forward_encoder(source)
-        start = self.begin(encoder_out, sample, source, outlines)
-        start = start._replace(progress=progress, observer=observer, pass_observer=pass_observer)
-        decoded = DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
-        if self.reranker:
-            decoded = reranked(decoded, start.lm, self.reranker.bind(encoder_out, source))
+        bound = self.scorer.bind(source)
+        evaluated = with_energies or bool(self.cfg.mh_energy or self.trace)
+        start = self.begin(bound, sample, outlines)._replace(evaluated=evaluated)
+        decoded = yield from DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
+        if reranking := self.scorer.reranking(bound, source):
+            decoded = reranked(decoded, start.lm, reranking)
         self._report(decoded, sample["id"].tolist())
         return decoded
 
@@ -220,18 +196,11 @@ class MHGenerator:
         """Write the batch to the trace, and log what it cost."""
         plan = decoded.plan
         if self.trace:
-            begun.discard(Path(self.trace.name))
             sentences = [ids[sentence] for sentence in plan.context.tolist()]
-            write_trace(
-                self.trace,
-                decoded.sweeps,
-                decoded.energy,
-                sentences,
-                plan.lengths.tolist(),
-                plan.chains.tolist(),
-            )
-        self.rows_spent += int(decoded.rows.sum())
-        self.expert_rows_spent += int(decoded.expert_rows.sum())
+            lengths, chains = plan.lengths.tolist(), plan.chains.tolist()
+            self.trace.write(trace_records(decoded.sweeps, decoded.energy, sentences, lengths, chains))
+        self.rows_spent += int(decoded.cost.rows.sum())
+        self.expert_rows_spent += int(decoded.cost.expert_rows.sum())
         warn_of_broken(decoded.sweeps)
         experts = f", of experts: {self.expert_rows_spent}" if self.expert_rows_spent else ""
         logger.info(
@@ -240,7 +209,9 @@ class MHGenerator:
         )
 
 
-def advance_bar(bar: tqdm, ended: int, total: int) -> None:
-    """Move a bar by the sweeps that have ended, of those of the batch: a `Progress` for it."""
-    bar.total = total
-    bar.update(ended)
+def advance_bar(bar: tqdm, event: Event) -> Iterable[Event]:
+    """Move a bar if a sweep has ended, of those of the batch."""
+    if isinstance(event, ChainSweep) and event.ended.number:
+        bar.total = event.total
+        bar.update(1)
+    return ()

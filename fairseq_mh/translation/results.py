@@ -1,57 +1,109 @@
-"""What is found of a sentence: its translations, the samples, the trace, and what they cost."""
+"""Results of a sentence: its translations, its samples, its trace, and their cost; and events of its decoding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from fairseq_mh.files.trace import trace_records
-from fairseq_mh.mcmc.record import Sweep
-from fairseq_mh.mcmc.target import Energy
-from fairseq_mh.translation.chains.decoders import Decoded
+from fairseq_mh.translation.chains.decoders import ChainSweep, Decoded, Pass
 from fairseq_mh.translation.chains.plan import Plan
-from fairseq_mh.translation.chains.starts import Observer, PassObserver
 from fairseq_mh.translation.ranking.selection import Hypothesis
 
-# Called at the end of each sweep of each chain, with its record of `--mh-trace` and its `token_log_probs` (T,).
-RecordObserver = Callable[[dict[str, Any], Tensor], object]
 
-# Called after each filling and each masking of mask-predict, with where it is (`id`, `length` and `chain`, as in a
-# record), its tokens (T,) long, and what is masked in them (T,) bool.
-FillObserver = Callable[[dict[str, int], Tensor, Tensor], object]
+class SweepRecord(NamedTuple):
+    """A sweep that a chain has ended.
+
+    Attributes:
+        record: of the trace (`--mh-trace`).
+        token_log_probs: (T,) nats of its state, as in `Translation`.
+        total: the number of sweeps that the chains of the batch will run.
+    """
+
+    record: dict[str, Any]
+    token_log_probs: Tensor
+    total: int
+
+
+class PassRecord(NamedTuple):
+    """A filling or a masking of mask-predict, of one translation.
+
+    Attributes:
+        id, length, chain: of the translation, as in a trace.
+        tokens: (T,) long.
+        masked: (T,) bool, the positions that are masked.
+    """
+
+    id: int
+    length: int
+    chain: int
+    tokens: Tensor
+    masked: Tensor
 
 
 @dataclass(frozen=True)
 class Translation:
-    """One translation of a sentence."""
+    """One translation of a sentence.
+
+    Attributes:
+        text: the words.
+        tokens: (T,) long, without BOS and EOS.
+        score: hypotheses are ranked by it; higher is better (docs/options.md).
+        energy: nats, of the target; NaN if it was not evaluated.
+        energies: nats, of each term of the energy by its name, without its weight; NaN if it was not evaluated.
+        token_log_probs: (T,) nats, of each token given all others, or minus its share of an energy from one pass.
+        length: the number of tokens.
+        chain: the number of the chain among those of its length.
+        sweep: at the end of which the chain was in this state; 0 for mask-predict.
+    """
 
     text: str
-    tokens: Tensor  # (T,) long, without BOS and EOS
-    score: float  # nats; hypotheses are ranked by it, higher is better
-    energy: float  # nats: the target's; NaN where it was not evaluated
-    energies: dict[str, float]  # nats, by the name of the term, without its weight; NaN where not evaluated
-    token_log_probs: Tensor  # (T,) nats: each token given all others, or minus its share of an energy from one pass
-    length: int  # tokens
-    chain: int  # the number of the chain among those of its length
-    sweep: int  # at whose end the chain was there
+    tokens: Tensor
+    score: float
+    energy: float
+    energies: dict[str, float]
+    token_log_probs: Tensor
+    length: int
+    chain: int
+    sweep: int
 
 
 @dataclass(frozen=True)
 class SentenceResult:
-    """What was found of one source sentence."""
+    """The result of one source sentence.
+
+    Attributes:
+        source: its text.
+        translations: best first.
+        samples: the state at the end of every sweep from burn-in on, if asked for.
+        rows: decoder rows spent.
+        expert_rows: rows of autoregressive models.
+        broken: proposals that were rejected because the model produced NaN.
+        untranslated: the reason if there is no translation, and otherwise None.
+        symbols: the number of symbols of the source.
+        unknown: how many of them the dictionary does not have.
+        trace: the records of `--mh-trace`, if asked for.
+    """
 
     source: str
-    translations: list[Translation] = field(default_factory=list)  # best first
-    samples: list[Translation] = field(default_factory=list)  # the state at the end of every sweep that counts
-    rows: int = 0  # decoder rows spent
-    expert_rows: int = 0  # rows of autoregressive experts
-    broken: int = 0  # proposals rejected because the model's numbers were no numbers
-    untranslated: str | None = None  # why there is no translation
-    symbols: int = 0  # of the source
-    unknown: int = 0  # of them, those that the dictionary does not know
-    trace: list[dict[str, Any]] = field(default_factory=list)  # the records of `--mh-trace`, where asked for
+    translations: list[Translation] = field(default_factory=list)
+    samples: list[Translation] = field(default_factory=list)
+    rows: int = 0
+    expert_rows: int = 0
+    broken: int = 0
+    untranslated: str | None = None
+    symbols: int = 0
+    unknown: int = 0
+    trace: list[dict[str, Any]] = field(default_factory=list)
+
+
+class SentenceCost(NamedTuple):
+    """The rows that a sentence took, as in `Cost`."""
+
+    rows: int
+    expert_rows: int
 
 
 class BatchResults:
@@ -66,16 +118,13 @@ class BatchResults:
         self.decoded, self.text = decoded, text
         self.plan = Plan(*(part.cpu() for part in decoded.plan))
 
-    def rows(self, sentence: int) -> int:
-        """Return the decoder rows that a sentence took."""
-        return int(self.decoded.rows[self.plan.context == sentence].sum())
-
-    def expert_rows(self, sentence: int) -> int:
-        """Return the rows of autoregressive experts that a sentence took."""
-        return int(self.decoded.expert_rows[self.plan.context == sentence].sum())
+    def cost(self, sentence: int) -> "SentenceCost":
+        """Return the cost of a sentence."""
+        mine = self.plan.context == sentence
+        return SentenceCost(*(int(rows[mine].sum()) for rows in self.decoded.cost))
 
     def broken(self, sentence: int) -> int:
-        """Return how many of a sentence's proposals were rejected because the model's numbers were no numbers."""
+        """Return how many of a sentence's proposals were rejected because the model produced NaN."""
         mine = self.plan.context == sentence
         return sum(int(sweep.broken[mine].sum()) for sweep in self.decoded.sweeps)
 
@@ -94,37 +143,32 @@ class BatchResults:
         )
 
     def trace(self, sentence: int, number: int) -> list[dict[str, Any]]:
-        """Return the records of a sentence's chains, the sentence having this number in them."""
+        """Return the records of a sentence's chains, with this number as the sentence's `id`."""
         mine = (self.plan.context == sentence).nonzero()[:, 0]
         sweeps = [_of_chains(sweep, mine) for sweep in self.decoded.sweeps]
         lengths, chains = self.plan.lengths[mine].tolist(), self.plan.chains[mine].tolist()
         return list(trace_records(sweeps, self.decoded.energy, [number] * len(mine), lengths, chains))
 
 
-def records_to(observer: RecordObserver, numbers: Sequence[int]) -> Observer:
-    """Return what shows the records of a batch's chains to an observer, its sentences having these numbers."""
-
-    def show(plan: Plan, chain: int, sweep: Sweep, energy: Energy) -> None:
+def event_records(event: ChainSweep | Pass, numbers: Sequence[int]) -> Iterator[SweepRecord | PassRecord]:
+    """Yield an event of a batch, whose sentences have these numbers, as records."""
+    plan = event.plan
+    if isinstance(event, ChainSweep):
+        chain, sweep = event.ended.chain, event.read()
         length, own = int(plan.lengths[chain]), int(plan.chains[chain])
-        (record,) = trace_records([sweep], energy, [numbers[int(plan.context[chain])]], [length], [own])
-        observer(record, sweep.end.scores[0, :length, energy.certainty])
-
-    return show
-
-
-def fillings_to(observer: FillObserver, numbers: Sequence[int]) -> PassObserver:
-    """Return what shows mask-predict's passes over a batch to an observer, its sentences having these numbers."""
-
-    def show(plan: Plan, tokens: Tensor, masked: Tensor) -> None:
-        for context, length, chain, *state in zip(*map(Tensor.tolist, plan[:3]), tokens, masked, strict=True):
-            own, blanks = (part[:length].cpu() for part in state)
-            observer({"id": numbers[context], "length": length, "chain": chain}, own, blanks)
-
-    return show
+        (record,) = trace_records([sweep], event.energy, [numbers[int(plan.context[chain])]], [length], [own])
+        yield SweepRecord(record, sweep.end.scores[0, :length, event.energy.certainty], event.total)
+        return
+    for context, length, chain, *state in zip(*map(Tensor.tolist, plan[:3]), event.tokens, event.masked, strict=True):
+        yield PassRecord(numbers[context], length, chain, *(part[:length].cpu() for part in state))
 
 
 def _of_chains(sweep: Any, chains: Tensor) -> Any:
-    """Return the part of a sweep that is about these chains (M,) long."""
-    end = type(sweep.end)(*(part[chains] for part in sweep.end))
-    counts = {name: value[chains] for name, value in sweep._asdict().items() if isinstance(value, torch.Tensor)}
-    return sweep._replace(end=end, **counts)
+    """Return the part of a sweep that belongs to these chains (M,) long."""
+    parts = {name: value for name, value in sweep._asdict().items() if name != "temperature"}
+    return sweep._replace(
+        **{
+            name: value[chains] if isinstance(value, torch.Tensor) else type(value)(*(part[chains] for part in value))
+            for name, value in parts.items()
+        }
+    )

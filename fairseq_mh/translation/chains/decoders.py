@@ -1,71 +1,136 @@
 """The decoders that `--mh-decoding` chooses from: each turns a start into hypotheses.
 
-A new decoder that is a sampler is another kernel for `sample`, not another loop.
+A decoder is a generator: it yields what happens (`ChainSweep`, `Pass`) while it decodes, and returns what it found. A
+new decoder that is a sampler is another kernel for `sample`, not another loop.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.chain import run
+from fairseq_mh.mcmc.chain import EndedSweep, convert_events, run
+from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.target import Energy
+from fairseq_mh.mcmc.state import Cost
 from fairseq_mh.sampler_config import kernel_of
-from fairseq_mh.translation.chains.mask_predict import Filled, mask_predict
+from fairseq_mh.translation.chains.mask_predict import Filled, passes
 from fairseq_mh.translation.chains.plan import Plan
 from fairseq_mh.translation.chains.starts import STARTS, Start, at_likeliest_lengths, free
 from fairseq_mh.translation.options.config import TranslationMHConfig, translation_schedule
 from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
 
 
+class ChainSweep(NamedTuple):
+    """A sweep that a chain has ended.
+
+    Attributes:
+        plan: of all chains.
+        energy: of the target.
+        total: the number of sweeps that the chains of the batch will run.
+        ended: which sweep of which chain.
+        spent: decoder rows that the start of this chain took, which sweep 0 counts.
+        evaluation_counts: whether the evaluation of the start counts as cost.
+    """
+
+    plan: Plan
+    energy: Energy
+    total: int
+    ended: EndedSweep
+    spent: int
+    evaluation_counts: bool
+
+    def read(self) -> Sweep:
+        """Return the sweep of this chain (N = 1), on the CPU."""
+        return counted(self.ended.read(), torch.tensor([self.spent]), self.evaluation_counts)
+
+
+class Pass(NamedTuple):
+    """A filling or a masking of mask-predict.
+
+    Attributes:
+        plan: of all chains.
+        tokens: (N, T) long.
+        masked: (N, T) bool, the positions that are masked.
+    """
+
+    plan: Plan
+    tokens: Tensor
+    masked: Tensor
+
+
 class Decoded(NamedTuple):
-    """The hypotheses of a batch, and what the chains did."""
+    """The hypotheses of a batch, and what the chains did.
+
+    Attributes:
+        found: the hypotheses, in no order.
+        sweeps: of the chains; sweep 0 counts the rows of the start, too. Mask-predict has that one or none.
+        cost: (N,) of each chain.
+        history: the states (tokens, masked) of the chains in order, (N, T) each.
+        plan: of the N chains.
+        energy: of the target.
+    """
 
     found: list[Hypothesis]
-    sweeps: list[Sweep]  # sweep 0 counts the rows of the start, too; mask-predict has one sweep, or none
-    rows: Tensor  # (N,) long: decoder rows spent on decoding
-    expert_rows: Tensor  # (N,) long: rows of autoregressive models
-    history: list[tuple[Tensor, Tensor]]  # (tokens, masked), each (N, T): the states of the chains, in order
-    plan: Plan  # of the N chains
-    energy: Energy  # that they sampled
+    sweeps: list[Sweep]
+    cost: Cost
+    history: list[tuple[Tensor, Tensor]]
+    plan: Plan
+    energy: Energy
 
 
-def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoded:
+Event = ChainSweep | Pass
+Decoding = Generator[Event, None, Decoded]
+
+
+def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoding:
     """Run the chains: Metropolis-Hastings, or degenerate Gibbs where `metropolis` is False."""
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
-    finished = _run(start, cfg, translation_schedule(cfg), filled, metropolis)
-    snapshots = SELECTIONS[str(cfg.mh_select)](finished, translation_schedule(cfg))
+    schedule = translation_schedule(cfg)
+    finished = yield from _run(start, cfg, schedule, filled, metropolis)
+    snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule)
     found = hypotheses(snapshots, start.plan, start.energy, str(cfg.mh_length_select))
-    rows = torch.stack([sweep.rows for sweep in finished.sweeps]).sum(0)
-    expert_rows = torch.stack([sweep.expert_rows for sweep in finished.sweeps]).sum(0)
+    cost = Cost(*(torch.stack(rows).sum(0) for rows in zip(*(sweep.cost for sweep in finished.sweeps), strict=True)))
     nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
     history = [(sweep.end.tokens, nothing_masked) for sweep in finished.sweeps]
-    return Decoded(found, finished.sweeps, rows, expert_rows, history, start.plan, start.energy)
+    return Decoded(found, finished.sweeps, cost, history, start.plan, start.energy)
 
 
-def fill(start: Start, cfg: TranslationMHConfig) -> Decoded:
-    """Fill the targets by mask-predict, whose score is the mean log-probability of its tokens when it chose them."""
-    seen = partial(start.pass_observer, start.plan) if start.pass_observer else None
-    filled = mask_predict(start.lm, start.blank, start.plan.context, start.passes, free(start), seen)
+def fill(start: Start, cfg: TranslationMHConfig) -> Decoding:
+    """Fill the targets by mask-predict, which scores them by the mean log-probability of the tokens it chose.
+
+    The energy is evaluated for trace and output only, if asked for, so its rows are no cost of mask-predict.
+    """
+    running = passes(start.lm, start.blank, start.plan.context, start.passes, free(start))
+    filled: Filled = yield from convert_events(running, lambda step: [Pass(start.plan, *step)])
     sweeps: list[Sweep] = []
-    if cfg.mh_trace or start.observer:  # the energies are for them alone; their rows are no cost of mask-predict
-        sweeps = _run(start, cfg, Schedule(0), filled, metropolis=True, evaluation_counts=False).sweeps
-    scores = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
-    tokens, positional, nan = filled.tokens.cpu(), filled.scores.cpu(), math.nan
-    unevaluated = dict.fromkeys(start.energy.columns, nan)
+    energies, by_name = torch.full(filled.rows.shape, torch.nan), dict[str, Tensor]()
+    if start.evaluated:
+        sweeps = (yield from _run(start, cfg, Schedule(0), filled, metropolis=True, evaluation_counts=False)).sweeps
+        scores = sweeps[0].end.scores
+        energies, by_name = start.energy.total(scores), start.energy.by_name(scores)
+    ranked = LENGTH_SELECTIONS[str(cfg.mh_length_select)](-filled.scores.sum(1).cpu(), start.plan).tolist()
+    tokens, positional = filled.tokens.cpu(), filled.scores.cpu()
     found = [
-        Hypothesis(n, start.passes - 1, tokens[n, :length], positional[n, :length], scores[n], nan, unevaluated)
+        Hypothesis(
+            chain=n,
+            sweep=0,
+            tokens=tokens[n, :length],
+            positional=positional[n, :length],
+            score=ranked[n],
+            energy=float(energies[n]),
+            energies={name: float(nats[n]) for name, nats in by_name.items()},
+            passes=start.passes,
+        )
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
     rows = (filled.rows + start.spent).cpu()
-    return Decoded(found, sweeps, rows, torch.zeros_like(rows), filled.history, start.plan, start.energy)
+    return Decoded(found, sweeps, Cost(rows, torch.zeros_like(rows)), filled.history, start.plan, start.energy)
 
 
 def _run(
@@ -75,24 +140,29 @@ def _run(
     filled: Filled,
     metropolis: bool,
     evaluation_counts: bool = True,
-) -> Run:
-    """Run the chains from a start, whose decoder rows sweep 0 counts, with those of its evaluation or without."""
+) -> Generator[ChainSweep, None, Run]:
+    """Run the chains from a start; sweep 0 counts its decoder rows, with those of its evaluation or without."""
     spent = (filled.rows + start.spent).cpu()
-
-    def counted(sweep: Sweep, of_start: Tensor) -> Sweep:
-        return sweep if sweep.end.sweep[0] else sweep._replace(rows=of_start + sweep.rows * evaluation_counts)
-
-    kernel = kernel_of(cfg, start.lm, metropolis, start.energy, start.relocation)
-    total = len(filled.tokens) * schedule.sweeps
-    progress, observer = start.progress, start.observer
-    told = (lambda ended: progress(ended, total)) if progress else None
-    plan, energy = start.plan, start.energy
-    shown = (lambda n, sweep: observer(plan, n, counted(sweep, spent[n]), energy)) if observer else None
-    finished = run(kernel, filled.tokens, plan.context, start.streams, schedule, told, start.held, shown)
-    return finished._replace(sweeps=[counted(sweep, spent) for sweep in finished.sweeps])
+    kernel = kernel_of(cfg, start.lm, metropolis, start.energy, start.phrase_order)
+    plan, total = start.plan, len(filled.tokens) * schedule.sweeps
+    running = run(kernel, filled.tokens, plan.context, start.streams, schedule, start.held)
+    finished = yield from convert_events(
+        running,
+        lambda ended: [ChainSweep(plan, start.energy, total, ended, int(spent[ended.chain]), evaluation_counts)],
+    )
+    first, *others = finished.sweeps
+    return finished._replace(sweeps=[counted(first, spent, evaluation_counts), *others])
 
 
-DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoded]] = {
+def counted(sweep: Sweep, spent: Tensor, evaluation_counts: bool) -> Sweep:
+    """Return a sweep that counts the rows (N,) of the start, if it is sweep 0."""
+    if sweep.end.sweep[0]:
+        return sweep
+    cost = Cost(*(rows * evaluation_counts for rows in sweep.cost))
+    return sweep._replace(cost=cost.plus(spent))
+
+
+DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoding]] = {
     "mh": partial(sample, metropolis=True),
     "gibbs": partial(sample, metropolis=False),
     "mask-predict": fill,

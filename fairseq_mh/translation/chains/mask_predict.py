@@ -5,63 +5,66 @@ least likely positions again; n falls linearly to 0. It runs on any `MaskedLM`, 
 outside the state space.
 """
 
-from collections.abc import Callable
+from collections.abc import Generator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, full_logits, query_size
-
-Seen = Callable[[Tensor, Tensor], object]  # called with tokens (N, T) and what is masked in them (N, T) bool
 
 
 class Filled(NamedTuple):
-    """Sequences that were filled in, and what it took."""
+    """Sequences that were filled in.
 
-    tokens: Tensor  # (N, T) long, padded
-    scores: Tensor  # (N, T) nats: the log-probability of each symbol in the pass that chose it; 0 at padding
-    rows: Tensor  # (N,) long: decoder rows spent
-    history: list[tuple[Tensor, Tensor]]  # (tokens, masked) after every fill and after every masking
+    Attributes:
+        tokens: (N, T) long, padded.
+        scores: (N, T) nats, the log-probability of each symbol in the pass that chose it; 0 at padding.
+        rows: (N,) long, decoder rows spent.
+        history: (tokens, masked) after every fill and after every masking, (N, T) each.
+    """
+
+    tokens: Tensor
+    scores: Tensor
+    rows: Tensor
+    history: list[tuple[Tensor, Tensor]]
 
 
-def mask_predict(
-    lm: MaskedLM,
-    blank: Tensor,
-    context: Tensor,
-    passes: int,
-    masked: Tensor | None = None,
-    seen: Seen | None = None,
-) -> Filled:
-    """Fill sequences of which only the lengths are known.
+def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, number: int, masked: Tensor | None = None) -> Filled:
+    """Fill sequences of known lengths; the arguments are those of `passes`."""
+    return finish(passes(lm, blank, context, number, masked))
+
+
+@torch.no_grad()
+def passes(
+    lm: MaskedLM, blank: Tensor, context: Tensor, number: int, masked: Tensor | None = None
+) -> Generator[tuple[Tensor, Tensor], None, Filled]:
+    """Fill sequences of known lengths; yield the tokens (N, T) and the masked positions (N, T) of each step.
 
     Args:
         lm: the model.
         blank: (N, T) long, `pad` after each sequence's end, anything else before it.
         context: (N,) long, which context each sequence belongs to.
-        passes: 1 fills an all-masked sequence greedily ("warm start"); the literature's mask-predict has 10.
+        number: of passes; 1 fills an all-masked sequence greedily ("warm start"), and mask-predict in the literature
+            has 10.
         masked: (N, T) bool, the positions to fill, the others being held; all of them unless given.
-        seen: is called with what the history holds, as soon as it holds it.
     """
     free = blank.ne(lm.pad) if masked is None else masked
     tokens, masked = blank, free
     scores = torch.zeros(blank.shape, device=blank.device)
     spent = torch.zeros_like(context)
-    history: list[tuple[Tensor, Tensor]] = []
-
-    def keep(tokens: Tensor, masked: Tensor) -> None:
-        history.append((tokens, masked))
-        if seen:
-            seen(tokens, masked)
-
-    keep(tokens, masked)
-    for step in range(1, passes + 1):
+    history = [(tokens, masked)]
+    yield history[-1]
+    for step in range(1, number + 1):
         tokens, scores = _fill(lm, tokens, scores, masked, context)
         spent += masked.any(1)
-        keep(tokens, torch.zeros_like(masked))
-        if step < passes:
-            masked = _least_likely(scores, free, 1 - step / passes)
-            keep(tokens, masked)
+        history.append((tokens, torch.zeros_like(masked)))
+        yield history[-1]
+        if step < number:
+            masked = _least_likely(scores, free, 1 - step / number)
+            history.append((tokens, masked))
+            yield history[-1]
     return Filled(tokens, scores, spent, history)
 
 

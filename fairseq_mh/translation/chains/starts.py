@@ -9,40 +9,43 @@ from torch import Tensor
 
 from fairseq_mh.masked_lms.cmlm import BoundCMLM
 from fairseq_mh.mcmc.conditional import conditional
+from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.moves.masked import draw_masked
-from fairseq_mh.mcmc.moves.phrases import Relocation
-from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import FREE, unevaluated
-from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.chains.mask_predict import Filled, mask_predict
 from fairseq_mh.translation.chains.plan import Plan
 
-Progress = Callable[[int, int], object]  # called with the sweeps that ended since the last call, and those of the batch
-
-# Called with the plan, the index of a chain in it, a sweep of that chain alone that has ended, and the target's energy.
-Observer = Callable[[Plan, int, Sweep, Energy], object]
-
-# Called with the plan, and what mask-predict has come to: tokens (N, T), and what is masked in them (N, T) bool.
-PassObserver = Callable[[Plan, Tensor, Tensor], object]
-
 
 class Start(NamedTuple):
-    """What is known before the chains of a batch start; the functions of STARTS read it."""
+    """A batch before its chains start; the functions of STARTS read it.
+
+    Attributes:
+        lm: the CMLM with the batch's sources.
+        plan: of the N chains.
+        blank: (N, T) long: the held symbols, the mask at free positions, and `pad` after each chain's end.
+        held: (N, T) long, as in `State`.
+        passes: the number of mask-predict's passes.
+        streams: the random stream of each chain.
+        reference: (B, T') long, padded, without special tokens; None where nothing reads it.
+        energy: of the target.
+        phrase_order: how phrases move: ordered or unordered; None where there are none.
+        filled: mask-predict's result, if it was run to choose the lengths.
+        evaluated: whether mask-predict's translations are evaluated by the energy.
+        spent: (N,) long, decoder rows spent so far.
+    """
 
     lm: BoundCMLM
     plan: Plan
-    blank: Tensor  # (N, T) long: the held symbols, the mask at free positions, and `pad` after each chain's end
-    held: Tensor  # (N, T) long: 0 at free positions, FIXED at given ones, and the numbers of phrases, as of `State`
-    passes: int  # the number of mask-predict's passes
-    streams: list[np.random.Generator]  # each chain's own randomness
-    reference: Tensor | None  # (B, T') long, padded, without special tokens
-    energy: Energy  # the target's
-    relocation: Relocation | None = None  # how phrases move
-    filled: Filled | None = None  # mask-predict's result, where it was run to choose the lengths
-    spent: Tensor | int = 0  # (N,) long: the decoder rows that this took
-    progress: Progress | None = None
-    observer: Observer | None = None
-    pass_observer: PassObserver | None = None
+    blank: Tensor
+    held: Tensor
+    passes: int
+    streams: list[np.random.Generator]
+    reference: Tensor | None
+    energy: Energy
+    phrase_order: str | None = None
+    filled: Filled | None = None
+    evaluated: bool = True
+    spent: Tensor | int = 0
 
 
 def part_of(start: Start, chains: Tensor) -> Start:

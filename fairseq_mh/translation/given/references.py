@@ -22,13 +22,13 @@ def reads_references(cfg: TranslationMHConfig, generation: Any) -> bool:
     return needs_lengths(cfg) or bool(generation.prefix_size) or bool(generation.score_reference)
 
 
-def scoring_alone(cfg: TranslationMHConfig) -> TranslationMHConfig:
-    """Return options by which a target of which all is given is evaluated, and nothing else is done."""
-    alone = copy(cfg)
-    alone.mh_decoding, alone.mh_init, alone.mh_select = "mh", "random", "lowest-energy"
-    alone.mh_length_select, alone.mh_length_reward = "token-mean", 0.0
-    alone.mh_chains, alone.mh_sweeps, alone.mh_burn_in, alone.mh_gold_length = 1, 0, 0, False
-    return alone
+def only_scoring(cfg: TranslationMHConfig) -> TranslationMHConfig:
+    """Return options by which a given target is evaluated, and nothing else is done."""
+    scoring = copy(cfg)
+    scoring.mh_decoding, scoring.mh_init, scoring.mh_select = "mh", "random", "lowest-energy"
+    scoring.mh_length_select, scoring.mh_length_reward = "token-mean", 0.0
+    scoring.mh_chains, scoring.mh_sweeps, scoring.mh_burn_in, scoring.mh_gold_length = 1, 0, 0, False
+    return scoring
 
 
 class References:

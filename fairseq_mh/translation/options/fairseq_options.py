@@ -31,7 +31,7 @@ MINE = {
     "temperature": "--mh-temperature",
     "beam": "--iter-decode-with-beam for several lengths, --mh-chains for chains",
 }
-MINE |= {"sampling": "--mh-preset sample", "sampling_topk": "--mh-top-k", "sampling_topp": "--mh-nucleus"}
+MINE |= {"sampling": "--mh-preset sample", "sampling_topk": "--mh-nucleus", "sampling_topp": "--mh-nucleus"}
 MINE |= dict.fromkeys(("lenpen", "unnormalized", "min_len", "max_len_a", "max_len_b"), "--mh-length-select")
 MINE |= dict.fromkeys(("match_source_len", "decoding_format"), "--mh-length-select")
 MINE |= {
@@ -39,7 +39,7 @@ MINE |= {
     "replace_unk": "nothing: no translation holds an unknown word",
 }
 MINE |= {
-    "lm_path": "--mh-expert, for models of translations",
+    "lm_path": "--mh-energy with the checkpoint of a model of translations",
     "print_alignment": "another tool: the CMLM's attention is no alignment",
 }
 MINE |= dict.fromkeys(("retain_dropout", "retain_dropout_modules"), "--mh-preset sample: chains draw, dropout does not")

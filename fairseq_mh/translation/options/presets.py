@@ -14,7 +14,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "fast": (
         *("--mh-energy", "two-stream", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict"),
         *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
-        *("--mh-proposal", "single", "--mh-scan", "random", "--mh-chains", "3", "--mh-sweeps", "3"),
+        *("--mh-block-size", "1", "--mh-scan", "random", "--mh-chains", "3", "--mh-sweeps", "3"),
     ),
     # Two ways to begin at each of five lengths, compared by the length model: the best translations, with an expert or
     # without. Minimum Bayes risk over them gained nothing more on validation.
@@ -25,14 +25,14 @@ PRESETS: dict[str, tuple[str, ...]] = {
     ),
     # The paper's annealed chain: single sites from a greedy fill (its Table 5; the temperatures are ours).
     "paper": (
-        *("--mh-energy", "norm", "--mh-init", "warm-start", "--mh-proposal", "single", "--mh-scan", "random"),
+        *("--mh-energy", "norm", "--mh-init", "warm-start", "--mh-block-size", "1", "--mh-scan", "random"),
         *("--mh-chains", "1", "--mh-sweeps", "33", "--mh-temperature", "0.5", "--mh-final-temperature", "0.02"),
         *("--mh-proposal-temperature", "1"),
     ),
     # Samples of exp(-E) instead of its modes: a constant temperature of 1, and each chain's last state.
     "sample": (
         *("--mh-energy", "norm", "--mh-temperature", "1", "--mh-final-temperature", "1"),
-        *("--mh-proposal-temperature", "1", "--mh-proposal", "single", "--mh-scan", "random"),
+        *("--mh-proposal-temperature", "1", "--mh-block-size", "1", "--mh-scan", "random"),
         *("--mh-burn-in", "7", "--mh-sweeps", "33", "--mh-select", "last"),
     ),
 }

@@ -6,8 +6,8 @@ The tokens include EOS, whose log-probability is a part of the model's.
 import torch
 from fairseq.data import data_utils
 
+from fairseq_mh.mcmc.energy import OnePassEnergy
 from fairseq_mh.mcmc.masked_lm import MaskedLM
-from fairseq_mh.mcmc.one_pass import OnePassEnergy
 from fairseq_mh.translation.chains.decoders import Decoded
 
 AT_ONCE = 1024  # translations, so that their features fit
@@ -34,4 +34,5 @@ def reranked(decoded: Decoded, lm: MaskedLM, energy: OnePassEnergy) -> Decoded:
     scores = dict(zip(first, (log_p.sum(1).cpu() / lengths).tolist(), strict=True))
     found = [one._replace(score=scores[key]) for one, key in zip(decoded.found, keys, strict=True)]
     chains = torch.tensor([decoded.found[number].chain for number in first.values()])
-    return decoded._replace(found=found, expert_rows=decoded.expert_rows.index_add(0, chains, rows.cpu()))
+    spent = torch.zeros_like(decoded.cost.rows).index_add(0, chains, rows.cpu())
+    return decoded._replace(found=found, cost=decoded.cost.plus(spent, expert=True))

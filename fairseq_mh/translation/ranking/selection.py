@@ -6,22 +6,34 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.record import Run, Snapshot, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.mcmc.target import Energy
 from fairseq_mh.translation.chains.plan import Plan
 
 
 class Hypothesis(NamedTuple):
-    """A state of a chain, with what it is ranked by."""
+    """A state of a chain, with its score.
 
-    chain: int  # index among the N chains of the batch
-    sweep: int  # the sweep in which the chain was in this state
-    tokens: Tensor  # (T,) long
-    positional: Tensor  # (T,) nats: log-probability of each token, or minus its share of an energy from one pass
-    score: float  # higher is better
-    energy: float  # nats: the target's; NaN where it was not evaluated
-    energies: dict[str, float]  # nats, for each name of `Energy.columns`; NaN where not evaluated
+    Attributes:
+        chain: its index among the N chains of the batch.
+        sweep: in which the chain was in this state; 0 for mask-predict.
+        tokens: (T,) long.
+        positional: (T,) nats, the log-probability of each token, or minus its share of an energy from one pass.
+        score: ranks hypotheses; higher is better.
+        energy: nats, of the target.
+        energies: nats, of each term of the energy, without its weight; NaN where a term was not evaluated.
+        passes: the number of mask-predict's passes; 0 for states of chains.
+    """
+
+    chain: int
+    sweep: int
+    tokens: Tensor
+    positional: Tensor
+    score: float
+    energy: float
+    energies: dict[str, float]
+    passes: int = 0
 
 
 def samples(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
