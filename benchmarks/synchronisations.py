@@ -16,9 +16,9 @@ from unittest.mock import patch
 from tabulate import tabulate
 
 from benchmarks.decoding import Decoder, load_decoder, sample_of
+from benchmarks.pretend_device import PretendDevice
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.translation.chains import decoders
-from tests.device.pretend_device import PretendDevice
 
 
 @dataclass

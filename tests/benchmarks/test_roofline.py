@@ -9,9 +9,9 @@ from benchmarks import peaks, rates, run
 from benchmarks.algorithm_1 import Chain
 from benchmarks.decoding import load_decoder, sample_of
 from benchmarks.peaks import Peaks, Roofline
+from benchmarks.pretend_device import PretendDevice
 from benchmarks.rates import EnergyRows
 from benchmarks.row_cost import Row
-from tests.device.pretend_device import PretendDevice
 from tests.programs import ROOT, run_program
 
 ROW = Row(operations=100, unfused=8, fused=4, weights=40)

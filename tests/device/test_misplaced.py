@@ -7,13 +7,13 @@ import fairseq_mh.engine.decoder
 import fairseq_mh.mcmc.chain
 import fairseq_mh.translation.chains.beginning
 import fairseq_mh.translator
+from benchmarks.pretend_device import PretendDevice
+from benchmarks.pretend_tensor import Misplaced
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
-from tests.device.pretend_device import PretendDevice
-from tests.device.pretend_tensor import Misplaced
 
 
 def on_the_host(function):
@@ -77,7 +77,7 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
 
 
 def test_a_tensor_of_no_stated_side_fails(translator, monkeypatch):
-    monkeypatch.setattr("tests.device.pretend_device.ON_THE_HOST", ("masked_lms/", "translation/lines.py"))
+    monkeypatch.setattr("benchmarks.pretend_device.ON_THE_HOST", ("masked_lms/", "translation/lines.py"))
     with PretendDevice(), pytest.raises(Misplaced, match="without a device"):
         translator.decode(["a b"], chains=1)
 

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
+from benchmarks.pretend_device import PretendDevice
+from benchmarks.pretend_tensor import PretendTensor
 from fairseq_mh.cli.main import main
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
-from tests.device.pretend_device import PretendDevice
-from tests.device.pretend_tensor import PretendTensor
 from tests.tiny_cmlm import generated_here, trace_of
 
 TEXTS = ["a b c a", "b b"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.device.pretend_device import PretendDevice
+from benchmarks.pretend_device import PretendDevice
 from tests.tiny_cmlm import generate
 
 DEVICES = 2

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.decoding import load_decoder, sample_of
+from benchmarks.pretend_device import PretendDevice
 from benchmarks.synchronisations import count
-from tests.device.pretend_device import PretendDevice
 
 HOT = ("--mh-temperature", "2", "--mh-energy", "norm", "--mh-init", "random")
 SINGLE = (*HOT, "--mh-proposal", "single", "--mh-sweeps", "2")

@@ -11,10 +11,10 @@ from fairseq_mh.template import Template
 
 pytest.importorskip("transformers", reason="needs the extra `hf`")
 
+from benchmarks.pretend_device import PretendDevice
 from fairseq_mh.masked_lms.hugging_face import HuggingFaceMLM
 from fairseq_mh.masked_lms.transformers_import import transformers
 from fairseq_mh.open_ended.causal_lm import CausalLM
-from tests.device.pretend_device import PretendDevice
 from tests.masked_lms.tiny_models import bert, tokenizer_of
 
 TEMPLATE = Template("a {2} b {}")

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from tests.device.pretend_tensor import (
+from benchmarks.pretend_tensor import (
     AT_ONCE,
     DEVICE,
     Misplaced,
@@ -28,7 +28,7 @@ from tests.device.pretend_tensor import (
     on_device,
     pretend,
 )
-from tests.device.waits import PACKAGE, Waits, listen, place, tell
+from benchmarks.waits import PACKAGE, Waits, listen, place, tell
 
 # Files and functions that make tensors of the CPU on purpose: from arrays and lists, or for what was copied back.
 ON_THE_HOST = (

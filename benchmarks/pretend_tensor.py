@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.device.waits import place, tell
+from benchmarks.waits import place, tell
 
 DEVICE = torch.device("meta")  # what its tensors report: torch knows it without hardware, and computes nothing on it
 ATEN = torch.ops.aten
