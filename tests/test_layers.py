@@ -112,3 +112,9 @@ def test_the_model_is_known_by_few_files():
 def test_only_one_file_accepts():
     """`log u < log ratio` stands in the kernel alone."""
     assert files_with(r"(log_u|\.log\(\)) <") == {"mcmc/kernel.py"}
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "scripts"])
+def test_tools_do_not_import_tests(folder):
+    for path in (Path(__file__).parents[1] / folder).rglob("*.py"):
+        assert not any(name.split(".")[0] == "tests" for name in imports_of(path)), path
