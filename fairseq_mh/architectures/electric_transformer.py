@@ -1,9 +1,9 @@
-"""Electric for translation (Clark et al., 2020): the energies of all tokens of a target from one pass.
+"""Electric for translation (Clark et al., 2020), which gives the energies of all tokens of a target in one pass.
 
     E(X)_t = w . h(X)_t + b,    E(X) = sum_t E(X)_t
 
-h is the decoder's output on a target in which nothing is masked. The model is trained by noise-contrastive estimation
-(`electric_nce`), so that p(X_t | X_\\t) is proportional to exp(-E(X)_t).
+h is the decoder's output on a target without masks. Noise-contrastive estimation (`electric_nce`) trains the model such
+that p(X_t | X_\\t) is proportional to exp(-E(X)_t).
 """
 
 from argparse import ArgumentParser
@@ -18,16 +18,16 @@ from fairseq_mh.architectures.two_tower_cloze import TwoTowerCloze
 
 @register_model("electric_transformer")
 class ElectricTransformer(CMLMNATransformerModel):
-    """A `cmlm_transformer` with another head.
+    """A `cmlm_transformer` whose head gives an energy for each token.
 
-    `--finetune-from-model` starts its training from the weights of a `cmlm_transformer`.
+    With `--finetune-from-model`, training starts from the weights of a `cmlm_transformer`.
     """
 
     def __init__(self, args, encoder, decoder):
         super().__init__(args, encoder, decoder)
         self.energy = nn.Linear(decoder.output_embed_dim, 1)
         self.cloze = TwoTowerCloze(args, decoder.dictionary, decoder.embed_tokens) if args.noise_layers else None
-        self.absent: list[str] = []  # the weights that the checkpoint left to the CMLM
+        self.absent: list[str] = []  # names of the weights that the checkpoint lacks because the CMLM has them
         self.encoder_frozen = args.freeze_encoder
         if self.encoder_frozen:
             self.encoder.requires_grad_(False)
@@ -38,14 +38,15 @@ class ElectricTransformer(CMLMNATransformerModel):
         parser.add_argument(
             "--freeze-encoder",
             action="store_true",
-            help="leave the encoder and its embeddings as they are: the CMLM's, with --finetune-from-model, so that "
-            "both models read one encoding",
+            help="do not train the encoder and its embeddings; with --finetune-from-model they stay the CMLM's, so "
+            "that both models read one encoding",
         )
         parser.add_argument(
             "--noise-layers",
             type=int,
             metavar="N",
-            help="layers of each tower of a cloze model that draws the noise, trained with it; 0: a CMLM draws it",
+            help="layers in each tower of a cloze model that draws the noise and is trained at the same time; "
+            "0: a CMLM draws it",
         )
 
     def train(self, mode: bool = True) -> "ElectricTransformer":
@@ -57,31 +58,32 @@ class ElectricTransformer(CMLMNATransformerModel):
         """Return E(X)_t at every position of the decoder's input.
 
         Args:
-            encoder_out: of the B sources.
+            encoder_out: the encoder's output for the B sources.
             inputs: (B, L) long, as `CMLM.add_special_tokens` makes them.
 
         Returns:
-            (B, L) nats; at special tokens the numbers mean nothing.
+            (B, L) nats; the numbers at special tokens mean nothing.
         """
         features, _ = self.decoder.extract_features(inputs, encoder_out=encoder_out)
         return self.energy(features)[..., 0]
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
-        """Add the weights that a checkpoint may lack, as they were initialised; fairseq refuses one that lacks others.
+        """Add the initial values of weights that a checkpoint may lack; fairseq refuses it if it lacks others.
 
-        A CMLM's checkpoint lacks the head; an Electric's may leave what the CMLM has to it (`borrow_weights`).
+        A CMLM's checkpoint lacks the head; an Electric's may lack the weights that it shares with the CMLM
+        (`borrow_weights`).
         """
         super().upgrade_state_dict_named(state_dict, name)
         own = self.state_dict()
-        lacking = own.keys() - state_dict.keys()
-        head = {part for part in lacking if part.startswith(("energy.", "cloze."))}
-        self.absent = sorted(lacking - head) if "energy.weight" in state_dict else []
+        missing = own.keys() - state_dict.keys()
+        head = {part for part in missing if part.startswith(("energy.", "cloze."))}
+        self.absent = sorted(missing - head) if "energy.weight" in state_dict else []
         state_dict |= {part: own[part] for part in (*head, *self.absent)}
 
 
 @register_model_architecture("electric_transformer", "electric_transformer")
 def electric_architecture(args) -> None:
-    """Set the defaults: those of `cmlm_transformer`, a trained encoder, and noise from a CMLM."""
+    """Set the defaults of `cmlm_transformer`, a trained encoder, and noise from a CMLM."""
     args.freeze_encoder = getattr(args, "freeze_encoder", False)
     args.noise_layers = getattr(args, "noise_layers", 0)
     cmlm_base_architecture(args)

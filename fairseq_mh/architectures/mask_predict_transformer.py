@@ -3,11 +3,11 @@
 It differs from fairseq's `cmlm_transformer`:
 
 - The encoder reads a length token before the source, and predicts from it how many tokens the target has.
-- A target has no BOS, and its EOS is a token like any other: it is masked, predicted and counted.
+- A target has no BOS, and its EOS is treated like any other token: it is masked, predicted and counted.
 - Targets are masked with `<mask>`, a symbol of the dictionary.
 - Embeddings are not scaled, positions are learned, and LayerNorm has another epsilon.
 
-BOS, which `translation_lev` puts before every line, is padding to this model.
+This model reads BOS, which `translation_lev` puts before every line, as padding.
 """
 
 import torch
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 MASK = "<mask>"
 EPSILON = 1e-12  # of LayerNorm
-LENGTH_TOKEN = 0  # index of the length token among the length embeddings; index n > 0 stands for n tokens
+LENGTH_TOKEN = 0  # index of the length token in the length embeddings; index n > 0 stands for n tokens
 
 
 class LengthTokenEncoder(FairseqNATEncoder):
-    """An encoder that reads a length token before the source; its output holds that token apart from the source."""
+    """An encoder that reads a length token before the source and returns that token's output separately."""
 
     def __init__(self, args, dictionary, embed_tokens):
         super().__init__(args, dictionary, embed_tokens)
@@ -31,8 +31,8 @@ class LengthTokenEncoder(FairseqNATEncoder):
         self.embed_lengths = nn.Embedding(args.max_target_positions, embed_tokens.embedding_dim)
 
     def forward(self, src_tokens: Tensor, *args, **kwargs) -> dict:
-        """Return what fairseq's encoder returns, and `length_token`: [(B, D)]."""
-        first = torch.full_like(src_tokens[:, :1], self.eos)  # any symbol: its embedding is not looked at
+        """Return the output of fairseq's encoder with `length_token` added: [(B, D)]."""
+        first = torch.full_like(src_tokens[:, :1], self.eos)  # any symbol will do, because its embedding is not used
         sources = src_tokens.masked_fill(src_tokens == self.bos, self.padding_idx)
         encoded = super().forward(torch.cat([first, sources], 1), *args, **kwargs)
         x, padding = encoded["encoder_out"][0], encoded["encoder_padding_mask"][0]
@@ -49,7 +49,7 @@ class MaskPredictTransformer(CMLMNATransformerModel):
     """Mask-Predict's model, which fairseq's `nat_loss` trains and this plugin decodes.
 
     Raises:
-        ValueError: for a target dictionary without `<mask>`.
+        ValueError: if the target dictionary has no `<mask>`.
     """
 
     def __init__(self, args, encoder: LengthTokenEncoder, decoder):
@@ -80,7 +80,7 @@ class MaskPredictTransformer(CMLMNATransformerModel):
     def forward(
         self, src_tokens: Tensor, src_lengths: Tensor, prev_output_tokens: Tensor, tgt_tokens: Tensor, **kwargs
     ):
-        """Return what `nat_loss` reads: the logits of words and lengths, with their targets.
+        """Return the logits of words and lengths with their targets, in the form that `nat_loss` reads.
 
         The model masks the targets itself, because the noise of fairseq's task never masks EOS.
         """
@@ -119,7 +119,7 @@ def random_mask(valid: Tensor, max_share: float = 1.0) -> Tensor:
 
 @register_model_architecture("mask_predict_transformer", "mask_predict_transformer")
 def mask_predict_architecture(args) -> None:
-    """Set the published models' defaults: transformer_base with learned positions, gelu, and shared embeddings."""
+    """Set the defaults of the published models: transformer_base with learned positions, gelu, shared embeddings."""
     defaults = {
         "encoder_learned_pos": True,
         "decoder_learned_pos": True,

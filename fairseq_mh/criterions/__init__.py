@@ -1,1 +1,1 @@
-"""Training criteria that fairseq registers, and what they are made of."""
+"""Training criteria that fairseq registers, and their parts."""

@@ -1,4 +1,4 @@
-"""Candidates of a data set's sentences, and how good each is: read from the output of `fairseq-generate`."""
+"""Candidate translations of a data set and their quality, read from the output of `fairseq-generate`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,27 +14,27 @@ from fairseq_mh.translation.ranking.utilities import utility_of
 
 
 class Candidates(NamedTuple):
-    """The C distinct candidates of one sentence, the decoder's own order first."""
+    """The C distinct candidates of one sentence, in the decoder's order."""
 
-    tokens: list[Tensor]  # C times (T,) long, without BOS and EOS
-    quality: Tensor  # (C,) float32: the mean of sentence BLEU and chrF, 0 to 100
+    tokens: list[Tensor]  # C tensors (T,) long, without BOS and EOS
+    quality: Tensor  # (C,) float32, the mean of sentence BLEU and chrF, 0 to 100
 
 
 def read_candidates(paths: Sequence[str], dictionary: Dictionary, post_process: str) -> dict[int, Candidates]:
-    """Read candidates of the sentences of one data set; those of a sentence may be in several files.
+    """Read the candidates of one data set's sentences; several files may hold candidates of the same sentence.
 
     Args:
         paths: outputs of `fairseq-generate --nbest K` without `--post-process`, so that D- and T- lines are pieces.
-        dictionary: of the targets.
-        post_process: how fairseq joins pieces to text, as of its `--post-process`.
+        dictionary: the target dictionary.
+        post_process: how fairseq joins pieces to text, a value of its `--post-process`.
 
     Returns:
         sentence number -> its candidates.
 
     Raises:
-        UserError: for a file that holds no candidates or cannot be read, and for a sentence without its reference.
+        UserError: if a file holds no candidates or cannot be read, or if a sentence has no reference.
     """
-    files, quality = [Path(path) for path in paths], utility_of("bleu-chrf")  # chrF alone prefers what is too long
+    files, quality = [Path(path) for path in paths], utility_of("bleu-chrf")  # only chrF would prefer long candidates
     references = {number: text for file in files for number, text in read_output(file).references.items()}
     found = {}
     for number, pooled in pooled_nbest(files).items():

@@ -1,6 +1,6 @@
 """Pearson's correlation of an Electric's energies with a CMLM's, both divided by the number of tokens.
 
-Its moments are sums over sentences, so that fairseq can add up those of all batches.
+Its moments are sums over sentences, so that fairseq can add up the moments of all batches.
 """
 
 import math
@@ -11,16 +11,19 @@ from torch import Tensor
 from fairseq_mh.mcmc.energy import masked_scores, site_features
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 
-MOMENTS = ("x", "y", "xx", "yy", "xy")  # of Electric's energy (x) and E_norm (y), in nats a token
+MOMENTS = ("x", "y", "xx", "yy", "xy")  # x is Electric's energy and y is E_norm, both in nats a token
 
 
 def moments(lm: MaskedLM, tokens: Tensor, energies: Tensor) -> dict[str, Tensor]:
     """Return the sum of each of MOMENTS over a batch.
 
     Args:
-        lm: the CMLM, with one context a sentence.
+        lm: the CMLM, with one context for each sentence.
         tokens: (B, T) long, padded.
         energies: (B, T) nats, Electric's energy of each token.
+
+    Returns:
+        name of the moment -> scalar float64.
     """
     valid, context = tokens.ne(lm.pad), torch.arange(len(tokens), device=tokens.device)
     norm = torch.zeros_like(energies, dtype=torch.float64)
@@ -32,6 +35,6 @@ def moments(lm: MaskedLM, tokens: Tensor, energies: Tensor) -> dict[str, Tensor]
 
 
 def correlation(meters) -> float:
-    """Return the correlation, given fairseq's meters of the means of MOMENTS (each named with a leading underscore)."""
+    """Return the correlation, given fairseq's meters of the means of MOMENTS, whose names begin with an underscore."""
     x, y, xx, yy, xy = (meters[f"_{name}"].avg for name in MOMENTS)
     return (xy - x * y) / max(math.sqrt(max((xx - x * x) * (yy - y * y), 0)), 1e-12)

@@ -1,15 +1,15 @@
 """Noise-contrastive estimation of Electric's energies (Clark et al., 2020, section 2.2).
 
-Some positions M of a target X are masked. Each of them keeps its own token or, with probability pi, gets a token drawn
-from a noise model q. The result is X'. At each position of M, Electric tells noise from data by
+Some positions M of a target X are masked. Each position of M keeps its own token or, with probability pi, gets a token
+drawn from a noise model q. The result is X'. At each position of M, Electric tells noise from data by
 
     P(noise at t) = sigmoid(E(X')_t + log q_t(X'_t) + log(pi / (1 - pi)))
 
-A drawn token counts as noise even where it equals the token that it replaces. q is the conditional of a CMLM given X
-without M, or that of the two-tower cloze model given X without t; the cloze model is trained at the same time. No
-gradient of this loss flows through q.
+A drawn token counts as noise even if it equals the token that it replaces. q is the conditional of a CMLM given X
+without M, or the conditional of the two-tower cloze model given X without t; the cloze model is trained at the same
+time. No gradient of this loss flows through q.
 
-The labels are noisy: where q is nearly p, chance alone decides whether a token is noise. `--distil` adds a loss without
+The labels are noisy: if q is nearly p, only chance decides whether a token is noise. `--distil` adds a loss without
 labels, the distance of E(X')_t from -log q_t(X'_t), so that Electric learns the noise model's own energy.
 """
 
@@ -35,7 +35,7 @@ from fairseq_mh.energies.electric import same_encoder, token_energies
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of, require_cmlm_transformer
 
-MAX_MASKED = 0.5  # the largest share of a target's positions that is masked
+MAX_MASKED = 0.5  # the largest share of a target's positions that may be masked
 
 
 @dataclass
@@ -50,7 +50,7 @@ class ElectricNCEConfig(FairseqDataclass):
     )
     distil: float = field(
         default=0.0,
-        metadata={"help": "weight of the Huber distance of an energy from minus log q, q being the noise model"},
+        metadata={"help": "weight of the Huber distance of an energy from minus log q, where q is the noise model"},
     )
 
 
@@ -58,20 +58,20 @@ def targets_of(sample: dict, reader: CMLM) -> Tensor:
     """Return the targets' tokens.
 
     Args:
-        sample: a batch of fairseq's.
-        reader: the model whose targets they are.
+        sample: fairseq's batch.
+        reader: the model that reads the targets.
 
     Returns:
         (B, T) long, padded.
 
     Raises:
-        UserError: for an empty target.
+        UserError: if a target is empty.
     """
     lines = [reader.target(line) for line in sample["target"]]
     for number, line in zip(sample["id"].tolist(), lines, strict=True):
         if not len(line):
             raise UserError(
-                f"target {number} is empty; an Electric learns from tokens: take such pairs out of the data"
+                f"target {number} is empty, and an Electric learns from tokens: remove such pairs from the data"
             )
     return data_utils.collate_tokens(lines, reader.pad)
 
@@ -95,14 +95,14 @@ class ElectricNCE(FairseqCriterion):
     """The loss of an `electric_transformer`; loss and gradients are sums over the masked positions.
 
     Args:
-        task: of the training.
+        task: the training's fairseq task.
         noise_model: checkpoint of the CMLM that draws the noise, or an empty string.
         noise_share: pi.
         distil: weight of the distance from the noise model's energy.
 
     Raises:
-        UserError: for another model; without a source of noise, with two of them, or with a noise model that is no
-            `cmlm_transformer`; and for a share outside (0, 1).
+        UserError: if the trained model is no `electric_transformer`; if there is no source of noise, or two of them; if
+            the noise model is no `cmlm_transformer`; or if the share is outside (0, 1).
     """
 
     def __init__(self, task, noise_model: str, noise_share: float, distil: float):
@@ -110,9 +110,9 @@ class ElectricNCE(FairseqCriterion):
         if not 0 < noise_share < 1:
             raise UserError("--noise-share must be above 0 and below 1")
         self.share, self.distil = noise_share, distil
-        # In a list, so that the noise model is no submodule, and is neither trained nor stored.
+        # The list keeps the noise model from becoming a submodule, which would be trained and stored.
         self.noise_model = [self._load_frozen(noise_model)] if noise_model else []
-        self.reader: CMLM | None = None  # reads the targets: the noise model, or Electric where it draws its own noise
+        self.reader: CMLM | None = None  # reads the targets: the noise model, or Electric if it draws its own noise
         self.shared = False  # whether the noise model reads Electric's encoding
 
     def _load_frozen(self, path: str) -> CMLMNATransformerModel:
@@ -126,7 +126,7 @@ class ElectricNCE(FairseqCriterion):
         encoded = electric.forward_encoder(source)
         tokens = targets_of(sample, reader)
         valid = tokens.ne(reader.pad)
-        outside = valid & ~reader.allowed[tokens]  # of the state space, as <unk> is
+        outside = valid & ~reader.allowed[tokens]  # tokens outside the state space, such as <unk>
         masked = random_mask(valid, MAX_MASKED) | outside
         lm = self._bind_noise_model(reader, source, encoded)
         log_q, cloze_loss = noise_log_probs(lm, electric, encoded, tokens, masked, reader.allowed)
@@ -136,7 +136,7 @@ class ElectricNCE(FairseqCriterion):
         logits = noise_logits(energies[noised.sites], noised.log_q, self.share)
         loss = F.binary_cross_entropy_with_logits(logits, noised.is_noise.to(logits), reduction="sum")
         distance = F.smooth_l1_loss(energies[noised.sites], -noised.log_q.to(energies), reduction="sum")
-        right = (logits > 0) == noised.is_noise
+        correct = (logits > 0) == noised.is_noise
         logging = {
             "loss": loss.data,
             "distance": distance.data,
@@ -145,24 +145,22 @@ class ElectricNCE(FairseqCriterion):
             "ntokens": sample["ntokens"],
             "nsentences": len(tokens),
             "noise": noised.is_noise.sum(),
-            "noise_right": right[noised.is_noise].sum(),
-            "data_right": right[~noised.is_noise].sum(),
+            "noise_correct": correct[noised.is_noise].sum(),
+            "data_correct": correct[~noised.is_noise].sum(),
         }
         if lm is not None and not model.training:
             logging |= moments(lm, noised.tokens, energies)
         return loss + self.distil * distance + cloze_loss, len(logits), logging
 
     def _prepare_reader(self, electric: ElectricTransformer) -> CMLM:
-        """Set and return the reader, and set `shared`, once the model that is trained is known."""
+        """Set and return `reader`, and set `shared`; this needs the trained model, which `__init__` does not know."""
         if not isinstance(electric, ElectricTransformer):
-            raise UserError(
-                f"--criterion electric_nce trains an electric_transformer, and no {type(electric).__name__}"
-            )
+            raise UserError(f"--criterion electric_nce trains an electric_transformer, not a {type(electric).__name__}")
         if bool(self.noise_model) == (electric.cloze is not None):
-            raise UserError("the noise is drawn by a CMLM (--noise-model) or by --noise-layers: give one of them")
+            raise UserError("a CMLM (--noise-model) or --noise-layers must draw the noise: give one of them")
         dictionary = self.task.target_dictionary
         if self.noise_model:
-            noise_model = self.noise_model[0].to(next(electric.parameters()))  # in the precision of what is trained
+            noise_model = self.noise_model[0].to(next(electric.parameters()))  # device and precision of the training
             self.reader = require_cmlm_transformer(cmlm_of(noise_model, dictionary))
             self.shared = electric.encoder_frozen and same_encoder(electric.encoder, noise_model.encoder)
         else:
@@ -170,7 +168,7 @@ class ElectricNCE(FairseqCriterion):
         return self.reader
 
     def _bind_noise_model(self, reader: CMLM, source: tuple[Tensor, Tensor], encoded: dict) -> BoundCMLM | None:
-        """Return the CMLM that draws the noise, bound to the batch's sources, or None where there is no such CMLM."""
+        """Return the CMLM that draws the noise, bound to the batch's sources, or None if there is no such CMLM."""
         if not self.noise_model:
             return None
         with torch.no_grad():
@@ -184,8 +182,9 @@ class ElectricNCE(FairseqCriterion):
         positions, drawn = total("sample_size"), total("noise")
         metrics.log_scalar("loss", total("loss") / positions, positions, round=4)
         metrics.log_scalar("distance", total("distance") / positions, positions, round=4)
-        metrics.log_scalar("noise_accuracy", total("noise_right") / max(drawn, 1), drawn, round=3)
-        metrics.log_scalar("data_accuracy", total("data_right") / max(positions - drawn, 1), positions - drawn, round=3)
+        kept = positions - drawn
+        metrics.log_scalar("noise_accuracy", total("noise_correct") / max(drawn, 1), drawn, round=3)
+        metrics.log_scalar("data_accuracy", total("data_correct") / max(kept, 1), kept, round=3)
         if total("cloze_loss"):
             metrics.log_scalar("cloze_loss", total("cloze_loss") / positions, positions, round=4)
         if any("xy" in log for log in logging_outputs):

@@ -1,11 +1,11 @@
 """A listwise loss that teaches an Electric to order candidates by their quality (Bhattacharyya et al., 2021).
 
-Of a sentence's candidates X_1..X_C, with qualities b_c (the mean of sentence BLEU and chrF against the reference),
+The loss of a sentence with candidates X_1..X_C and qualities b_c (the mean of sentence BLEU and chrF) is
 
     loss = KL(softmax(b / 5) || softmax(s)),    s_c = -E(X_c) / T_c
 
-so that the energy of a token is lower where a candidate is better. Contrastive estimation (`electric_nce`) learns what
-the CMLM's conditionals say already; this loss learns what they do not.
+so better candidates get a lower energy per token. Contrastive estimation (`electric_nce`) learns what the CMLM's
+conditionals already know; this loss learns what they do not know.
 """
 
 from dataclasses import dataclass, field
@@ -26,8 +26,8 @@ from fairseq_mh.energies.electric import token_energies
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
 
-SHARPNESS = 5.0  # points of quality that make a candidate e times as good as another
-# Whose quality is logged: the candidate of lowest energy, the decoder's first one, the best one.
+SHARPNESS = 5.0  # points of quality that make a candidate e times as likely as another
+# The quality of three candidates is logged: the one of lowest energy, the decoder's first one, and the best one.
 PICKS = ("picked", "first", "best")
 
 
@@ -38,15 +38,15 @@ class ElectricRankingConfig(FairseqDataclass):
     candidates: str = field(
         default="",
         metadata={
-            "help": "output of `fairseq-generate --gen-subset train --nbest K` without --post-process, of the data "
-            "that is trained on; several files, separated by commas, are put together"
+            "help": "output of `fairseq-generate --gen-subset train --nbest K` without --post-process on the training "
+            "data; several files, separated by commas, are merged"
         },
     )
     valid_candidates: str = field(
-        default="", metadata={"help": "the same of the validation data, unless validation is disabled"}
+        default="", metadata={"help": "the same for the validation data; not needed if validation is disabled"}
     )
     post_process: str = field(
-        default="sentencepiece", metadata={"help": "how the candidates' pieces are joined to text to be scored"}
+        default="sentencepiece", metadata={"help": "how to join the candidates' pieces to the text that is scored"}
     )
 
 
@@ -54,7 +54,7 @@ def listwise_loss(scores: Tensor, quality: Tensor) -> Tensor:
     """Return the loss of one sentence, in nats.
 
     Args:
-        scores: (C,), the higher the likelier.
+        scores: (C,), higher is likelier.
         quality: (C,), 0 to 100.
     """
     return F.kl_div(
@@ -67,20 +67,20 @@ class ElectricRanking(FairseqCriterion):
     """The loss of an `electric_transformer`; loss and gradients are sums over sentences.
 
     Args:
-        task: of the training.
-        candidates, valid_candidates: files, separated by commas.
-        post_process: how pieces are joined.
+        task: the training's fairseq task.
+        candidates, valid_candidates: paths of files, separated by commas.
+        post_process: how pieces are joined to text, a value of fairseq's `--post-process`.
 
     Raises:
-        UserError: for another model or one with `--noise-layers`, without candidates, and for files or sentences that
-            have none.
+        UserError: if the trained model is no `electric_transformer` or has `--noise-layers`; if no candidates are
+            given; or if a file or a sentence has none.
     """
 
     def __init__(self, task, candidates: str, valid_candidates: str, post_process: str):
         super().__init__(task)
         if not candidates:
             raise UserError("--criterion electric_ranking needs --candidates FILE")
-        self.lists = {  # by whether the model is in training
+        self.lists = {  # whether the model is in training -> its candidates by sentence number
             training: read_candidates(paths.split(","), task.target_dictionary, post_process) if paths else {}
             for training, paths in ((True, candidates), (False, valid_candidates))
         }
@@ -97,18 +97,16 @@ class ElectricRanking(FairseqCriterion):
         return loss, len(lists), logging
 
     def _candidates_of(self, number: int, training: bool) -> Candidates:
-        """Return the candidates of the sentence of this number in the data."""
+        """Return the candidates of a sentence, given its number in the data."""
         if number not in self.lists[training]:
             option = "--candidates" if training else "--valid-candidates"
-            raise UserError(f"sentence {number} has no candidates in what {option} names")
+            raise UserError(f"sentence {number} has no candidates in the files of {option}")
         return self.lists[training][number]
 
     def _score(self, model, electric: ElectricTransformer, sample: dict, lists: list[Candidates]) -> tuple[Tensor, ...]:
-        """Return minus the energy per token of all candidates: for each sentence (C,) float32."""
+        """Return minus the energy per token of all candidates: a tensor (C,) float32 for each sentence."""
         if not isinstance(electric, ElectricTransformer) or electric.cloze is not None:
-            raise UserError(
-                "--criterion electric_ranking trains an electric_transformer, and one without --noise-layers"
-            )
+            raise UserError("--criterion electric_ranking trains an electric_transformer without --noise-layers")
         reader = CMLM(electric, self.task.target_dictionary)
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
         counts = torch.tensor([len(one.tokens) for one in lists], device=source[0].device)

@@ -1,4 +1,4 @@
-"""The noise of noise-contrastive estimation: its distribution, and targets with noise in them."""
+"""The noise of noise-contrastive estimation: its distribution, and targets that contain it."""
 
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ from fairseq_mh.mcmc.masked_lm import features_of, state_logits
 
 
 class Noised(NamedTuple):
-    """B targets with noise in them, X'."""
+    """A batch of B targets that contain noise, X'."""
 
     tokens: Tensor  # (B, T) long, padded
-    sites: Tensor  # (B, T) bool: the masked positions M, without those that held a symbol outside the state space
-    is_noise: Tensor  # (P,) bool: the sites whose symbols were drawn from q
-    log_q: Tensor  # (P,) nats: of the symbols that are there now
+    sites: Tensor  # (B, T) bool, the masked positions M, except where the symbol was outside the state space
+    is_noise: Tensor  # (P,) bool, the sites whose symbols were drawn from q
+    log_q: Tensor  # (P,) nats, the log-probabilities of the symbols that are now at the sites
 
 
 def add_noise(log_q: Tensor, tokens: Tensor, masked: Tensor, is_noise: Tensor, outside: Tensor) -> Noised:
@@ -30,6 +30,9 @@ def add_noise(log_q: Tensor, tokens: Tensor, masked: Tensor, is_noise: Tensor, o
         is_noise: (P,) bool, the masked positions to draw.
         outside: (B, T) bool, masked positions whose symbols are outside the state space; they are always drawn, and
             the result's sites leave them out.
+
+    Returns:
+        The targets with noise.
     """
     inside = ~outside[masked]
     symbols = log_q.exp().multinomial(1)[:, 0].where(is_noise | ~inside, tokens[masked])
@@ -43,22 +46,22 @@ def noise_log_probs(
     """Return log q at the masked positions, and the loss of the cloze model that learns q.
 
     Args:
-        lm: the CMLM that draws the noise; None: Electric's own cloze model draws it.
+        lm: the CMLM that draws the noise, or None if Electric's own cloze model draws it.
         electric: the model that is trained.
-        encoded: its encoder's output.
+        encoded: the output of Electric's encoder.
         tokens: (B, T) long, the targets, padded.
         masked: (B, T) bool, P positions in all.
         allowed: (V,) bool, the state space.
 
     Returns:
-        (P, V) nats, minus infinity outside the state space; and the sum of the loss over the positions, a scalar in
-        nats, which is 0 where a CMLM draws the noise.
+        (P, V) nats, log q, which is minus infinity outside the state space; and the sum of the loss over the positions,
+        a scalar in nats, which is 0 if a CMLM draws the noise.
     """
     if lm is not None:
         with torch.no_grad():
             context = torch.arange(len(tokens), device=tokens.device)
             return state_logits(lm, features_of(lm, tokens, masked, context)).log_softmax(-1), tokens.new_zeros(())
-    assert electric.cloze is not None  # the criterion refuses an Electric without any source of noise
+    assert electric.cloze is not None  # the criterion refuses an Electric that has no source of noise
     logits = electric.cloze(encoded, tokens)[masked].float()
     log_q = logits.detach().masked_fill(~allowed, -torch.inf).log_softmax(-1)
     return log_q, F.cross_entropy(logits, tokens[masked], reduction="sum")

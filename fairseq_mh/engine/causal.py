@@ -1,7 +1,7 @@
 """An autoregressive decoder for many whole targets of few sentences: teacher forcing with less work.
 
-As in `DecoderEngine`, what depends on the source alone is computed once a sentence, and the first layer's queries, keys
-and values once for each different pair of symbol and position.
+Like `DecoderEngine`, it computes what depends only on the source once for each sentence, and the first layer's queries,
+keys and values once for each different pair of symbol and position.
 """
 
 import torch
@@ -13,28 +13,28 @@ from fairseq_mh.engine.layer import UniqueInputs
 
 
 class CausalEngine(DecoderEngine):
-    """The weights of a stock `transformer`'s decoder, arranged for many rows.
+    """A stock `transformer`'s decoder whose weights are arranged for many rows.
 
     Args:
         decoder: the stock decoder.
 
     Raises:
-        ValueError: for a decoder with a part that this engine does not know, and would leave out.
+        ValueError: if the decoder has a part that this engine does not know and would leave out.
     """
 
     kinds = (TransformerDecoder, TransformerDecoderBase)
 
     def bind(self, encoder_out: dict) -> Decode:
-        """Return the decoder of these encoded sources, in which each input sees itself and those before it."""
+        """Return the decoder of these encoded sources; each input sees itself and the inputs before it."""
         sources = self._prepare_sources(encoder_out)
 
         def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
             length, x = inputs.size(1), self._embed(inputs)
             unique: UniqueInputs | None = unique_inputs(inputs)
-            seen = torch.ones(length, length, dtype=torch.bool, device=inputs.device).tril()[None, None]
+            visible = torch.ones(length, length, dtype=torch.bool, device=inputs.device).tril()[None, None]
             for layer, source in zip(self.layers, sources, strict=True):
-                x = layer.forward(layer.self_attention(x, seen, unique), source, context)
-                unique = None  # from here on x depends on the inputs before it
+                x = layer.forward(layer.self_attention(x, visible, unique), source, context)
+                unique = None  # after the first layer, x also depends on earlier inputs
             return self._after_layers(x[sites])
 
         return decode

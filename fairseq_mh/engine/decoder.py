@@ -2,12 +2,14 @@
 
 `NATransformerDecoder.extract_features` computes three things more often than they are needed:
 
-- What depends on the source alone is computed once for each sentence and layer, not in each row (`source_attention`).
-- The first layer's queries, keys and values depend on symbol and position alone. Each such pair is computed once,
-  although it occurs in nearly all of the T rows that mask a sequence at one position each.
-- The last layer, its keys and values included, is computed at the wanted positions alone (`Layer.self_attention_at`).
+- The engine computes everything that depends only on the source once for each sentence and layer, not in each row
+  (`source_attention`).
+- The first layer's queries, keys and values depend only on symbol and position. The engine computes each such pair
+  once, although it occurs in nearly all of the T rows that mask a sequence at one position each.
+- The engine computes the last layer, including its keys and values, only at the requested positions
+  (`Layer.self_attention_at`).
 
-Shapes: M rows, L inputs of a row, Q wanted positions of a row, P wanted positions in all, D features.
+Shapes: M rows, L inputs of a row, Q requested positions of a row, P requested positions in all, D features.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,13 +29,13 @@ Decode = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 class DecoderEngine:
-    """A decoder's weights, arranged for many rows.
+    """A stock decoder whose weights are arranged for many rows.
 
     Args:
         decoder: the stock decoder.
 
     Raises:
-        ValueError: for a decoder with a part that this engine does not know, and would leave out.
+        ValueError: if the decoder has a part that this engine does not know and would leave out.
     """
 
     kinds: tuple[type, ...] = (NATransformerDecoder,)
@@ -60,9 +62,9 @@ class DecoderEngine:
         """Return the decoder whose features at a site do not see that site's symbol, from one row of 2 L inputs.
 
         A second stream follows the inputs, at the same positions, with the mask at each site (Yang et al., 2019). An
-        input sees all inputs; a mask sees itself and all inputs but the one at its position. So a mask's features
-        are those of its position masked alone, except that from the second layer on the features of the other inputs
-        depend on the symbol at that position.
+        input sees all inputs; a mask sees itself and all inputs except the one at its position. A mask's features
+        therefore equal those of a row that masks only its position, except that, after the first layer, the features
+        of the other inputs depend on the symbol at that position.
 
         Args:
             encoder_out: the encoded sources.
@@ -73,10 +75,10 @@ class DecoderEngine:
         def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
             streams = torch.cat([inputs, inputs.masked_fill(sites, mask)], 1)  # (M, 2 L)
             embedded, padding = zip(*map(self.decoder.forward_embedding, streams.chunk(2, 1)), strict=True)
-            seen = _seen_by_two_streams(inputs.size(1), inputs.device) & ~torch.cat(padding, 1)[:, None, None]
-            mask_sites = torch.cat([torch.zeros_like(sites), sites], 1)  # the features are the second stream's
+            visible = _visible_to_two_streams(inputs.size(1), inputs.device) & ~torch.cat(padding, 1)[:, None, None]
+            mask_sites = torch.cat([torch.zeros_like(sites), sites], 1)  # take the features of the second stream
             unique = unique_inputs(streams, streams=2)
-            return self._features(torch.cat(embedded, 1), seen, unique, mask_sites, context, sources)
+            return self._features(torch.cat(embedded, 1), visible, unique, mask_sites, context, sources)
 
         return decode
 
@@ -99,19 +101,19 @@ class DecoderEngine:
 
         Args:
             x: (M, L, D), the embedded inputs.
-            valid: (M, 1, L or 1, L) bool, the inputs that each of them sees; None: all.
-            unique: the different inputs.
+            valid: (M, 1, L or 1, L) bool, the inputs that each input sees; None: all.
+            unique: the different pairs of symbol and position.
             sites: (M, L) bool.
             context: (M,) long, the sentence of each row.
             sources: each layer's attention to the source.
         """
         for layer, source in zip(self.layers[:-1], sources[:-1], strict=True):
             x = layer.forward(layer.self_attention(x, valid, unique), source, context)
-            unique = None  # from here on x depends on the whole row
-        positions, wanted = _site_positions(sites)  # (M, Q), and (M, Q) or None
+            unique = None  # after the first layer, x depends on the whole row
+        positions, requested = _site_positions(sites)  # (M, Q), and (M, Q) or None
         last = self.layers[-1]
         x = last.forward(last.self_attention_at(x, valid, positions), sources[-1], context)
-        return self._after_layers(x.flatten(0, 1) if wanted is None else x[wanted])
+        return self._after_layers(x.flatten(0, 1) if requested is None else x[requested])
 
     def _after_layers(self, x: Tensor) -> Tensor:
         """Return the features (P, D) of the last layer's output (P, D')."""
@@ -120,7 +122,7 @@ class DecoderEngine:
 
 
 def unsupported_parts(decoder: Any, kinds: tuple[type, ...]) -> Iterator[str]:
-    """Name the parts for which an engine of these kinds cannot stand in for a decoder, or nothing where it can."""
+    """Name the parts of a decoder that an engine of these kinds cannot compute; yield nothing if it can replace it."""
     if type(decoder) not in kinds:
         yield f"a {type(decoder).__name__}"
         return
@@ -141,12 +143,12 @@ def _is_plain_attention(attention: nn.Module) -> bool:
     return plain and attention.bias_k is None and not attention.add_zero_attn
 
 
-def _seen_by_two_streams(length: int, device: torch.device) -> Tensor:
+def _visible_to_two_streams(length: int, device: torch.device) -> Tensor:
     """Return which of 2 L keys each of 2 L queries sees, inputs first and then masks: (2 L, 2 L) bool."""
-    itself = torch.eye(length, dtype=torch.bool, device=device)
-    by_inputs = torch.cat([torch.ones_like(itself), torch.zeros_like(itself)], 1)
-    by_masks = torch.cat([~itself, itself], 1)
-    return torch.cat([by_inputs, by_masks])
+    diagonal = torch.eye(length, dtype=torch.bool, device=device)
+    to_inputs = torch.cat([torch.ones_like(diagonal), torch.zeros_like(diagonal)], 1)
+    to_masks = torch.cat([~diagonal, diagonal], 1)
+    return torch.cat([to_inputs, to_masks])
 
 
 def unique_inputs(inputs: Tensor, streams: int = 1) -> UniqueInputs:
@@ -154,7 +156,10 @@ def unique_inputs(inputs: Tensor, streams: int = 1) -> UniqueInputs:
 
     Args:
         inputs: (M, L) long.
-        streams: each row holds so many parts of equal length, whose positions are the same.
+        streams: number of parts of equal length in each row; all parts have the same positions.
+
+    Returns:
+        The pairs, and the pair of each input.
     """
     length = inputs.size(1)
     keys = inputs * length + torch.arange(length // streams, device=inputs.device).repeat(streams)
@@ -165,9 +170,14 @@ def unique_inputs(inputs: Tensor, streams: int = 1) -> UniqueInputs:
 
 
 def _site_positions(sites: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Return each row's sites as positions (M, Q) long, filled up to the same number, and which are no filling.
+    """Return each row's sites as positions, filled up to the same number.
 
-    The second is None where all rows have the same number of sites.
+    Args:
+        sites: (M, L) bool.
+
+    Returns:
+        (M, Q) long, the positions; and (M, Q) bool, which of them are sites and not filling, or None if all rows have
+        the same number of sites.
     """
     fewest, most = torch.stack(sites.sum(1).aminmax()).tolist()
     positions = sites.int().argsort(dim=1, descending=True, stable=True)[:, :most]

@@ -1,6 +1,6 @@
 """The parts of a decoder layer: self-attention, attention to the source, and feed-forward.
 
-Shapes: M rows, L inputs of a row, Q of them as queries, D features, H heads.
+Shapes: M rows, L inputs of a row, Q inputs of a row that are queries, D features, H heads.
 """
 
 import math
@@ -24,7 +24,7 @@ class UniqueInputs(NamedTuple):
 
 
 class Layer:
-    """A stock decoder layer whose queries, keys and values are one product.
+    """A stock decoder layer that computes queries, keys and values in one product.
 
     Args:
         layer: the stock layer; its weights are used as they are.
@@ -37,7 +37,12 @@ class Layer:
         self.bias = torch.cat([projection.bias for projection in projections])  # (3 D,)
 
     def prepare_source(self, memory: Tensor, valid: Tensor) -> SourceAttention:
-        """Return the attention to these sources: (B, S, D), and (B, S) bool, where they are no padding."""
+        """Return the attention to these sources.
+
+        Args:
+            memory: (B, S, D), the encoder's output.
+            valid: (B, S) bool, the source positions that are not padding.
+        """
         return source_attention(self.layer.encoder_attn, memory, valid)
 
     def self_attention(self, x: Tensor, valid: Tensor | None, unique: UniqueInputs | None) -> Tensor:
@@ -46,7 +51,7 @@ class Layer:
         Args:
             x: (M, L, D).
             valid: (M, 1, L or 1, L) bool, the keys that each query sees; None: all.
-            unique: the different inputs, where x depends on symbol and position alone; None: where it does not.
+            unique: the different inputs, if x depends only on symbol and position; otherwise None.
 
         Returns:
             (M, L, D).
@@ -59,8 +64,9 @@ class Layer:
     def self_attention_at(self, x: Tensor, valid: Tensor | None, positions: Tensor) -> Tensor:
         """Return x plus its self-attention at a few positions.
 
-        Keys and values are projected on the queries' side: q . (W_k y + b_k) = (W_k^T q) . y, up to a constant
-        that softmax does not see, and sum_j a_j (W_v y_j + b_v) = W_v (sum_j a_j y_j) + b_v.
+        The projections of keys and values are applied to the few queries instead of to all inputs:
+        q . (W_k y + b_k) = (W_k^T q) . y up to a constant that cancels in the softmax, and
+        sum_j a_j (W_v y_j + b_v) = W_v (sum_j a_j y_j) + b_v.
 
         Args:
             x: (M, L, D).
@@ -76,7 +82,7 @@ class Layer:
         queries = torch.einsum("mqhe,hed->mqhd", queries, attention.k_proj.weight.unflatten(0, (heads, -1)))
         scale = 1 / math.sqrt(attention.head_dim)
         queries, y = queries.flatten(1, 2)[:, None], y[:, None]  # (M, 1, Q H, D), (M, 1, L, D)
-        if valid is not None and valid.size(2) > 1:  # each query sees other keys, and its heads see the same ones
+        if valid is not None and valid.size(2) > 1:  # queries see different keys, but all heads of a query the same
             valid = valid.gather(2, positions[:, None, :, None].expand(-1, -1, -1, x.size(1)))
             valid = valid.repeat_interleave(heads, 2)  # (M, 1, Q H, L)
         attended = F.scaled_dot_product_attention(queries, y, y, valid, scale=scale)
@@ -89,7 +95,7 @@ class Layer:
 
         Args:
             x: (M, Q, D).
-            source: what `prepare_source` returned.
+            source: the result of `prepare_source`.
             context: (M,) long, the sentence of each row.
 
         Returns:
@@ -111,7 +117,7 @@ class Layer:
 
 
 def _project(project: Callable[[Tensor], Tensor], x: Tensor, unique: UniqueInputs | None) -> Tensor:
-    """Project (M, L, D), each of the different inputs once where these are known."""
+    """Project x (M, L, D); if `unique` is given, project each different input once."""
     if unique is None:
         return project(x)
     return F.embedding(unique.inverse, project(x.flatten(0, 1)[unique.occurrence]))

@@ -1,4 +1,4 @@
-"""Compute x W^T + b with the faster of two libraries."""
+"""Matrix products x W^T + b by the faster of two libraries."""
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +11,8 @@ ROW_MULTIPLE = 64  # oneDNN compiles a kernel for each number of rows (2 ms), so
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return x W^T + b.
 
-    For float32 on a CPU the product is oneDNN's, which torch itself uses in compiled models alone: `F.linear` calls
-    MKL, which does not use AVX-512 on AMD's processors and is half as fast there. Both compute in float32.
+    For float32 on a CPU this calls oneDNN, which torch itself uses only in compiled models: `F.linear` calls MKL, which
+    does not use AVX-512 on AMD's processors and is half as fast there. Both compute in float32.
 
     Args:
         x: (..., K).
@@ -31,7 +31,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """An `nn.Linear` that calls `linear`. An existing module becomes one when its `__class__` is set to this."""
+    """An `nn.Linear` that calls `linear`; setting the `__class__` of an existing module to this converts it."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)

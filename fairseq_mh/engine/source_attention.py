@@ -1,8 +1,9 @@
-"""A decoder layer's attention to the source. What depends on the source alone is computed once a sentence.
+"""A decoder layer's attention to the source, whose source-only parts are computed once for each sentence.
 
-`FoldedAttention` also folds the projections of queries and outputs into what is computed once. With x the layer's
-input, head h's score of source position s is q_h . k_hs = x . (W_qh^T k_hs) + b_qh . k_hs, and its part of the output
-is a_hs (W_oh v_hs). So two products with S vectors a head replace four products, which is less work where H S < D.
+`FoldedAttention` also folds the projections of queries and outputs into the part that is computed once. With x the
+layer's input, head h's score of source position s is q_h . k_hs = x . (W_qh^T k_hs) + b_qh . k_hs, and its part of the
+output is a_hs (W_oh v_hs). Two products with S vectors a head thus replace four products, which is less work if
+H S < D.
 
 Shapes: B sentences, S source positions, D features, H heads, M rows, Q queries of a row.
 """
@@ -19,7 +20,7 @@ from fairseq_mh.engine.linear import apply_linear
 
 
 class SourceAttention(Protocol):
-    """One layer's attention to each of B sentences."""
+    """A callable that is one layer's attention to each of B sentences."""
 
     def __call__(self, x: Tensor, context: Tensor) -> Tensor:
         """Let each row attend to its sentence.
@@ -35,12 +36,12 @@ class SourceAttention(Protocol):
 
 
 class PlainAttention:
-    """Keys and values of each sentence, gathered for the rows: for long sources, and for accelerators.
+    """Attention that gathers the keys and values of each row's sentence: for long sources, and for accelerators.
 
     Args:
         attention: the layer's attention to the source.
         memory: (B, S, D), the encoder's output.
-        valid: (B, S) bool, the source positions that are no padding.
+        valid: (B, S) bool, the source positions that are not padding.
     """
 
     def __init__(self, attention: MultiheadAttention, memory: Tensor, valid: Tensor):
@@ -57,9 +58,9 @@ class PlainAttention:
 
 
 class FoldedAttention:
-    """Keys that are multiplied by the layer's input, and values that are its output: two products a sentence.
+    """Attention in two products a sentence: its keys multiply the layer's input, and its values are in output space.
 
-    Args are those of `PlainAttention`. Padding takes no part in the products.
+    The arguments are those of `PlainAttention`. Padding is left out of the products.
     """
 
     def __init__(self, attention: MultiheadAttention, memory: Tensor, valid: Tensor):
@@ -68,7 +69,7 @@ class FoldedAttention:
         query_weight = attention.q_proj.weight.unflatten(0, (self.heads, -1)) * scale  # (H, D / H, D)
         query_bias = attention.q_proj.bias.unflatten(0, (self.heads, -1, 1)) * scale  # (H, D / H, 1)
         output_weight = attention.out_proj.weight.t().unflatten(0, (self.heads, -1))  # (H, D / H, D)
-        self.keys, self.offsets, self.values = [], [], []  # of each sentence
+        self.keys, self.offsets, self.values = [], [], []  # one tensor for each sentence
         for keys, values, inside in zip(*project_keys_and_values(attention, memory), valid, strict=True):
             self.keys.append((keys[:, inside] @ query_weight).flatten(0, 1))  # (H S, D)
             self.offsets.append((keys[:, inside] @ query_bias).flatten())  # (H S,)
@@ -87,7 +88,7 @@ class FoldedAttention:
 
 
 def source_attention(attention: MultiheadAttention, memory: Tensor, valid: Tensor) -> SourceAttention:
-    """Return the attention that takes less work for these sources; the arguments are those of `PlainAttention`."""
+    """Return the attention that is less work for these sources; the arguments are those of `PlainAttention`."""
     vectors = attention.num_heads * memory.size(1)
     folded = vectors < attention.embed_dim and memory.is_cpu
     return (FoldedAttention if folded else PlainAttention)(attention, memory, valid)

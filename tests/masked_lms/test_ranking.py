@@ -109,15 +109,15 @@ def test_other_sentences_and_models_are_refused(tiny, task, tmp_path):
     criterion, dataset = ElectricRanking(task, file, "", "none"), task.dataset("test")
     first, second = (dataset.collater([dataset[number]]) for number in (0, 1))
     electric = model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True)
-    with pytest.raises(UserError, match="sentence 1 has no candidates in what --candidates names"):
+    with pytest.raises(UserError, match="sentence 1 has no candidates in the files of --candidates"):
         criterion(electric.train(), second)
-    with pytest.raises(UserError, match="in what --valid-candidates names"):
+    with pytest.raises(UserError, match="in the files of --valid-candidates"):
         criterion(electric.eval(), first)
     for model in (
         model_of(tiny.dictionary, share_all_embeddings=True),
         model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True, noise_layers=1),
     ):
-        with pytest.raises(UserError, match="trains an electric_transformer, and one without --noise-layers"):
+        with pytest.raises(UserError, match="trains an electric_transformer without --noise-layers"):
             criterion(model.train(), first)
 
 
