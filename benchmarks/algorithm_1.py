@@ -1,6 +1,6 @@
 """The paper's Algorithm 1 as printed, on the stock decoder: one chain, one proposal at a time, and no cache.
 
-The T masked rows of a candidate are one batch. Nothing here uses the package.
+The T masked rows of a candidate are one batch. This module does not use the package.
 """
 
 import math
@@ -10,14 +10,14 @@ from torch import Tensor
 
 
 class Chain:
-    """One chain on one sentence.
+    """A Markov chain on one sentence.
 
     Args:
         model: a stock `cmlm_transformer`.
-        dictionary: of the targets.
+        dictionary: the target dictionary.
         allowed: (V,) bool, the symbols that a state may hold.
         source: (1, S) long.
-        seed: of the chain's randomness.
+        seed: the seed of the chain's random numbers.
     """
 
     def __init__(self, model, dictionary, allowed: Tensor, source: Tensor, seed: int):
@@ -27,14 +27,22 @@ class Chain:
         self.random = torch.Generator().manual_seed(seed)
 
     def log_p(self, rows: Tensor, sites: Tensor) -> Tensor:
-        """Return log-probabilities (M, V), in nats, of masked rows (M, T + 2) long at one position (M,) of each."""
+        """Return the log-probabilities of all symbols at one masked position of each row.
+
+        Args:
+            rows: (M, T + 2) long.
+            sites: (M,) long, the masked position of each row.
+
+        Returns:
+            (M, V) nats.
+        """
         repeated = self.model.encoder.reorder_encoder_out(self.encoder_out, torch.zeros_like(sites))
         logits = self.model.decoder(normalize=False, prev_output_tokens=rows, encoder_out=repeated)
         at_sites = logits[torch.arange(len(rows), device=self.device), sites]
         return at_sites.masked_fill(~self.allowed, -math.inf).log_softmax(-1)
 
     def energy(self, state: Tensor) -> float:
-        """Return E_norm, in nats, of a state with BOS and EOS around it: (T + 2,) long."""
+        """Return E_norm, in nats, of a state (T + 2,) long, which includes BOS and EOS."""
         sites = torch.arange(1, len(state) - 1, device=self.device)
         rows = state.repeat(len(sites), 1)
         rows[sites - 1, sites] = self.dictionary.unk()
@@ -45,8 +53,8 @@ class Chain:
 
         Args:
             length: T, the number of tokens.
-            sweeps: how often each position is redrawn.
-            first, last: the target's temperature at the first and at the last sweep.
+            sweeps: the number of times that each position is redrawn.
+            first, last: the target's temperature in the first and in the last sweep.
             proposal: the proposals' temperature.
 
         Returns:

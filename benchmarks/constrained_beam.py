@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Run `fairseq-interactive` with its own tasks, whose constrained beam search fails for some sentences.
+"""Run `fairseq-interactive` with fairseq's own tasks, even if constrained beam search fails for some sentences.
 
     python -m benchmarks.constrained_beam DATA --task translation --path teacher.pt --constraints ...
 
-There its assertion `step < max_len` ends the run. Here the batch is then translated sentence by sentence, a failing one
-without its phrases, and a line on standard error says how many there were.
+Constrained beam search fails with the assertion `step < max_len`, which ends a run of fairseq. This program then
+translates the batch sentence by sentence, and a failing sentence without its phrases. A line on standard error says how
+many sentences failed.
 """
 
 import sys
@@ -19,8 +20,8 @@ inference_step = TranslationTask.inference_step
 failed = 0
 
 
-def step_by_step(task, generator, models, sample, prefix_tokens=None, constraints=None):
-    """Translate a batch, or, where its search fails, its sentences one by one."""
+def translate(task, generator, models, sample, prefix_tokens=None, constraints=None):
+    """Translate a batch; if its search fails, translate its sentences one by one."""
     global failed
     try:
         return inference_step(task, generator, models, sample, prefix_tokens, constraints)
@@ -32,12 +33,12 @@ def step_by_step(task, generator, models, sample, prefix_tokens=None, constraint
     found = []
     for n in range(len(source["src_tokens"])):
         one = {"net_input": {name: source[name][n : n + 1] for name in ("src_tokens", "src_lengths")}}
-        found += step_by_step(task, generator, models, one, None, constraints[n : n + 1])
+        found += translate(task, generator, models, one, None, constraints[n : n + 1])
     return found
 
 
 if __name__ == "__main__":
-    allow_fairseq_types()  # torch's safe loader, which fairseq's own tasks know nothing of
-    TranslationTask.inference_step = step_by_step
+    allow_fairseq_types()  # torch's safe loader refuses them otherwise, and fairseq's own tasks do not allow them
+    TranslationTask.inference_step = translate
     cli_main()
     print(f"{failed} sentences were translated without their phrases", file=sys.stderr)

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Measure what Ray costs, how much a second worker helps, and what being killed costs.
+"""Measure the cost of Ray, the gain from a second worker, and the cost of a killed run.
 
     python -m benchmarks.corpus models/libreoffice-de-en --sentencepiece models/libreoffice-de-en/spm.model
 
-The test set is translated by `fairseq-generate`, by `fairseq-mh corpus` in one process, and by one and two Ray workers
-with one thread each. Last, the driver of two workers is killed when half of the chunks are done, and the same
-command is run again. The figures are printed as a table, and --output writes them as JSON.
+The program translates the test set with `fairseq-generate`, with `fairseq-mh corpus` in one process, and with one and
+two Ray workers with one thread each. In the last run it kills the driver of two workers when half of the chunks are
+done, and runs the same command again. It prints the figures as a table, and writes them as JSON with --output.
 """
 
 import argparse
@@ -28,14 +28,14 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": ENVI
 
 
 class Bench:
-    """The runs on the test set of one data folder.
+    """The timed runs on the test set of one data folder.
 
     Args:
-        data: a fairseq data folder with checkpoint.pt, and with the test set also as text.
-        source: the language of the test set's source.
+        data: a fairseq data folder that holds checkpoint.pt and also the test set as text.
+        source: the source language of the test set.
         pieces: a sentencepiece model.
-        folder: for the output.
-        chunk_size: lines of a chunk.
+        folder: the folder for the output.
+        chunk_size: lines in a chunk.
     """
 
     def __init__(self, data: Path, source: str, pieces: Path, folder: Path, chunk_size: int):
@@ -45,15 +45,15 @@ class Bench:
         self.more = ("--bpe", "sentencepiece", "--sentencepiece-model", str(pieces), *RUN)
 
     def generate(self) -> dict[str, float]:
-        """Run `fairseq-generate`; return seconds, and lines a second."""
+        """Run `fairseq-generate`; return its seconds, and lines a second."""
         call = [sys.executable, "-m", "fairseq_cli.generate", str(self.data), *PLUGIN, "--task", "translation_mh"]
         call += ["--path", f"{self.data}/checkpoint.pt", "--gen-subset", "test", "--num-workers", "0", *self.more]
-        begun = time.perf_counter()
+        start = time.perf_counter()
         subprocess.run(call, check=True, **QUIET)
-        return self._figures(time.perf_counter() - begun)
+        return self._figures(time.perf_counter() - start)
 
     def start(self, name: str, workers: int) -> subprocess.Popen:
-        """Start a run of `fairseq-mh corpus` whose output folder has this name."""
+        """Start `fairseq-mh corpus` with an output folder of this name."""
         call = [
             sys.executable,
             "-m",
@@ -67,26 +67,26 @@ class Bench:
         return subprocess.Popen([*call, "--workers", str(workers), *self.own, "--", *self.more], **QUIET)
 
     def translate(self, name: str, workers: int) -> dict[str, float]:
-        """Run `fairseq-mh corpus`; return seconds, lines a second, and seconds until the first chunk is written."""
-        begun, process = time.perf_counter(), self.start(name, workers)
+        """Run `fairseq-mh corpus`; return its seconds, lines a second, and seconds until it wrote the first chunk."""
+        start, process = time.perf_counter(), self.start(name, workers)
         self.wait(name, 1, process)
-        first = time.perf_counter() - begun
+        first = time.perf_counter() - start
         if process.wait():
             sys.exit(f"a run failed: {process.args}")
-        return self._figures(time.perf_counter() - begun) | {"until the first chunk": first}
+        return self._figures(time.perf_counter() - start) | {"until the first chunk": first}
 
     def wait(self, name: str, chunks: int, process: subprocess.Popen) -> None:
-        """Wait until so many chunks are written, or the run has ended."""
+        """Wait until the run has written this number of chunks or has ended."""
         while process.poll() is None and len(list((self.folder / name / "chunks").glob("*[0-9]"))) < chunks:
             time.sleep(0.05)
 
     def kill_and_resume(self, workers: int, chunks: int) -> dict[str, float]:
-        """Kill the driver when so many chunks are written, and run the command again; return the figures of both."""
-        begun, process = time.perf_counter(), self.start("killed", workers)
+        """Kill the driver when it has written this number of chunks, and run again; return the figures of both runs."""
+        start, process = time.perf_counter(), self.start("killed", workers)
         self.wait("killed", chunks, process)
         process.send_signal(signal.SIGKILL)
         process.wait()
-        killed = time.perf_counter() - begun
+        killed = time.perf_counter() - start
         return self._figures(killed + self.translate("killed", workers)["seconds"])
 
     def _figures(self, seconds: float) -> dict[str, float]:
@@ -97,9 +97,9 @@ def main():
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="fairseq data folder with checkpoint.pt and the test set as text")
-    parser.add_argument("--source", default="de", help="its language; default: %(default)s")
-    parser.add_argument("--sentencepiece", type=Path, required=True, help="the model that cuts text into pieces")
-    parser.add_argument("--chunk-size", type=int, default=25, help="default: %(default)s")
+    parser.add_argument("--source", default="de", help="source language of the test set; default: %(default)s")
+    parser.add_argument("--sentencepiece", type=Path, required=True, help="sentencepiece model of the data")
+    parser.add_argument("--chunk-size", type=int, default=25, help="lines in a chunk; default: %(default)s")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Measure how well cheap energies order the translations of one source in the order of E_norm.
+"""Measure how well cheap energies reproduce E_norm's order of the translations of one source.
 
     python -m benchmarks.correlation models/libreoffice-de-en --electric electric.pt
 
-The translations are like those that a chain visits: they begin with mask-predict's, and 15 or 40 % of the positions are
-drawn again and again. Two figures are printed for each cheap energy, both averaged over the first sentences of the
-validation set: Spearman's correlation with E_norm within a sentence, and the standard deviation, in nats, of the
-difference from E_norm within a sentence.
+The translations resemble the states that a chain visits: they start from mask-predict's translation, and 15 or 40 % of
+the positions are redrawn repeatedly. The program prints two figures for each cheap energy, both averaged over the first
+sentences of the validation set: Spearman's correlation with E_norm within a sentence, and the standard deviation, in
+nats, of the difference from E_norm within a sentence.
 """
 
 import argparse
@@ -32,16 +32,16 @@ BATCH = 10  # sentences
 
 
 def draw_translations(lm, blank, context, number):
-    """Draw translations of each of N sentences.
+    """Draw several translations of each of N sentences.
 
     Args:
         lm: the CMLM, bound to the sentences.
-        blank: (N, T) long, `pad` after each translation's end.
+        blank: (N, T) long, masks, and `pad` after each translation's end.
         context: (N,) long, the index of each sentence.
-        number: of translations of each sentence.
+        number: the number of translations of each sentence.
 
     Returns:
-        (number * N, T) long, one translation of every sentence after the other.
+        (number * N, T) long, the first translation of every sentence, then the second of every sentence, and so on.
     """
     tokens, found = mask_predict(lm, blank, context, 10).tokens, []
     for step in range(number):
@@ -54,13 +54,16 @@ def draw_translations(lm, blank, context, number):
 
 
 def compare_energies(cmlm, electric, sample, number):
-    """Return each energy of so many translations of each sentence of a batch: name -> (number, N) nats.
+    """Return each energy of several translations of each sentence of a batch.
 
     Args:
         cmlm: the model.
         electric: an `Electric`, or None.
         sample: fairseq's batch of N sentences.
-        number: of translations of each sentence.
+        number: the number of translations of each sentence.
+
+    Returns:
+        name of the energy -> (number, N) nats.
     """
     source = source_of(sample)
     encoder_out = cmlm.model.forward_encoder(source)
@@ -86,7 +89,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="a fairseq data folder with checkpoint.pt")
     parser.add_argument("--electric", help="checkpoint of an electric_transformer")
-    parser.add_argument("--sentences", type=int, default=60, help="default: %(default)s")
+    parser.add_argument("--sentences", type=int, default=60, help="sentences of validation; default: %(default)s")
     parser.add_argument("--states", type=int, default=24, help="translations of each sentence; default: %(default)s")
     args = parser.parse_args()
     torch.manual_seed(1)
@@ -97,11 +100,11 @@ def main():
         batch = compare_energies(cmlm, electric, sample_of(loaded, BATCH, first, "valid"), args.states)
         for name, nats in batch.items():
             found.setdefault(name, []).append(nats)
-    norm, *others = [(name, np.concatenate(parts, 1).T) for name, parts in found.items()]
+    (_, norm), *others = [(name, np.concatenate(parts, 1).T) for name, parts in found.items()]
     lines = []
     for name, nats in others:
-        correlation = [scipy.stats.spearmanr(*pair).statistic for pair in zip(norm[1], nats, strict=True)]
-        lines.append([name, np.nanmean(correlation), (nats - norm[1]).std(1).mean()])
+        correlation = [scipy.stats.spearmanr(*pair).statistic for pair in zip(norm, nats, strict=True)]
+        lines.append([name, np.nanmean(correlation), (nats - norm).std(1).mean()])
     print(tabulate(lines, ["energy", "Spearman's correlation", "deviation, nats"], floatfmt=".3f"))
 
 

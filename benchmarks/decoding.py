@@ -1,4 +1,4 @@
-"""Decoding for the benchmarks: a few sentences in this process, or a whole test set by `fairseq-generate`."""
+"""Decoding for the benchmarks: a few sentences in this process, or a whole test set with `fairseq-generate`."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ PLUGIN = ("--user-dir", str(Path(fairseq_mh.__file__).parent))
 
 
 class Decoder(NamedTuple):
-    """What decodes a batch in this process."""
+    """A task, its model and its generator, which decode batches in this process."""
 
     task: Any
     model: torch.nn.Module
@@ -35,7 +35,7 @@ def load_decoder(data: str, *more: str, subset: str = "test") -> Decoder:
     Args:
         data: a fairseq data folder with checkpoint.pt.
         more: options of `fairseq-generate`.
-        subset: whose sentences are loaded.
+        subset: the subset whose sentences are loaded.
     """
     cfg = parse_generate_options(data, more)
     task, models = load_checkpoint(cfg)
@@ -44,13 +44,13 @@ def load_decoder(data: str, *more: str, subset: str = "test") -> Decoder:
 
 
 def sample_of(decoder: Decoder, sentences: int, first: int = 0, subset: str = "test") -> dict:
-    """Return consecutive sentences as one batch, fewer where the subset ends.
+    """Return consecutive sentences as one batch, which is smaller at the end of the subset.
 
     Args:
-        decoder: of `load_decoder`.
-        sentences: their number.
-        first: the index of the first one.
-        subset: the name of a subset that is loaded.
+        decoder: the result of `load_decoder`.
+        sentences: the number of sentences.
+        first: the index of the first sentence.
+        subset: the name of a loaded subset.
     """
     dataset = decoder.task.dataset(subset)
     numbers = range(first, min(first + sentences, len(dataset)))
@@ -58,7 +58,7 @@ def sample_of(decoder: Decoder, sentences: int, first: int = 0, subset: str = "t
 
 
 def trace_of(data: str, sentences: int, *options: str):
-    """Return the trace, a data frame, of chains on the first sentences of the test set."""
+    """Return the trace of chains on the first sentences of the test set, as a data frame."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.jsonl"
         tracing = load_decoder(data, *options, "--mh-trace", str(path))

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Compare decoding in half precision with float32: energies of references, translations, and BLEU.
+"""Compare decoding in half precision with float32, by energies of references, translations, and BLEU.
 
     python -m benchmarks.half_precision models/libreoffice-de-en
     python -m benchmarks.half_precision models/libreoffice-de-en --sentences 200 --mh-preset fast
 
-DATA is a fairseq data folder with a CMLM's checkpoint.pt in it. All other options are the decoder's.
+DATA is a fairseq data folder that holds a CMLM's checkpoint.pt. All other options are passed to the decoder.
 """
 
 import argparse
@@ -30,24 +30,25 @@ BATCH = 100  # sentences
 
 
 class Decoded(NamedTuple):
-    """What one precision makes of the sentences."""
+    """The energies and translations of the sentences in one precision."""
 
-    energies: dict[str, Tensor]  # (N,) nats a token of the references
-    texts: dict[str, list[str]]  # by decoder
-    references: list[str]
+    energies: dict[str, Tensor]  # name of the energy -> (N,) nats a token, of the references
+    texts: dict[str, list[str]]  # name of the decoder -> its translations
+    references: list[str]  # text of the references
 
 
 def decode(data: str, sentences: int | None, options: Sequence[str]) -> Decoded:
-    """Evaluate and translate the first sentences of the test set, or all of it."""
+    """Evaluate and translate the first sentences of the test set, or all sentences if `sentences` is None."""
     found = Decoded({"norm": torch.empty(0), "two-stream": torch.empty(0)}, {name: [] for name in DECODERS}, [])
     for name, own in DECODERS.items():
         decoder = load_decoder(data, *own, *options)
         generator, texts = decoder.generator, found.texts[name]
-        most = min(sentences or len(decoder.task.dataset("test")), len(decoder.task.dataset("test")))
-        for first in range(0, most, BATCH):
-            sample = sample_of(decoder, min(BATCH, most - first), first)
+        available = len(decoder.task.dataset("test"))
+        count = min(sentences or available, available)
+        for first in range(0, count, BATCH):
+            sample = sample_of(decoder, min(BATCH, count - first), first)
             targets = [generator.cmlm.target(line) for line in sample["target"]]
-            if len(found.references) < most:
+            if len(found.references) < count:
                 found.references.extend(decoder.task.target_dictionary.string(one, generator.joined) for one in targets)
                 add_energies(found.energies, generator.cmlm, sample, targets)
             best = generator.best(generator.decode(sample), [""] * len(targets))
@@ -56,7 +57,7 @@ def decode(data: str, sentences: int | None, options: Sequence[str]) -> Decoded:
 
 
 def add_energies(found: dict[str, Tensor], cmlm, sample: dict, targets: list[Tensor]) -> None:
-    """Add the energies of these targets, by name, to those that are there."""
+    """Append the energies of these targets to `found`, in nats a token."""
     lengths, context = torch.tensor([len(target) for target in targets]), torch.arange(len(targets))
     for name, nats in found.items():
         own = energies(cmlm, TranslationMHConfig(mh_energy=name), source_of(sample), targets, context).energy
@@ -64,7 +65,7 @@ def add_energies(found: dict[str, Tensor], cmlm, sample: dict, targets: list[Ten
 
 
 def compare(data: str, sentences: int | None, more: Sequence[str]) -> Iterator[dict]:
-    """Yield a row of the table for each precision and decoder, float32 first."""
+    """Yield a row of the table for each precision and decoder; the first rows are float32's."""
     full = None
     for precision, own in PRECISIONS.items():
         found = decode(data, sentences, (*own, *more))
@@ -78,7 +79,7 @@ def compare(data: str, sentences: int | None, more: Sequence[str]) -> Iterator[d
 
 
 def differences(nats: Tensor, others: Tensor) -> Tensor:
-    """Return how far energies differ; those of references with unknown symbols are infinite, and left out."""
+    """Return absolute differences of energies, without the infinite energies of references with unknown symbols."""
     return (nats - others)[others.isfinite()].abs()
 
 
@@ -86,10 +87,10 @@ WHAT = ("mean", "max")
 
 
 def main():
-    """Print each row when it is measured."""
+    """Print each row as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
-    parser.add_argument("--sentences", type=int, help="of the test set; default: all of it")
+    parser.add_argument("--sentences", type=int, help="sentences of the test set; default: all")
     args, more = parser.parse_known_args()
     for row in compare(args.data, args.sentences, more):
         print(tabulate([row], headers="keys", floatfmt=".4f"), flush=True)

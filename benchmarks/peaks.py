@@ -1,4 +1,4 @@
-"""What a device can do at most, published or measured, and what a decoder then does at most: its roofline."""
+"""The peak rates of a device, published or measured, and the roofline that they set for a decoder."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -11,15 +11,15 @@ from fairseq_mh.engine import linear
 
 
 class Peaks(NamedTuple):
-    """Of a device, in one precision."""
+    """The peak rates of a device in one precision."""
 
-    operations: float  # FLOP/s of matrix products
-    bandwidth: float  # bytes a second
+    operations: float  # rate of matrix products, in FLOP/s
+    bandwidth: float  # rate of memory traffic, in bytes a second
     width: int  # bytes of a number
 
 
-# NVIDIA's figures of the H100 SXM5 as https://glennklockwood.com/garden/processors/h100 quotes them, without sparsity.
-# fp32 is 132 multiprocessors of 128 cores, each two operations at 1.98 GHz.
+# https://glennklockwood.com/garden/processors/h100 quotes these figures of NVIDIA for the H100 SXM5, without sparsity.
+# fp32 is 132 multiprocessors with 128 cores, each of which does two operations per cycle at 1.98 GHz.
 H100_BANDWIDTH = 3.35e12
 H100 = {
     "fp32": Peaks(66.9e12, H100_BANDWIDTH, 4),
@@ -30,7 +30,7 @@ H100 = {
 
 
 def product_rates(device: str = "cpu", size: int = 2048) -> dict[str, float]:
-    """Return the speed of float32 matrix products, in GFLOP/s: torch's own, and the package's."""
+    """Return the speed of torch's own and of the package's float32 matrix products, in GFLOP/s."""
     a, b = (torch.randn(size, size, device=device) for _ in range(2))
     operations = {"matmul": lambda: a @ b, "linear": lambda: linear.linear(a, b)}
     return {
@@ -40,32 +40,32 @@ def product_rates(device: str = "cpu", size: int = 2048) -> dict[str, float]:
 
 
 def copy_rate(device: str = "cpu", size: int = 2**26) -> float:
-    """Return the bytes a second that a copy larger than a CPU's caches moves."""
+    """Return the bytes a second of a copy that is larger than a CPU's caches."""
     source, target = (torch.ones(size // 4, device=device) for _ in range(2))
     return 2 * size / min(seconds(lambda: target.copy_(source)) for _ in range(2 * REPEATS))
 
 
 def measured_peaks(device: str = "cpu") -> Peaks:
-    """Return what products and copies reach on this device in float32."""
+    """Return the rates that products and copies reach on this device in float32."""
     return Peaks(max(product_rates(device).values()) * 1e9, copy_rate(device), 4)
 
 
 def peaks_of(device: str) -> tuple[str, Peaks]:
-    """Return where the peaks of a device in float32 are from, and the peaks: published ones where they are known."""
+    """Return "published" or "measured", and a device's peaks in float32; published peaks are preferred."""
     if device == "cuda" and "H100" in torch.cuda.get_device_name():
         return "published", H100["fp32"]
     return "measured", measured_peaks(device)
 
 
 class Roofline(NamedTuple):
-    """The most that queries of so many rows can do."""
+    """The highest speed that a device's peaks allow for queries of a given size."""
 
-    row: Row
-    peaks: Peaks
-    rows: int  # of a query
+    row: Row  # cost of a row
+    peaks: Peaks  # peak rates of the device
+    rows: int  # number of rows in a query
 
     def per_second(self) -> tuple[float, float]:
-        """Return rows a second where no two operations are fused, and where each layer is one operation."""
+        """Return rows a second if no two operations are fused, and rows a second if each layer is one operation."""
         return self._rate(self.row.unfused), self._rate(self.row.fused)
 
     def _rate(self, moved: float) -> float:
@@ -73,8 +73,12 @@ class Roofline(NamedTuple):
         moving = (self.row.weights + self.rows * moved) * share / self.peaks.bandwidth
         return self.rows / max(self.rows * self.row.operations / self.peaks.operations, moving)
 
-    def beside(self, figures: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-        """Return the limits of those figures that have any: the engine's rows a second, and the seconds of its rows."""
+    def limits(self, figures: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+        """Return the lower and upper limit of the figures that have limits.
+
+        Args:
+            figures: measured figures; "engine", in rows a second, and "seconds", if "rows" is given, have limits.
+        """
         low, high = self.per_second()
         limits = {"engine": (low, high)}
         if figures.get("rows"):

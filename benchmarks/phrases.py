@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Measure translations that must hold phrases drawn from their references (`--constraints`).
+"""Measure translations that must contain phrases drawn from their references (`--constraints`).
 
     python -m benchmarks.phrases models/libreoffice-de-en models/libreoffice-de-en/test --output phrases.csv
 
-Reads TEXT.de and TEXT.en. From each reference it draws phrases of 1 to 3 words that share no word, with a fixed seed:
-one, and then two where there is room. Each line of the table is a decoder without phrases, with them, and, of
-Metropolis-Hastings, with phrases that stay where they began: the share of phrases that its translations hold (of those
-drawn one from each where it was given none), as whole words too, BLEU, chrF, decoder rows a sentence and seconds. With
---teacher, an autoregressive model by fairseq's own constrained beam search is compared.
+The program reads TEXT.de and TEXT.en. It draws phrases of 1 to 3 words, which share no word, from each reference with a
+fixed seed: first one phrase, then two if there is room. Each line of the table is one decoder without phrases, with
+phrases, or, for Metropolis-Hastings, with phrases that stay where they start. Its columns are the share of phrases that
+the translations contain (without phrases: the share of one phrase drawn from each reference), their share as whole
+words, BLEU, chrF, decoder rows a sentence, and seconds. --teacher adds an autoregressive model with fairseq's own
+constrained beam search.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from fairseq_mh.evaluation.scores import corpus_scores
 from fairseq_mh.files.output import read_lines
 from fairseq_mh.translator import Translator
 
-SEED, LONGEST = 1, 3  # words of a phrase
+SEED, LONGEST = 1, 3  # seed of the drawn phrases, and most words in a phrase
 DECODERS = {
     "mask-predict": {"decoding": "mask-predict", "iter_decode_with_beam": 5},
     "default": {},
@@ -35,7 +36,15 @@ DECODERS = {
 
 
 def draw_phrases(references: list[str], count: int) -> list[list[str]]:
-    """Draw phrases from each reference that share no word and stand apart, as many as there is room for."""
+    """Draw phrases from each reference that share no word and do not touch each other.
+
+    Args:
+        references: text of the references.
+        count: the number of phrases for each reference; fewer are drawn if there is no room.
+
+    Returns:
+        The phrases of each reference, in their order in it.
+    """
     stream, drawn = random.Random(SEED), []
     for reference in references:
         words, chosen = reference.split(), []
@@ -51,18 +60,20 @@ def draw_phrases(references: list[str], count: int) -> list[list[str]]:
 
 
 def shares_held(phrases: list[list[str]], translations: list[str]) -> dict[str, float]:
-    """Return the shares of phrases that stand in their translations: their letters, and as whole words."""
+    """Return the share of phrases that their translations contain ("held"), and contain as whole words ("whole")."""
     pairs = [(phrase, text) for mine, text in zip(phrases, translations, strict=True) for phrase in mine]
     whole = [re.search(rf"(?<!\w){re.escape(phrase)}(?!\w)", text) is not None for phrase, text in pairs]
     return {"held": sum(phrase in text for phrase, text in pairs) / len(pairs), "whole": sum(whole) / len(pairs)}
 
 
-def decoded(translator: Translator, sources: list[str], phrases: list[list[str]] | None, moving: bool):
-    """Return the translations, and the decoder rows a sentence that they took.
+def decode(translator: Translator, sources: list[str], phrases: list[list[str]] | None, moving: bool):
+    """Return the translations, and the decoder rows a sentence.
 
     Args:
-        phrases: that they must hold.
-        moving: whether chains move them.
+        translator: the decoder.
+        sources: text of the sources.
+        phrases: the phrases that each translation must contain.
+        moving: whether chains move the phrases.
     """
     begin = translator.generator.begin
     if not moving:
@@ -74,7 +85,7 @@ def decoded(translator: Translator, sources: list[str], phrases: list[list[str]]
 
 
 def beam_search(args, sources: list[str], phrases: list[list[str]] | None) -> tuple[list[str], None]:
-    """Return the translations of fairseq's beam search, with fairseq's own constraints; it counts no rows."""
+    """Return the translations of fairseq's own constrained beam search, and None, because it counts no rows."""
     lines = ["\t".join([source, *mine]) for source, mine in zip(sources, phrases or [[] for _ in sources], strict=True)]
     with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as text:
         text.write("".join(line + "\n" for line in lines))
@@ -89,26 +100,26 @@ def beam_search(args, sources: list[str], phrases: list[list[str]] | None) -> tu
 
 
 def main():
-    """Write a table."""
+    """Measure all decoders and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="fairseq's data folder, with checkpoint.pt and spm.model")
-    parser.add_argument("text", type=Path, help="the sources and references: TEXT.de, TEXT.en")
-    parser.add_argument("--output", type=Path, required=True, help="a CSV file")
+    parser.add_argument("text", type=Path, help="text of the sources, TEXT.de, and of the references, TEXT.en")
+    parser.add_argument("--output", type=Path, required=True, help="the CSV file to write")
     parser.add_argument("--decoders", nargs="*", default=["mask-predict", "best"], choices=list(DECODERS))
-    parser.add_argument("--phrases", nargs="*", type=int, default=[1, 2], help="how many are drawn from a reference")
+    parser.add_argument("--phrases", nargs="*", type=int, default=[1, 2], help="phrases to draw from each reference")
     parser.add_argument("--teacher", type=Path, help="an autoregressive model with the same dictionaries")
-    parser.add_argument("--limit", type=int, help="of the sentences, the first ones alone")
+    parser.add_argument("--limit", type=int, help="use only this number of sentences, from the first")
     args = parser.parse_args()
     sources, references = (read_lines(Path(f"{args.text}.{side}"))[: args.limit] for side in ("de", "en"))
     drawn = {0: None} | {count: draw_phrases(references, count) for count in args.phrases}
     rows = []
 
     def add(decoder, count, moving, run):
-        begun = time.perf_counter()
-        texts, spent = run()
-        row = {"decoder": decoder, "phrases": count, "moving": moving, "rows": spent}
+        start = time.perf_counter()
+        texts, rows_a_sentence = run()
+        row = {"decoder": decoder, "phrases": count, "moving": moving, "rows": rows_a_sentence}
         row |= shares_held(drawn[count or min(args.phrases)], texts)
-        row |= {**corpus_scores(texts, references), "seconds": time.perf_counter() - begun}
+        row |= {**corpus_scores(texts, references), "seconds": time.perf_counter() - start}
         rows.append(row)
         pl.DataFrame(rows).write_csv(args.output)
         print(row, flush=True)
@@ -120,7 +131,7 @@ def main():
         translator = Translator.load(args.data, source_lang="de", target_lang="en", **DECODERS[name])
         for count, phrases in drawn.items():
             for moving in (False, True) if count and name != "mask-predict" else (False,):
-                add(name, count, moving, partial(decoded, translator, sources, phrases, moving))
+                add(name, count, moving, partial(decode, translator, sources, phrases, moving))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A pretend accelerator: its tensors report another device, compute on the CPU, and never mix with the CPU's.
+"""A pretend accelerator: its tensors report another device, compute on the CPU, and refuse to mix with CPU tensors.
 
-Inside `PretendDevice` it answers to the name "cuda". An operation raises `Misplaced` where it mixes the two sides
-(0-dimensional tensors aside), where NumPy asks for the device's memory, and where the package makes a tensor of one or
-more dimensions without saying on which side, outside the files of `ON_THE_HOST`. Whatever makes the host wait for an
-accelerator is told to `waits`, with its place in the code. Real accelerators accept an index from the CPU; this one
-does not, because each is a copy.
+Inside `PretendDevice` its name is "cuda". `Misplaced` is raised if an operation mixes tensors of the two devices
+(except 0-dimensional ones), if NumPy asks for the device's memory, and if the package, outside the files of
+`ON_THE_HOST`, makes a tensor of one or more dimensions without naming a device. Each operation that would make the host
+wait for an accelerator is reported to `waits`, with its place in the code. Real accelerators accept an index from the
+CPU; this one does not, because each such index is a copy.
 """
 
 import sys
@@ -18,19 +18,19 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from benchmarks.pretend_tensor import (
-    AT_ONCE,
     DEVICE,
+    WHOLE_FUNCTIONS,
     Misplaced,
     PretendTensor,
     dispatch,
     is_pretend,
-    moved,
+    move,
     on_device,
-    pretend,
+    pretend_tensors,
 )
-from benchmarks.waits import PACKAGE, Waits, listen, place, tell
+from benchmarks.waits import PACKAGE, Waits, current_place, report_wait, set_listener
 
-# Files and functions that make tensors of the CPU on purpose: from arrays and lists, or for what was copied back.
+# Files and functions that make CPU tensors on purpose: from arrays and lists, or for results that were copied back.
 ON_THE_HOST = (
     "files/",
     "masked_lms/dictionaries.py",
@@ -51,7 +51,7 @@ FACTORIES = {
     getattr(torch, name)
     for name in ("arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn")
 } | {torch.randperm, torch.tensor, torch.zeros}
-# What is asked of the driver of a real one.
+# These functions of torch.cuda would ask the driver of a real device.
 DRIVER = {
     "is_available": lambda: True,
     "current_device": lambda: torch.device("cuda", 0),
@@ -63,10 +63,10 @@ DRIVER = {
 
 
 class PretendDevice(TorchFunctionMode):
-    """While it is on, "cuda" is the pretend device.
+    """A context in which "cuda" is the pretend device.
 
     Args:
-        waits: is told of everything that makes the host wait.
+        waits: is called for each operation that makes the host wait, with its name and its place.
     """
 
     def __init__(self, waits: Waits | None = None):
@@ -75,69 +75,69 @@ class PretendDevice(TorchFunctionMode):
 
     def __enter__(self):
         self.driver.__enter__()
-        listen(self.waits)
-        torch.__future__.set_overwrite_module_params_on_conversion(True)  # in place, `inner` would stay what it was
+        set_listener(self.waits)
+        torch.__future__.set_overwrite_module_params_on_conversion(True)  # conversion in place would not change `inner`
         return super().__enter__()
 
     def __exit__(self, *error):
         super().__exit__(*error)
         torch.__future__.set_overwrite_module_params_on_conversion(False)
-        listen(None)
+        set_listener(None)
         self.driver.__exit__(*error)
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs, mine = dict(kwargs or {}), bool(args) and isinstance(args[0], PretendTensor)
-        if function is Tensor.tolist and mine:
-            tell("tolist")
+        kwargs, is_own = dict(kwargs or {}), bool(args) and isinstance(args[0], PretendTensor)
+        if function is Tensor.tolist and is_own:
+            report_wait("tolist")
             return args[0].inner.tolist()
-        if function in (Tensor.numpy, Tensor.__array__) and mine:
-            raise Misplaced(f"NumPy asks for the device's memory {place()}")
-        if function in (Tensor.new, Tensor.new_tensor) and mine:
+        if function in (Tensor.numpy, Tensor.__array__) and is_own:
+            raise Misplaced(f"NumPy asks for the device's memory in {current_place()}")
+        if function in (Tensor.new, Tensor.new_tensor) and is_own:
             if function is Tensor.new_tensor:
-                tell("copy to the device")
+                report_wait("copy to the device")
             return on_device(function(args[0].inner, *args[1:], **kwargs))
         if function is Tensor.cuda:
-            return moved(args[0], DEVICE, None)
-        if function in AT_ONCE and next(pretend(args, kwargs), None) is not None:
+            return move(args[0], DEVICE, None)
+        if function in WHOLE_FUNCTIONS and next(pretend_tensors(args, kwargs), None) is not None:
             return dispatch(function, args, kwargs)
-        if function is Tensor.__setitem__ and mine and not isinstance(args[2], Tensor):
+        if function is Tensor.__setitem__ and is_own and not isinstance(args[2], Tensor):
             args = (*args[:2], torch.scalar_tensor(args[2], dtype=args[0].dtype))
         if function is Tensor.to:
-            return _to(function, args, kwargs)
-        if function in FACTORIES or (isinstance(args[0] if args else None, Tensor) and not mine):
-            return _made(function, args, kwargs)
-        return function(*args, **_without_name(kwargs))
+            return _move_to(function, args, kwargs)
+        if function in FACTORIES or (isinstance(args[0] if args else None, Tensor) and not is_own):
+            return _create(function, args, kwargs)
+        return function(*args, **_with_real_device(kwargs))
 
 
-def _without_name(kwargs: dict[str, Any]) -> dict[str, Any]:
+def _with_real_device(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**kwargs, "device": DEVICE} if is_pretend(kwargs.get("device")) else kwargs
 
 
-def _to(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Tensor:
-    """Run `Tensor.to`."""
+def _move_to(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Tensor:
+    """Run `Tensor.to`, which may move a tensor between the CPU and the pretend device."""
     other = args[1] if len(args) > 1 else kwargs.get("other")
     if isinstance(other, Tensor):
         device, dtype = other.device, other.dtype
     else:
         device, dtype, *_ = torch._C._nn._parse_to(*args[1:], **{k: v for k, v in kwargs.items() if k != "copy"})
-    return function(*args, **kwargs) if device is None else moved(args[0], device, dtype)
+    return function(*args, **kwargs) if device is None else move(args[0], device, dtype)
 
 
-def _made(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
-    """Run a function of the CPU's tensors, or of none, whose result may be asked for on the device."""
+def _create(function: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """Run a function that has CPU tensors or no tensors as arguments, and whose result may belong on the device."""
     if is_pretend(kwargs.get("device")):
         if function is torch.tensor or function is torch.as_tensor:
-            tell("copy to the device")
+            report_wait("copy to the device")
         return on_device(function(*args, **{**kwargs, "device": "cpu"}))
     found = function(*args, **kwargs)
-    if function in FACTORIES and kwargs.get("device") is None and found.dim() and not _may_be_on_the_host():
-        raise Misplaced(f"a tensor is made without a device {place()}")
+    if function in FACTORIES and kwargs.get("device") is None and found.dim() and not _may_be_on_host():
+        raise Misplaced(f"a tensor is made without a device in {current_place()}")
     return found
 
 
-def _may_be_on_the_host() -> bool:
-    """Say whether whoever makes a tensor is not the package, or one of the files that may."""
-    frame = sys._getframe(3)  # behind `_made` and `__torch_function__`
+def _may_be_on_host() -> bool:
+    """Say whether the caller may make a CPU tensor: it is outside the package, or in `ON_THE_HOST`."""
+    frame = sys._getframe(3)  # skips this function, `_create` and `__torch_function__`
     while frame is not None and frame.f_code.co_filename.startswith(str(Path(torch.__file__).parent)):
         frame = frame.f_back
     if frame is None or not frame.f_code.co_filename.startswith(PACKAGE):

@@ -1,11 +1,11 @@
-"""The speed of decoders in one process: rows a second, against the stock decoder and the machine's matrix products."""
+"""The decoder's rows a second, compared with the stock decoder and with the machine's matrix products."""
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peaks import product_rates
-from benchmarks.row_cost import Row, counted
+from benchmarks.row_cost import Row, count_row
 from benchmarks.timing import REPEATS, seconds
 from fairseq_mh.engine import linear
 from fairseq_mh.masked_lms.cmlm import CMLM
@@ -14,11 +14,11 @@ from fairseq_mh.mcmc.masked_lm import query_size
 
 
 class EnergyRows:
-    """The decoder rows of the references' energies: each masks one position of one reference.
+    """The decoder rows of the references' energies; each row masks one position of one reference.
 
     Args:
         model: a stock `cmlm_transformer`.
-        dictionary: of the targets.
+        dictionary: the target dictionary.
         sample: fairseq's batch of sentences with their references.
     """
 
@@ -34,12 +34,12 @@ class EnergyRows:
         self.context = torch.arange(len(lines), device=self.tokens.device)
 
     def engine(self) -> Tensor:
-        """Return log p(token | all others) at each of the P positions, computed by the package: (P,) nats."""
+        """Return log p(token | all other tokens) at each of the P positions, computed by the package: (P,) nats."""
         lm = self.cmlm.bind(self.encoder_out)
         return evaluate(lm, self.tokens, self.context, self.valid).scores[:, 1]
 
     def stock(self) -> Tensor:
-        """Return the same, computed by the stock decoder as fairseq calls it, in batches of similar length."""
+        """Return the same (P,) nats by the stock decoder, called as fairseq calls it, in batches of similar length."""
         sequence, site = self.valid.nonzero(as_tuple=True)
         lengths, scores = self.valid.sum(1), self.tokens.new_zeros(len(sequence), dtype=torch.float32)
         for part in lengths[sequence].argsort(stable=True).split(query_size(self.tokens)):
@@ -57,7 +57,7 @@ class EnergyRows:
         return scores
 
     def figures(self) -> dict[str, float]:
-        """Return the rows a second of both, measured in turn, and the engine's share of the matrix products' speed."""
+        """Return both decoders' rows a second, measured in turn, and the engine's share of the speed of products."""
         torch.testing.assert_close(self.engine(), self.stock(), atol=1e-4, rtol=0)
         times = {"engine": [], "stock": []}
         for _ in range(REPEATS):
@@ -71,17 +71,17 @@ class EnergyRows:
         return {**rates, "times stock": rates["engine"] / rates["stock"], **speed, "in products": gflops, **shares}
 
     def cost(self) -> Row:
-        """Return what a row takes."""
+        """Return the cost of a row."""
         lengths = self.valid.sum(1)
-        tokens = float((lengths**2).sum() / lengths.sum())  # long references have more rows
-        return counted(self.engine, int(self.valid.sum()), self.cmlm, tokens)
+        tokens = float((lengths**2).sum() / lengths.sum())  # the mean over rows: a long reference has more rows
+        return count_row(self.engine, int(self.valid.sum()), self.cmlm, tokens)
 
     def _flops(self) -> int:
-        """Return the operations of the engine's matrix products, without those inside attention and without padding."""
-        kept, linear.ONEDNN = linear.ONEDNN, False  # the counter sees torch's own products alone
+        """Return the operations of the engine's matrix products, without the products inside attention and padding."""
+        previous, linear.ONEDNN = linear.ONEDNN, False  # the counter sees only torch's own products
         try:
             with FlopCounterMode(display=False) as counter:
                 self.engine()
         finally:
-            linear.ONEDNN = kept
+            linear.ONEDNN = previous
         return counter.get_total_flops()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a decoder row takes, counted, and how many rows a second an accelerator's published peaks then allow.
+"""Count the cost of a decoder row, and print the rows a second that an accelerator's published peaks allow.
 
     python -m benchmarks.roofline models/libreoffice-de-en
 
@@ -8,9 +8,10 @@ reads the W bytes of the weights once:
 
     seconds(M) = max(M F / peak, (W + M A) / bandwidth)
 
-F and the larger A, in which no two operations are fused, are counted by torch while the package's decoder runs; the
-smaller A is what enters and leaves each layer. The same formula with this machine's measured peaks is held against its
-measured rows a second. None of it was measured on an accelerator: a real one stays below its roofline.
+Torch counts F and the larger A, in which no two operations are fused, while the package's decoder runs; the smaller A
+counts the input and output of each layer. The program also evaluates the formula with this machine's measured peaks,
+and prints the result next to the measured rows a second. Nothing here is measured on an accelerator, and a real one
+stays below its roofline.
 """
 
 import argparse
@@ -23,15 +24,15 @@ from benchmarks.peaks import H100, Roofline, measured_peaks
 from benchmarks.row_cost import TOKENS, Rows, transformer_base
 from fairseq_mh.mcmc.masked_lm import query_size
 
-ROWS = (64, 2048, 16384)  # of a query
+ROWS = (64, 2048, 16384)  # numbers of rows in a query
 
 
 @torch.no_grad()
 def main():
-    """Print rows a second for each model, and the formula against this machine."""
+    """Print the allowed rows a second of each model, and compare the formula with this machine."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="+", help="fairseq data folders with a checkpoint.pt")
-    parser.add_argument("--tokens", type=int, default=TOKENS, help="of a sentence; default: %(default)s")
+    parser.add_argument("--tokens", type=int, default=TOKENS, help="tokens in a sentence; default: %(default)s")
     args = parser.parse_args()
     models = {
         data: (decoder.model, decoder.task.target_dictionary)
@@ -41,15 +42,16 @@ def main():
     peaks, table, own = measured_peaks(), [], []
     for name, (model, dictionary) in {**models, "Transformer base": transformer_base()}.items():
         rows = Rows(model, dictionary, args.tokens)
-        row = rows.counted()
+        row = rows.count()
         for precision, published in H100.items():
             limits = [Roofline(row, published, number).per_second() for number in ROWS]
             table.append((name, precision, *(f"{low:,.0f} to {high:,.0f}" for low, high in limits)))
-        said = f"{row.operations / 1e6:.1f} MFLOP, {row.fused / 1e6:.2f} to {row.unfused / 1e6:.2f} MB a row"
+        cost = f"{row.operations / 1e6:.1f} MFLOP, {row.fused / 1e6:.2f} to {row.unfused / 1e6:.2f} MB"
         expected = Roofline(row, peaks, query_size(rows.tokens)).per_second()
-        own.append((name, said, f"{row.weights / 1e6:.1f}", *expected, rows.measured()))
+        own.append((name, cost, f"{row.weights / 1e6:.1f}", *expected, rows.measure_rate()))
     print(tabulate(table, headers=("model", "precision", *(f"{number} rows a query" for number in ROWS))))
-    print(tabulate(own, headers=("model", "row", "MB of weights", "unfused", "fused", "measured"), floatfmt=",.0f"))
+    headers = ("model", "cost of a row", "MB of weights", "rows a second, unfused", "fused", "measured")
+    print(tabulate(own, headers=headers, floatfmt=",.0f"))
     print(f"this machine: {peaks.operations / 1e9:.0f} GFLOP/s in products, {peaks.bandwidth / 1e9:.1f} GB/s in copies")
 
 

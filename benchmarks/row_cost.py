@@ -1,4 +1,4 @@
-"""What a decoder row takes, counted by torch while the package's decoder runs: operations, and bytes moved."""
+"""The cost of a decoder row in operations and moved bytes, which torch counts while the package's decoder runs."""
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator
@@ -21,20 +21,20 @@ from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import query_size
 
-BASE_VOCABULARY, TOKENS = 40000, 28  # of WMT14 en-de: a joint dictionary, and tokens a sentence
+BASE_VOCABULARY, TOKENS = 40000, 28  # size of a joint dictionary and tokens a sentence in WMT14 en-de
 
 
 class Row(NamedTuple):
-    """What a row takes in float32."""
+    """The cost of a row in float32."""
 
-    operations: float
-    unfused: float  # bytes, each operation reading and writing what it works on
-    fused: float  # bytes, what enters and leaves each layer
-    weights: float  # bytes, once a query
+    operations: float  # number of floating-point operations
+    unfused: float  # bytes that move if each operation reads and writes its operands
+    fused: float  # bytes that enter and leave each layer
+    weights: float  # bytes of the weights, which move once a query
 
 
 class Traffic(TorchDispatchMode):
-    """Counts the bytes that operations read and write; views move nothing."""
+    """A counter of the bytes that operations read and write; views move nothing."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,45 +50,45 @@ class Traffic(TorchDispatchMode):
 
 
 @contextmanager
-def as_on_an_accelerator() -> Iterator[None]:
-    """Compute as the package does there: torch's products, and plain attention to the source."""
-    kept, linear.ONEDNN = (linear.ONEDNN, layer.source_attention), False
+def accelerator_kernels() -> Iterator[None]:
+    """Use the same kernels as on an accelerator: torch's products, and plain attention to the source."""
+    previous, linear.ONEDNN = (linear.ONEDNN, layer.source_attention), False
     layer.source_attention = PlainAttention
     try:
         with sdpa_kernel(SDPBackend.MATH):
             yield
     finally:
-        linear.ONEDNN, layer.source_attention = kept
+        linear.ONEDNN, layer.source_attention = previous
 
 
-def counted(work: Callable[[], object], rows: int, cmlm: CMLM, tokens: float) -> Row:
-    """Return what a row takes.
+def count_row(work: Callable[[], object], rows: int, cmlm: CMLM, tokens: float) -> Row:
+    """Return the cost of a row.
 
     Args:
-        work: evaluates rows.
-        rows: their number.
+        work: a function that evaluates rows.
+        rows: the number of rows that `work` evaluates.
         cmlm: the model that `work` runs.
-        tokens: of a row, without BOS and EOS.
+        tokens: tokens in a row, without BOS and EOS.
     """
-    with as_on_an_accelerator(), FlopCounterMode(display=False) as products:
+    with accelerator_kernels(), FlopCounterMode(display=False) as products:
         work()
-    with as_on_an_accelerator(), Traffic() as traffic:
+    with accelerator_kernels(), Traffic() as traffic:
         work()
     decoder = cmlm.model.decoder
     weights = sum(one.numel() for one in decoder.layers.parameters()) + decoder.output_projection.weight.numel()
-    layers = 2 * (tokens + 2) * decoder.output_embed_dim * len(decoder.layers)  # numbers in and out
+    layers = 2 * (tokens + 2) * decoder.output_embed_dim * len(decoder.layers)  # numbers that enter and leave layers
     logits = 2 * len(cmlm.allowed)
     return Row(products.get_total_flops() / rows, traffic.bytes / rows, 4 * (layers + logits), 4 * weights)
 
 
 class Rows:
-    """The rows of random sentences' E_norm, each of which masks one position.
+    """The decoder rows of random sentences' E_norm; each row masks one position.
 
     Args:
         model: a stock `cmlm_transformer`.
-        dictionary: of its targets.
-        tokens: of source and target.
-        rows: about so many; None: a query full of them.
+        dictionary: the target dictionary.
+        tokens: the number of tokens of source and target.
+        rows: the approximate number of rows; None: as many as fill a query.
     """
 
     def __init__(self, model: Any, dictionary: Dictionary, tokens: int, rows: int | None = None):
@@ -103,18 +103,18 @@ class Rows:
         lm = self.cmlm.bind(self.encoder_out)
         evaluate(lm, self.tokens, self.context, torch.ones_like(self.tokens, dtype=torch.bool))
 
-    def counted(self) -> Row:
-        """Return what one of them takes."""
-        return counted(self, self.tokens.numel(), self.cmlm, self.tokens.size(1))
+    def count(self) -> Row:
+        """Return the cost of a row."""
+        return count_row(self, self.tokens.numel(), self.cmlm, self.tokens.size(1))
 
-    def measured(self) -> float:
+    def measure_rate(self) -> float:
         """Return this machine's rows a second."""
         self()
         return self.tokens.numel() / min(seconds(self) for _ in range(REPEATS))
 
 
 def transformer_base() -> tuple[Any, Dictionary]:
-    """Return a CMLM of the size of a Transformer base, with random weights."""
+    """Return a CMLM of the size of a Transformer base, with random weights, and its dictionary."""
     dictionary = Dictionary()
     for n in range(BASE_VOCABULARY - len(dictionary)):
         dictionary.add_symbol(f"w{n}")

@@ -4,9 +4,9 @@
     python -m benchmarks.run models/libreoffice-de-en
     python -m benchmarks.run DATA --device cuda --output results.json
 
-DATA is a fairseq data folder with a CMLM's checkpoint.pt in it. Beside what has a limit stands the device's roofline,
-from where no two operations are fused to where each layer is one: by published peaks of a GPU that is known, and else
-by the products and copies that the device does in the same run.
+DATA is a fairseq data folder that holds a CMLM's checkpoint.pt. The device's roofline is printed next to each figure
+that has one, as a range: at the lower end no two operations are fused, and at the upper end each layer is one
+operation. The peaks are the published ones of a known GPU; for other devices the same run measures products and copies.
 """
 
 import argparse
@@ -31,24 +31,24 @@ from benchmarks.timing import seconds
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
 from fairseq_mh.mcmc.masked_lm import query_size
 
-BATCH = 500  # sentences, about as many as a batch of fairseq-generate (12,000 tokens) has
+BATCH = 500  # number of sentences, about as many as in a batch of fairseq-generate (12,000 tokens)
 MASK_PREDICT = ("--task", "translation_lev", "--iter-decode-max-iter", "9", "--iter-decode-force-max-iter")
 MASK_PREDICT += (
     "--iter-decode-with-beam",
     "5",
     "--required-batch-size-multiple",
     "1",
-)  # without this fairseq drops sentences
+)  # without this option fairseq drops sentences
 SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
 SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
 SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3", "--mh-energy", "norm")
 
 
 def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
-    """Return the decoder rows of an update, in units of the chain's length, and how often an update changes the state.
+    """Return the decoder rows of an update in units of the chain's length, the novel rate, and their difference.
 
     Args:
-        trace: of any number of chains.
+        trace: the trace of any number of chains.
     """
     moves = trace.filter(pl.col("sweep") > 0)
     units = (moves["proposals"] * moves["length"]).sum()
@@ -58,17 +58,17 @@ def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
 
 
 def against_algorithm_1(data: str, sentences: int, few: int, *more: str) -> dict[str, float]:
-    """Compare the seconds of the paper's annealed chains by the package and by Algorithm 1, one chain a sentence.
+    """Compare the seconds of the package and of Algorithm 1 for the paper's annealed chains, one chain a sentence.
 
     Both times are divided by the sum of the lengths T of the chains over all proposals.
 
     Args:
         data: a fairseq data folder with checkpoint.pt.
-        sentences: how many sentences the package decodes, in one batch.
-        few: how many of them Algorithm 1 decodes, one after the other.
+        sentences: the number of sentences that the package decodes, in one batch.
+        few: the number of these sentences that Algorithm 1 decodes, one after the other.
         more: options of `fairseq-generate`.
     """
-    trace = trace_of(data, sentences, *PAPER, *more)  # this also warms up the process
+    trace = trace_of(data, sentences, *PAPER, *more)  # this run also warms up the process
     loaded = load_decoder(data, *PAPER, *more)
     sample = sample_of(loaded, sentences)
     ours = seconds(lambda: loaded.generator.generate([loaded.model], sample))
@@ -91,64 +91,64 @@ def against_algorithm_1(data: str, sentences: int, few: int, *more: str) -> dict
 
 
 def main():
-    """Print each part of the figures when it is measured."""
+    """Print each part of the figures as soon as it is measured."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
-    parser.add_argument("--sentences", type=int, default=100, help="of the test set, where not all are decoded")
-    parser.add_argument("--few", type=int, default=16, help="sentences of Algorithm 1, which is slow")
+    parser.add_argument("--sentences", type=int, default=100, help="sentences, if a part does not decode all")
+    parser.add_argument("--few", type=int, default=16, help="sentences that Algorithm 1, which is slow, decodes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
-        sys.exit("--device cuda: there is none")
+        sys.exit("--device cuda: this machine has no CUDA device")
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     figures: dict[str, dict] = {}
     for part, measured, limits in parts(args.data, args.sentences, args.few, args.device):
         figures[part] = measured | {f"roofline of {name}": limit for name, limit in limits.items()}
-        rows = [(part, name, value, shown(limits.get(name))) for name, value in measured.items()]
+        rows = [(part, name, value, format_limits(limits.get(name))) for name, value in measured.items()]
         print(tabulate(rows, tablefmt="plain", floatfmt=".3g"), flush=True)
     if args.output:
         args.output.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def shown(limit: tuple[float, float] | None) -> str:
+def format_limits(limit: tuple[float, float] | None) -> str:
     return f"roofline {limit[0]:,.3g} to {limit[1]:,.3g}" if limit else ""
 
 
 @torch.no_grad()
 def parts(data: str, sentences: int, few: int, device: str) -> Iterator[tuple[str, dict, dict]]:
-    """Measure one part after the other, each of which takes minutes.
+    """Measure one part after the other; each part takes minutes.
 
     Yields:
-        A part's name, its figures, and the roofline of those that have one.
+        A part's name, its figures, and the roofline of the figures that have one.
     """
-    here = ("--cpu",) if device == "cpu" else ()
-    loaded = load_decoder(data, *here)
+    device_options = ("--cpu",) if device == "cpu" else ()
+    loaded = load_decoder(data, *device_options)
     source, peaks = peaks_of(device)
     yield "machine", machine(device), {}
     yield f"{source} peaks", {"GFLOP/s": peaks.operations / 1e9, "GB/s": peaks.bandwidth / 1e9}, {}
     rows = EnergyRows(loaded.model, loaded.task.target_dictionary, sample_of(loaded, sentences))
     roofline = Roofline(rows.cost(), peaks, query_size(rows.tokens))
     decoder = rows.figures()
-    yield "decoder", decoder, roofline.beside(decoder)
-    yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE, *here)), {}
-    yield "annealed", rows_per_update(trace_of(data, sentences, *PAPER, *here)), {}
-    yield "against algorithm 1", against_algorithm_1(data, BATCH, few, *here), {}
+    yield "decoder", decoder, roofline.limits(decoder)
+    yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE, *device_options)), {}
+    yield "annealed", rows_per_update(trace_of(data, sentences, *PAPER, *device_options)), {}
+    yield "against algorithm 1", against_algorithm_1(data, BATCH, few, *device_options), {}
     runs = {"stock mask-predict, 5 lengths": MASK_PREDICT, "MH from mask-predict, 5 lengths": SAME_TIME}
     for name, options in {**runs, "default settings": ("--task", "translation_mh")}.items():
-        found = generate(data, *options, *here)
-        yield name, found, roofline.beside(found)
+        found = generate(data, *options, *device_options)
+        yield name, found, roofline.limits(found)
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return what the figures were measured on."""
+    """Return a description of the machine."""
     gpu = {"GPU": torch.cuda.get_device_name()} if device == "cuda" else {}
     return {"processor": processor(), **gpu, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def processor() -> str:
-    """Return the processor's name, as the operating system gives it."""
+    """Return the processor's name from the operating system."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
     return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
 

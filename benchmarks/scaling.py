@@ -25,7 +25,7 @@ FIXED = {"target length": 20, "chains a sentence": 1, "sentences": 4}
 
 
 def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
-    """Return the rows and seconds a chain of decoding one batch with E_norm, all else default.
+    """Return the rows and seconds for each chain of a batch, decoded with E_norm and otherwise default options.
 
     Args:
         data: a fairseq data folder with checkpoint.pt.
@@ -35,7 +35,7 @@ def cost(data: str, sizes: dict[str, int]) -> dict[str, float]:
     loaded = load_decoder(data, "--mh-gold-length", *own)
     sample = sample_of(loaded, sizes["sentences"])
     symbol = loaded.task.target_dictionary.nspecial
-    sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # only its length is read
+    sample["target"] = torch.full((sizes["sentences"], sizes["target length"]), symbol)  # only the length matters
     taken = seconds(lambda: loaded.generator.generate([loaded.model], sample))
     chains = sizes["sentences"] * sizes["chains a sentence"]
     return {"rows": loaded.generator.rows_spent / chains, "seconds": taken / chains}
@@ -46,7 +46,7 @@ def plot(figures: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
 
     Args:
         figures: experiment -> size -> cost.
-        path: of the image.
+        path: the image file to write.
     """
     _, axes = plt.subplots(1, len(figures), figsize=(11, 3.2), layout="constrained")
     for axis, (name, costs) in zip(axes, figures.items(), strict=True):
@@ -61,14 +61,14 @@ def plot(figures: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
 
 
 def main():
-    """Measure, and write both files."""
+    """Measure all sizes and write both files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
-    parser.add_argument("--output", type=Path, required=True, help="OUTPUT.json and OUTPUT.svg are written")
+    parser.add_argument("--output", type=Path, required=True, help="write OUTPUT.json and OUTPUT.svg")
     args = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    cost(args.data, FIXED)  # this warms up the process
+    cost(args.data, FIXED)  # this run warms up the process
     with torch.no_grad():
         figures = {
             name: {size: cost(args.data, {**FIXED, name: size}) for size in sizes} for name, sizes in SIZES.items()

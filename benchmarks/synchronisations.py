@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Count what makes the host wait for an accelerator, by place, on the pretend device of the tests.
+"""Count the operations that make the host wait for an accelerator, by place, on a pretend device.
 
     python -m benchmarks.synchronisations models/libreoffice-de-en
     python -m benchmarks.synchronisations models/libreoffice-de-en --sentences 32 --chains 4 --mh-preset fast
 
-Neither an accelerator nor its speed is needed: which operations wait depends on the code alone. DATA is a fairseq data
-folder with a CMLM's checkpoint.pt in it. All other options are the decoder's.
+No accelerator is needed, because only the code decides which operations wait. DATA is a fairseq data folder that holds
+a CMLM's checkpoint.pt. All other options are passed to the decoder.
 """
 
 import argparse
@@ -23,22 +23,27 @@ from fairseq_mh.translation.chains import decoders
 
 @dataclass
 class Waits:
-    """What made the host wait while chains ran."""
+    """A count of the operations that made the host wait while chains ran."""
 
-    rounds: list[int] = field(default_factory=list)  # how often in each round: up to and with its decoder rows
-    places: Counter[tuple[str, str]] = field(default_factory=Counter)  # (what, where) -> how often
-    updates: int = 0  # proposals of all chains
+    rounds: list[int] = field(default_factory=list)  # number of waits in each round, including its decoder rows
+    places: Counter[tuple[str, str]] = field(default_factory=Counter)  # (operation, place) -> number of waits
+    updates: int = 0  # number of proposals of all chains
 
     def end_round(self) -> None:
         self.rounds.append(self.places.total() - sum(self.rounds))
 
 
 def count(decoder: Decoder, sample: dict) -> Waits:
-    """Count what happens in the sampler's rounds, from the first on, while a batch of the pretend device is decoded."""
+    """Count the waits of the sampler's rounds while a batch is decoded on the pretend device.
+
+    Args:
+        decoder: a decoder on the pretend device.
+        sample: fairseq's batch on the pretend device.
+    """
     waits, run, advance, begin = Waits(), decoders.run, Kernel.advance, Kernel.begin
     running = False
 
-    def told(what: str, where: str) -> None:
+    def count_wait(what: str, where: str) -> None:
         if running:
             waits.places[what, where] += 1
 
@@ -49,7 +54,7 @@ def count(decoder: Decoder, sample: dict) -> Waits:
         waits.updates += int(sum(sweep.proposals.sum() for sweep in found.sweeps))
         return found
 
-    def count_from_first(*args, **kwargs):
+    def begin_counting(*args, **kwargs):
         nonlocal running
         found = begin(*args, **kwargs)
         running = True
@@ -60,18 +65,18 @@ def count(decoder: Decoder, sample: dict) -> Waits:
         waits.end_round()
         return found
 
-    counted = patch.multiple(Kernel, begin=count_from_first, advance=count_round)
-    with PretendDevice(told), counted, patch.object(decoders, "run", count_run):
+    counting = patch.multiple(Kernel, begin=begin_counting, advance=count_round)
+    with PretendDevice(count_wait), counting, patch.object(decoders, "run", count_run):
         decoder.generator.decode(sample)
     return waits
 
 
 def main():
-    """Print the counts of a few sentences."""
+    """Print the counts for a few sentences."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="fairseq data folder with a checkpoint.pt")
-    parser.add_argument("--sentences", type=int, default=8, help="of the test set; default: %(default)s")
-    parser.add_argument("--chains", type=int, default=3, help="of each length; default: %(default)s")
+    parser.add_argument("--sentences", type=int, default=8, help="sentences of the test set; default: %(default)s")
+    parser.add_argument("--chains", type=int, default=3, help="chains for each length; default: %(default)s")
     args, more = parser.parse_known_args()
     with PretendDevice():
         decoder = load_decoder(args.data, "--mh-chains", str(args.chains), *more)
@@ -79,10 +84,11 @@ def main():
     waits = count(decoder, sample)
     rounds = len(waits.rounds)
     rows = [(number / rounds, what, where) for (what, where), number in waits.places.most_common()]
-    print(tabulate(rows, headers=("a round", "what", "where"), floatfmt=".2f"))
+    print(tabulate(rows, headers=("waits a round", "operation", "place"), floatfmt=".2f"))
     total = waits.places.total()
     print(
-        f"{total / rounds:.1f} a round of {rounds}, at most {max(waits.rounds)}; {total / waits.updates:.3f} an update"
+        f"{total / rounds:.1f} waits a round in {rounds} rounds, at most {max(waits.rounds)}; "
+        f"{total / waits.updates:.3f} waits an update"
     )
 
 

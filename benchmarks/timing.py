@@ -1,17 +1,17 @@
-"""How long work takes."""
+"""A clock for work on a CPU or a GPU."""
 
 import time
 from collections.abc import Callable
 
 import torch
 
-REPEATS = 3  # the fastest run counts, because other work on the machine can only slow a run down
+REPEATS = 3  # number of runs; the fastest one counts, because other work on the machine can only slow a run down
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return how many seconds this work takes, on a GPU as well where one is in use."""
-    begin = time.perf_counter()
+    """Return the seconds that this work takes; if a GPU is in use, wait until it has finished, too."""
+    start = time.perf_counter()
     work()
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-    return time.perf_counter() - begin
+    return time.perf_counter() - start

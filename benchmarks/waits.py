@@ -1,4 +1,4 @@
-"""What makes the host wait for a pretend device is told here, with its place in the code."""
+"""Reports of operations that make the host wait for a pretend device, with their places in the code."""
 
 import sys
 from collections.abc import Callable
@@ -10,17 +10,17 @@ PACKAGE = str(Path(fairseq_mh.__file__).parent)
 
 Waits = Callable[[str, str], object]  # (what made the host wait, where: file and line) -> nothing
 
-listener: Waits | None = None  # of the device that is on
+listener: Waits | None = None  # is called for each wait while a pretend device is on
 
 
-def listen(waits: Waits | None) -> None:
-    """Tell `waits` from now on; None: nobody."""
+def set_listener(waits: Waits | None) -> None:
+    """Report waits to this function from now on, or to nobody if it is None."""
     global listener
     listener = waits
 
 
-def place() -> str:
-    """Return the innermost line of the package, or of what it calls, that is at work now."""
+def current_place() -> str:
+    """Return the innermost line of the package in the current call stack, as FILE:LINE."""
     frame = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_filename.startswith(PACKAGE):
@@ -29,7 +29,7 @@ def place() -> str:
     return "outside"
 
 
-def tell(what: str) -> None:
-    """Say that the host waits for the device."""
+def report_wait(what: str) -> None:
+    """Report that the host waits for the device."""
     if listener:
-        listener(what, place())
+        listener(what, current_place())

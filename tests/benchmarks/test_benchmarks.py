@@ -1,4 +1,4 @@
-"""The benchmarks compare equal things: the same energies, and the same number of proposals."""
+"""Tests that the benchmarks compare like with like: the same energies, and the same number of proposals."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def loaded():
 
 
 @torch.no_grad()
-def test_the_energy_of_algorithm_1_equals_the_packages(loaded):
+def test_the_energy_of_algorithm_1_equals_that_of_the_package(loaded):
     sample = sample_of(loaded, 2)
     rows = EnergyRows(loaded.model, loaded.task.target_dictionary, sample)
     dictionary, source = loaded.task.target_dictionary, sample["net_input"]["src_tokens"][:1]
@@ -46,7 +46,7 @@ def test_algorithm_1_lowers_the_energy(loaded):
 
 
 def test_rows_are_counted_in_units_of_the_length():
-    """One sweep of a chain of 4 tokens, and one of a chain of 10; the rows of the starts do not count."""
+    """Count one sweep of a chain of 4 tokens and one sweep of a chain of 10 tokens, without the rows of the starts."""
     columns = ("sweep", "length", "proposals", "novel", "rows")
     records = [(0, 4, 0, 0, 4), (1, 4, 4, 1, 11), (0, 10, 0, 0, 10), (1, 10, 10, 3, 27)]
     figures = rows_per_update(pl.DataFrame(records, schema=columns, orient="row"))
@@ -55,7 +55,7 @@ def test_rows_are_counted_in_units_of_the_length():
 
 
 @torch.no_grad()
-def test_two_streams_are_nearer_to_norm_than_one_pass(loaded):
+def test_two_stream_energy_is_nearer_to_norm_than_one_pass(loaded):
     found = compare_energies(loaded.generator.cmlm, None, sample_of(loaded, 6), 8)
     assert all(nats.shape == (8, 6) for nats in found.values())
     distance = {name: np.abs(nats - found["norm"]).mean() for name, nats in found.items()}
@@ -63,7 +63,7 @@ def test_two_streams_are_nearer_to_norm_than_one_pass(loaded):
 
 
 def test_phrases_are_drawn_from_references_and_found_in_translations():
-    """They share no word and stand in their order; where there is no room there are fewer."""
+    """The phrases share no word and keep their order; if there is no room, fewer are drawn."""
     references = ["a b c d e f", "a", "a b"] * 20
     drawn = draw_phrases(references, 2)
     assert drawn == draw_phrases(references, 2)

@@ -1,4 +1,4 @@
-"""The roofline stands beside what was measured, on any device; a device that is not there is one line."""
+"""Tests of the roofline next to measured figures on any device, and of the error if there is no such device."""
 
 import itertools
 
@@ -18,18 +18,21 @@ ROW = Row(operations=100, unfused=8, fused=4, weights=40)
 PEAKS = Peaks(operations=1000, bandwidth=80, width=4)
 
 
-def test_products_or_moves_limit_a_query():
-    """10 rows take a second of products, and 1.5 or 1 of moving; with a tenth of the products, moving decides."""
+def test_products_or_memory_traffic_limit_a_query():
+    """Ten rows need 1 second of products; their traffic takes 1.5 seconds unfused, and 1 second fused.
+
+    If there are a tenth of the products, traffic decides in both cases.
+    """
     assert Roofline(ROW, PEAKS, 10).per_second() == pytest.approx((10 / 1.5, 10))
     assert Roofline(ROW._replace(operations=10), PEAKS._replace(width=2), 10).per_second() == pytest.approx(
         (10 / 0.75, 20)
     )
-    beside = Roofline(ROW, PEAKS, 10).beside({"engine": 5, "stock": 1, "seconds": 9, "rows": 30})
-    assert beside == {"engine": pytest.approx((10 / 1.5, 10)), "seconds": pytest.approx((3, 4.5))}
-    assert not Roofline(ROW, PEAKS, 10).beside({"seconds": 9, "rows": None})
+    limits = Roofline(ROW, PEAKS, 10).limits({"engine": 5, "stock": 1, "seconds": 9, "rows": 30})
+    assert limits == {"engine": pytest.approx((10 / 1.5, 10)), "seconds": pytest.approx((3, 4.5))}
+    assert not Roofline(ROW, PEAKS, 10).limits({"seconds": 9, "rows": None})
 
 
-def test_it_stands_beside_the_rows_of_the_cpu(tiny, monkeypatch):
+def test_the_rows_of_the_cpu_have_a_roofline(tiny, monkeypatch):
     monkeypatch.setattr(peaks, "measured_peaks", lambda device: PEAKS)
     monkeypatch.setattr(rates, "product_rates", lambda device: {"matmul": 1.0})
     found = list(itertools.islice(run.parts(str(tiny.folder), 3, 1, "cpu"), 3))
@@ -47,25 +50,25 @@ def test_a_known_gpu_has_published_peaks(monkeypatch):
 
 @torch.no_grad()
 def test_rows_and_algorithm_1_run_on_a_device(tiny):
-    """With the numbers of the CPU, and no tensor on the wrong side."""
-    here = load_decoder(str(tiny.folder))
-    expected = EnergyRows(here.model, here.task.target_dictionary, sample_of(here, 3)).engine()
+    """Both give the numbers of the CPU, and no tensor is on the wrong device."""
+    on_cpu = load_decoder(str(tiny.folder))
+    expected = EnergyRows(on_cpu.model, on_cpu.task.target_dictionary, sample_of(on_cpu, 3)).engine()
     with PretendDevice():
-        there = load_decoder(str(tiny.folder))
-        dictionary, sample = there.task.target_dictionary, sample_of(there, 3)
-        rows = EnergyRows(there.model, dictionary, sample)
+        on_device = load_decoder(str(tiny.folder))
+        dictionary, sample = on_device.task.target_dictionary, sample_of(on_device, 3)
+        rows = EnergyRows(on_device.model, dictionary, sample)
         torch.testing.assert_close(rows.engine().cpu(), expected)
         torch.testing.assert_close(rows.stock().cpu(), expected)
         source = sample["net_input"]["src_tokens"][:1]
-        chain = Chain(there.model, dictionary, rows.cmlm.allowed, source, seed=1)
+        chain = Chain(on_device.model, dictionary, rows.cmlm.allowed, source, seed=1)
         state, proposals = chain.run(3, 1, 1.0, 1.0, 1.0)
     assert proposals == 3
     assert len(state.cpu()) == 5
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_device_that_is_not_there_is_refused_in_one_line():
+def test_a_missing_device_is_refused_in_one_line():
     result = run_program("python", "-m", "benchmarks.run", "nowhere", "--device", "cuda", cwd=ROOT)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1] == "--device cuda: there is none"
+    assert result.stderr.splitlines()[-1] == "--device cuda: this machine has no CUDA device"
     assert "Traceback" not in result.stderr

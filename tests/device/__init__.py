@@ -1,1 +1,1 @@
-"""An accelerator that nobody has: what the product does with one, on a pretend device."""
+"""Tests of the product on a pretend accelerator."""

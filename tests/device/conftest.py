@@ -1,4 +1,4 @@
-"""Fixtures: tiny models beside the tiny CMLM."""
+"""Fixtures: more tiny models with the dictionary of the tiny CMLM."""
 
 from types import SimpleNamespace
 
@@ -9,9 +9,9 @@ from tests.tiny_cmlm import write_checkpoint, write_data
 
 @pytest.fixture(scope="package")
 def others(tiny, tmp_path_factory):
-    """Checkpoints of an Electric, of an autoregressive model and of another CMLM, with the tiny one's dictionary.
+    """Write checkpoints of an Electric, of an autoregressive model and of another CMLM with the tiny CMLM's dictionary.
 
-    The tiny one's data has a subset `few`, of two lengths.
+    The tiny CMLM's data gets a subset `few` with sentences of two lengths.
     """
     write_data(tiny.folder, tiny.dictionary, "few", [("abca", "cab"), ("bb", "ba")])
     folder = tmp_path_factory.mktemp("others")

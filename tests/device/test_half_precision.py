@@ -1,4 +1,4 @@
-"""fp16 and bf16 for every decoder and every energy: near float32, decided in float32, and finite."""
+"""Tests of fp16 and bf16 for every decoder and energy: results are finite and near float32; decisions use float32."""
 
 import pytest
 import torch
@@ -17,13 +17,13 @@ from tests.corpus.test_translate_corpus import RUN
 from tests.tiny_cmlm import dictionary_of, model_of
 
 HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-TOLERANCE = {"fp16": 0.005, "bf16": 0.04}  # nats a token: eight times fewer digits
+TOLERANCE = {"fp16": 0.005, "bf16": 0.04}  # nats a token; bf16 has an eighth of the precision of fp16
 SIZES = {"decoder_layers": 2, "max_source_positions": 256, "max_target_positions": 256, "share_all_embeddings": True}
 LONG, WORDS = 128, (4, 5, 6)
 
 
 def nats_a_token(dtype, energy):
-    """Return the energies per token of targets of 1 to 128 tokens, by a CMLM with an Electric and an expert."""
+    """Return the energies per token of targets of 1 to 128 tokens, from a CMLM with an Electric and an expert."""
     dictionary = dictionary_of()
     cmlm, other, teacher = (
         model_of(dictionary, arch, **SIZES).to(dtype)
@@ -50,11 +50,11 @@ def nats_a_token(dtype, energy):
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("energy", ["norm", "raw", "centred", "two-stream", "electric", "expert"])
-def test_energies_are_near_those_of_float32(half, energy):
+def test_energies_are_close_to_float32(half, energy):
     found, expected = nats_a_token(HALVES[half], energy), nats_a_token(torch.float32, energy)
     assert found.isfinite().all()
     torch.testing.assert_close(found, expected, atol=TOLERANCE[half], rtol=0)
-    assert not torch.equal(found, expected)  # it was computed in half precision
+    assert not torch.equal(found, expected)  # proves that the energy was computed in half precision
 
 
 @pytest.mark.parametrize("half", HALVES)

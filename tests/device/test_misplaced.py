@@ -1,4 +1,4 @@
-"""The controls: what a real accelerator would refuse fails on the pretend one, in whichever room it is done."""
+"""Control tests: errors that a real accelerator reports also fail on the pretend one, in each part of the package."""
 
 import pytest
 import torch
@@ -16,8 +16,8 @@ from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
 
 
-def on_the_host(function):
-    """Return a function with all tensors of its result moved to the CPU."""
+def moved_to_host(function):
+    """Return a function that moves all tensors of the given function's result to the CPU."""
 
     def misplaced(*args, **kwargs):
         found = function(*args, **kwargs)
@@ -43,17 +43,17 @@ def translator(tiny):
         return Translator(str(tiny.folder), RUN)
 
 
-@pytest.mark.parametrize("room", PLANTED)
-def test_a_misplaced_tensor_fails(translator, monkeypatch, room):
+@pytest.mark.parametrize("part", PLANTED)
+def test_a_misplaced_tensor_fails(translator, monkeypatch, part):
     with PretendDevice():
         assert translator.decode(["a b"], chains=1)[0].translations
-        where, name = PLANTED[room]
-        monkeypatch.setattr(where, name, on_the_host(getattr(where, name)))
+        owner, name = PLANTED[part]
+        monkeypatch.setattr(owner, name, moved_to_host(getattr(owner, name)))
         with pytest.raises(Misplaced, match="mixes"):
             translator.decode(["a b"], chains=1)
 
 
-def test_a_batch_that_was_left_on_the_host_fails(tiny, tmp_path, monkeypatch):
+def test_a_batch_that_stays_on_the_host_fails(tiny, tmp_path, monkeypatch):
     corpus = write_corpus(tmp_path / "c.de")
     monkeypatch.setattr(fairseq_mh.translator, "to_device", lambda model, batch: batch)
     with PretendDevice():
@@ -68,7 +68,7 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
     from fairseq_mh.sampler_config import SamplerConfig
     from fairseq_mh.template import Template
 
-    monkeypatch.setattr(Blanks, "states", on_the_host(Blanks.states))
+    monkeypatch.setattr(Blanks, "states", moved_to_host(Blanks.states))
     with PretendDevice():
         mlm.model.cuda()
         mlm.allowed = mlm.allowed.to("cuda")
@@ -76,49 +76,49 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
             sample(mlm, Template("a {2}"), range(1, 2), range(2), 1, SamplerConfig(mh_sweeps=1))
 
 
-def test_a_tensor_of_no_stated_side_fails(translator, monkeypatch):
+def test_a_tensor_without_a_stated_device_fails(translator, monkeypatch):
     monkeypatch.setattr("benchmarks.pretend_device.ON_THE_HOST", ("masked_lms/", "translation/lines.py"))
     with PretendDevice(), pytest.raises(Misplaced, match="without a device"):
         translator.decode(["a b"], chains=1)
 
 
 WRONG = {
-    "a sum": lambda there: there + torch.ones(3, device="cpu"),
-    "an index": lambda there: there[torch.tensor([0], device="cpu")],
-    "a write": lambda there: there.__setitem__(torch.tensor([True, False, True], device="cpu"), 1.0),
-    "an out-of-place write": lambda there: torch.ones(3, device="cpu").index_add(0, there.long(), there),
-    "NumPy": lambda there: there.numpy(),
-    "NumPy's own way": lambda there: __import__("numpy").asarray(there),
+    "a sum": lambda x: x + torch.ones(3, device="cpu"),
+    "an index": lambda x: x[torch.tensor([0], device="cpu")],
+    "a write": lambda x: x.__setitem__(torch.tensor([True, False, True], device="cpu"), 1.0),
+    "an out-of-place write": lambda x: torch.ones(3, device="cpu").index_add(0, x.long(), x),
+    "NumPy": lambda x: x.numpy(),
+    "NumPy's own way": lambda x: __import__("numpy").asarray(x),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_the_sides_do_not_mix(wrong):
+def test_devices_do_not_mix(wrong):
     with PretendDevice(), pytest.raises(Misplaced):
         WRONG[wrong](torch.ones(3, device="cuda"))
 
 
-def test_copies_numbers_and_tensors_without_dimensions_are_no_mixture():
+def test_copies_numbers_and_tensors_without_dimensions_may_cross_devices():
     with PretendDevice():
-        there = torch.arange(6.0, device="cuda").view(2, 3)
-        there[:, 0] = 5
-        there[there > 4] = torch.tensor(2.0, device="cpu")
-        there += torch.tensor(1.0, device="cpu")
-        assert there.device == torch.zeros(2).cuda().device
-        assert not there.is_cpu
-        assert torch.where(there > 2, there, 0).cpu().tolist() == [[3, 0, 3], [3, 5, 3]]
-        assert there.sum().item() == 19
-        torch.zeros(2, 3).copy_(there)
+        x = torch.arange(6.0, device="cuda").view(2, 3)
+        x[:, 0] = 5
+        x[x > 4] = torch.tensor(2.0, device="cpu")
+        x += torch.tensor(1.0, device="cpu")
+        assert x.device == torch.zeros(2).cuda().device
+        assert not x.is_cpu
+        assert torch.where(x > 2, x, 0).cpu().tolist() == [[3, 0, 3], [3, 5, 3]]
+        assert x.sum().item() == 19
+        torch.zeros(2, 3).copy_(x)
 
 
-def test_waits_are_told_of_with_their_place():
-    told = []
-    with PretendDevice(lambda what, where: told.append(what)):
-        there = torch.tensor([0.0, 1.0, 1.0], device="cuda")
+def test_waits_are_reported():
+    reported = []
+    with PretendDevice(lambda what, where: reported.append(what)):
+        x = torch.tensor([0.0, 1.0, 1.0], device="cuda")
         for use in (torch.Tensor.any, torch.Tensor.unique, torch.Tensor.nonzero, torch.Tensor.tolist, torch.Tensor.cpu):
-            use(there)
-        bool(there.any())
-        there[there > 0]
-        there.masked_fill(there > 0, 1)
+            use(x)
+        bool(x.any())
+        x[x > 0]
+        x.masked_fill(x > 0, 1)
     expected = ["unique", "nonzero", "tolist", "copy to the host", "item or bool", "a mask as index"]
-    assert told == ["copy to the device", *expected]
+    assert reported == ["copy to the device", *expected]

@@ -1,4 +1,4 @@
-"""All of the product on the pretend device: the same chains as on the CPU, and no tensor on the wrong side."""
+"""Tests of the whole product on the pretend device: chains equal those of the CPU, and no tensor is misplaced."""
 
 import json
 
@@ -51,25 +51,25 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def translators(tiny):
-    """One of the CPU, and one of the pretend device, in float64, so that no rounding decides anything."""
-    here = Translator(str(tiny.folder), RUN)
+    """Load a translator on the CPU and one on the pretend device, in float64, so that rounding decides nothing."""
+    on_cpu = Translator(str(tiny.folder), RUN)
     with PretendDevice():
-        there = Translator(str(tiny.folder), RUN)
-        there.model.double()
-    here.model.double()
-    return here, there
+        on_device = Translator(str(tiny.folder), RUN)
+        on_device.model.double()
+    on_cpu.model.double()
+    return on_cpu, on_device
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_chains_are_those_of_the_cpu(translators, others, name):
+def test_chains_equal_those_of_the_cpu(translators, others, name):
     options = {"sweeps": 2, "chains": 2, **DECODERS[name]}
     for kind, path in vars(others).items():
         options = {key: str(value).replace(kind.upper(), str(path)) for key, value in options.items()}
-    here, there = translators
+    on_cpu, on_device = translators
     phrases = [["a b", "c"]] * len(TEXTS) if name == "phrases" else None
-    expected = here.decode(TEXTS, phrases=phrases, **options)
+    expected = on_cpu.decode(TEXTS, phrases=phrases, **options)
     with PretendDevice():
-        found = there.decode(TEXTS, phrases=phrases, **options)
+        found = on_device.decode(TEXTS, phrases=phrases, **options)
     for result, other in zip(found, expected, strict=True):
         check_same(result.trace, other.trace)
         assert result.translations
@@ -77,7 +77,7 @@ def test_chains_are_those_of_the_cpu(translators, others, name):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_chains_of_fairseq_generate_are_those_of_the_cpu(tiny, others, tmp_path, name):
+def test_chains_of_fairseq_generate_equal_those_of_the_cpu(tiny, others, tmp_path, name):
     options = ("--gen-subset", "few", "--mh-sweeps", 2, "--mh-chains", 2, *COMMANDS[name])
     options = [str(one).replace("CMLM", str(others.cmlm)).replace("TEACHER", str(others.teacher)) for one in options]
     with PretendDevice():
@@ -86,7 +86,7 @@ def test_chains_of_fairseq_generate_are_those_of_the_cpu(tiny, others, tmp_path,
 
 
 def check_same(found, expected):
-    """The same records, numbers up to rounding."""
+    """Check that both traces have the same records, except for rounding."""
     assert len(found) == len(expected)
     for record, other in zip(found, expected, strict=True):
         for key, value in other.items():

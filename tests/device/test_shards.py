@@ -1,4 +1,4 @@
-"""Shards of `fairseq-generate` on a machine with several devices: each takes one, before its model is there."""
+"""Tests of `fairseq-generate`'s shards on a machine with several devices: each takes one before it loads its model."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from benchmarks.pretend_device import PretendDevice
 from tests.tiny_cmlm import generate
 
 DEVICES = 2
-SHARDS = {  # options, and the devices that are chosen
+SHARDS = {  # name -> (options, the devices that are chosen)
     "first": (("--distributed-world-size", 3), [0]),
     "last": (("--distributed-world-size", 3, "--distributed-rank", 2), [0]),
     "between": (("--distributed-world-size", 3, "--distributed-rank", 1), [1]),
@@ -22,7 +22,7 @@ def test_a_shard_takes_its_own_device(tiny, monkeypatch, capsys, name):
     chosen, moved, cuda = [], [], torch.nn.Module.cuda
 
     def choose(device):
-        if device != torch.cuda.current_device():  # which fairseq's seeding restores
+        if device != torch.cuda.current_device():  # fairseq's seeding restores the current device
             chosen.append(device)
 
     monkeypatch.setattr(torch.nn.Module, "cuda", lambda model: moved.append(list(chosen)) or cuda(model))

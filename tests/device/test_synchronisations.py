@@ -1,4 +1,4 @@
-"""How often the host waits for an accelerator: a few times a round, however many chains and sentences there are."""
+"""Tests that the host waits for an accelerator only a few times a round, for any number of chains and sentences."""
 
 import pytest
 
@@ -8,7 +8,8 @@ from benchmarks.synchronisations import count
 
 HOT = ("--mh-temperature", "2", "--mh-energy", "norm", "--mh-init", "random")
 SINGLE = (*HOT, "--mh-proposal", "single", "--mh-sweeps", "2")
-# The most that a round takes: less where proposing takes no rows, and more where both do, or each term its own.
+# Name -> (options, most waits in a round). A round waits less if proposing needs no rows, and more if proposing and
+# evaluating both need rows, or if each term needs its own rows.
 MOST = {
     "single": (SINGLE, 12),
     "single, random": ((*SINGLE, "--mh-scan", "random"), 12),
@@ -21,12 +22,12 @@ MOST = {
 @pytest.mark.parametrize("name", MOST)
 def test_waits_of_a_round_do_not_grow(tiny, name):
     options, most = MOST[name]
-    seen = []
+    counts = []
     for chains, sentences in ((1, 1), (12, 6)):
         with PretendDevice():
             decoder = load_decoder(str(tiny.folder), "--mh-chains", str(chains), *options)
             sample = sample_of(decoder, sentences)
-        seen.append(count(decoder, sample))
-    assert all(max(waits.rounds) <= most for waits in seen), [waits.places for waits in seen]
-    assert seen[1].updates > 50 * seen[0].updates
-    assert seen[1].places.total() / seen[1].updates < seen[0].places.total() / seen[0].updates / 5
+        counts.append(count(decoder, sample))
+    assert all(max(waits.rounds) <= most for waits in counts), [waits.places for waits in counts]
+    assert counts[1].updates > 50 * counts[0].updates
+    assert counts[1].places.total() / counts[1].updates < counts[0].places.total() / counts[0].updates / 5

@@ -1,4 +1,4 @@
-"""Texts without a source, and their judge, on the pretend device."""
+"""Tests of sampling and judging texts without a source on the pretend device."""
 
 import pytest
 import torch
@@ -21,13 +21,13 @@ TEMPLATE = Template("a {2} b {}")
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs"])
-def test_chains_are_those_of_the_cpu(mlm, decoding):
+def test_chains_equal_those_of_the_cpu(mlm, decoding):
     cfg = SamplerConfig(mh_sweeps=2, mh_decoding=decoding, mh_proposal="single")
     expected = sample(mlm, TEMPLATE, range(1, 3), range(3), 1, cfg)
     model = bert()
     with PretendDevice():
-        there = HuggingFaceMLM(model.cuda(), tokenizer_of())
-        found = sample(there, TEMPLATE, range(1, 3), range(3), 1, cfg)
+        on_device = HuggingFaceMLM(model.cuda(), tokenizer_of())
+        found = sample(on_device, TEMPLATE, range(1, 3), range(3), 1, cfg)
     assert found.texts == expected.texts
 
 
@@ -42,14 +42,14 @@ def test_texts_are_judged():
     torch.testing.assert_close(found.nats, expected.nats)
 
 
-def test_a_model_of_ones_own():
-    """A table, by the sampler's one call."""
+def test_a_users_own_model():
+    """A table of logits, sampled by `mcmc.sample`, has the same lowest energies on both devices."""
     table = torch.randn(3, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
     def energies(device):
-        own = table.to(device)
+        logits = table.to(device)
         lm = LogitsLM(
-            lambda tokens, masked, context: own[masked.nonzero()[:, 1]],
+            lambda tokens, masked, context: logits[masked.nonzero()[:, 1]],
             5,
             forbidden=[0],
             device=device,

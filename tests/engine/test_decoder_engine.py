@@ -1,4 +1,4 @@
-"""The decoder engine against the stock decoder, over the options of fairseq's NAT decoder."""
+"""Tests that compare the decoder engine with the stock decoder for the options of fairseq's NAT decoder."""
 
 import pytest
 import torch
@@ -32,14 +32,14 @@ UNSUPPORTED = {
 
 
 def queries(model):
-    """Return sources of several lengths, and rows of several lengths that mask one, some or all positions.
+    """Make sources of several lengths, and rows of several lengths that mask one, some or all positions.
 
     Returns:
-        The encoded sources; inputs (8, 9) long; their sites (8, 9) bool; the sentence (8,) long of each row.
+        The encoded sources; inputs (8, 9) long; their sites (8, 9) bool; and the sentence of each row, (8,) long.
     """
     generator = torch.Generator().manual_seed(1)
     source = torch.randint(4, 7, (3, 6), generator=generator)
-    source[1, :2], source[2, :4], source[:, -1] = 1, 1, 2  # padded on the left, as fairseq does
+    source[1, :2], source[2, :4], source[:, -1] = 1, 1, 2  # fairseq pads on the left
     encoded = model.forward_encoder([source, torch.tensor([6, 4, 2])])
     inputs = torch.randint(4, 7, (8, 9), generator=generator)
     lengths = torch.tensor([9, 9, 3, 5, 7, 4, 9, 6])
@@ -55,7 +55,7 @@ def queries(model):
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("attention", [PlainAttention, FoldedAttention])
 @torch.no_grad()
-def test_logits_equal_the_stock_decoders(attention, options, monkeypatch):
+def test_logits_equal_those_of_the_stock_decoder(attention, options, monkeypatch):
     monkeypatch.setattr(engine_layer, "source_attention", attention)
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, *query = queries(model)
@@ -99,9 +99,9 @@ def two_streams_by_stock_layers(model, encoded, inputs, sites, context):
     for query in range(2 * length):
         for key in range(2 * length):
             same_position = query % length == key % length
-            seen_input = query < length or not same_position  # by all but the mask at its position
-            seen_mask = query == key  # by itself alone
-            unseen[query, key] = 0 if (seen_mask if key >= length else seen_input) else -torch.inf
+            sees_input = query < length or not same_position  # only the mask at its position does not see an input
+            sees_mask = query == key  # only the mask itself sees a mask
+            unseen[query, key] = 0 if (sees_mask if key >= length else sees_input) else -torch.inf
     repeated = model.encoder.reorder_encoder_out(encoded, context)
     memory, outside = repeated["encoder_out"][0], repeated["encoder_padding_mask"][0]
     for layer in decoder.layers:
@@ -125,13 +125,13 @@ def test_two_streams_equal_the_stock_layers_with_that_attention_mask(options):
 
 @pytest.mark.parametrize(("layers", "same"), [(1, True), (2, False)])
 @torch.no_grad()
-def test_two_streams_of_one_layer_are_each_position_masked_alone(layers, same):
-    """And of more layers no longer: the others' features know the symbol by then."""
+def test_two_streams_of_one_layer_equal_rows_that_mask_one_position(layers, same):
+    """Two streams of more layers differ, because the features of the other inputs depend on the symbol."""
     model = model_of(dictionary_of(), decoder_layers=layers)
     encoded, inputs, sites, context = queries(model)
     inputs, decoder = inputs.masked_fill(sites, 5), decoder_of(model)
     sequence, site = sites.nonzero(as_tuple=True)
-    alone = torch.arange(9) == site[:, None]
-    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(alone, 3), alone, context[sequence])
+    one_site = torch.arange(9) == site[:, None]
+    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(one_site, 3), one_site, context[sequence])
     found = decoder.bind_two_streams(encoded, 3)(inputs, sites, context)
     assert torch.allclose(found, expected, atol=1e-5) == same
