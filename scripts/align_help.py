@@ -4,9 +4,9 @@
     python -m scripts.align_help en-de.tsv.gz
     python -m scripts.align_help help.tsv.gz --words 1 100    # short and long paragraphs too
 
-Downloads `libreoffice-help-en-us` and `libreoffice-help-de` with `apt-get download`, pairs the
-paragraphs of the same page and id, and writes page, English and German, tab-separated.
-The help is MPL-2.0 (see the packages' copyright files); so is what this writes.
+The program downloads `libreoffice-help-en-us` and `libreoffice-help-de` with `apt-get download`,
+pairs the paragraphs with the same page and id, and writes page, English and German, separated by
+tabs. The help is MPL-2.0 (see the packages' copyright files), and so is the output.
 """
 
 import argparse
@@ -18,20 +18,20 @@ from pathlib import Path
 
 PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-de")
 VOID = {"img", "br", "meta", "link", "input", "hr", "wbr", "col"}  # tags that are never closed
-WORDS = (4, 60)  # fewest and most of the English side
+WORDS = (4, 60)  # fewest and most words of the English side
 TAGS = {"p", "h1", "h2", "h3", "h4", "h5", "h6"}
-OTHER_SYSTEM = "MAC"  # the class of what the help says on macOS instead
+OTHER_SYSTEM = "MAC"  # the class of text that the help shows only on macOS
 
 
 class Paragraphs(HTMLParser):
-    """Collects {id: text} of the paragraphs and headings that carry an id, as on Linux."""
+    """A parser that collects the text, for Linux, of paragraphs and headings that have an id: id -> text."""
 
     def __init__(self):
         super().__init__()
         self.texts: dict[str, str] = {}
-        self._id: str | None = None  # of the paragraph that is open
-        self._depth = 0  # open elements, the paragraph included
-        self._left_out = 0  # depth of the element whose text is left out, if any
+        self._id: str | None = None  # id of the open paragraph
+        self._depth = 0  # number of open elements, including the paragraph
+        self._left_out = 0  # depth of the element whose text is left out, or 0
         self._parts: list[str] = []
 
     def handle_starttag(self, tag, attrs):
@@ -68,7 +68,7 @@ def paragraphs(page: Path) -> dict[str, str]:
 
 
 def extract(folder: Path) -> Path:
-    """Download and unpack both packages into `folder`; returns the help's root."""
+    """Download and unpack both packages into `folder`; return the help's root."""
     subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, check=True)
     for package in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
@@ -76,7 +76,15 @@ def extract(folder: Path) -> Path:
 
 
 def align(root: Path, words: tuple[int, int] = WORDS) -> list[tuple[str, str, str]]:
-    """(page, English, German) of every paragraph that both languages have, first come first kept."""
+    """Pair the paragraphs that both languages have; of equal pairs, keep the first.
+
+    Args:
+        root: the folder of the help, with a folder for each language.
+        words: fewest and most words of the English side.
+
+    Returns:
+        (page, English, German) for each pair.
+    """
     fewest, most = words
     pairs: dict[tuple[str, str], str] = {}
     for page in sorted((root / "en-US").rglob("*.html")):
@@ -93,7 +101,7 @@ def align(root: Path, words: tuple[int, int] = WORDS) -> list[tuple[str, str, st
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the .tsv.gz to write")
-    parser.add_argument("--root", type=Path, help="an unpacked .../libreoffice/help folder, instead of downloading")
+    parser.add_argument("--root", type=Path, help="an unpacked .../libreoffice/help folder; the default is to download")
     parser.add_argument("--words", type=int, nargs=2, default=WORDS, help="fewest and most words of the English side")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

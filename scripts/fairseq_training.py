@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What the stages of `train_model.py` share; run by itself, it is `fairseq-train` with tasks for bf16 on a CPU.
+"""Functions that the stages of `train_model.py` share; as a program, `fairseq-train` with tasks for bf16 on a CPU.
 
-bf16 autocast on CPU; a GPU is used with fairseq's own `--fp16`.
+Training on a CPU uses bf16 autocast; training on a GPU uses fairseq's own `--fp16`.
 """
 
 import argparse
@@ -32,19 +32,29 @@ SIZES = f"--encoder-layers {ENCODER_LAYERS} --decoder-layers 3 --encoder-embed-d
 RECIPE = "--optimizer adam --adam-betas (0.9,0.98) --clip-norm 1.0 --weight-decay 0.01 \
 --max-tokens 4096 --skip-invalid-size-inputs-valid-test --seed 1 \
 --no-epoch-checkpoints --log-format simple --log-interval 100"
-# Large tensors kept on the heap instead of fresh pages each time: 1.3 times the words a second on 2 cores.
+# Large tensors stay on the heap instead of getting fresh pages each time: 1.3 times the words a second on 2 cores.
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
 
 
 def fairseq_train(data: Path, checkpoints: Path, updates: int, *options: str) -> None:
-    """Run `fairseq-train` up to an update in a process of its own, under bf16 autocast where there is no GPU."""
+    """Run `fairseq-train` up to an update in its own process, with bf16 autocast if there is no GPU.
+
+    Args:
+        data: a fairseq data folder.
+        checkpoints: the folder for checkpoints.
+        updates: the update at which training ends.
+        options: further options of `fairseq-train`.
+    """
     command = [sys.executable, __file__, str(data), "--save-dir", str(checkpoints), "--max-update", str(updates)]
     command += ["--fp16"] if torch.cuda.is_available() else []
     subprocess.run([*command, *SIZES.split(), *RECIPE.split(), *options], check=True, env=os.environ | MALLOC)
 
 
-def drop_by_bytes(module: FairseqDropout, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
-    """Drop values by random bytes, with a probability in 256ths: torch draws each mask's value one by one on a CPU."""
+def byte_dropout(module: FairseqDropout, x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    """Apply dropout with random bytes, because torch draws the values of a mask one by one on a CPU.
+
+    The probability is rounded to a multiple of 1/256.
+    """
     threshold = round(module.p * 256)
     if not threshold or not (module.training or module.apply_during_inference):
         return x
@@ -54,9 +64,9 @@ def drop_by_bytes(module: FairseqDropout, x: torch.Tensor, inplace: bool = False
 
 
 class Bf16:
-    """A task whose training step runs under CPU autocast: 1.5 times fp32's speed.
+    """A task whose training step runs under CPU autocast, at 1.5 times the speed of fp32.
 
-    The region must end with each step: autocast caches its casts of the weights while it lasts. Attention by plain
+    Autocast must end with each step, because it caches its casts of the weights until it ends. Attention uses plain
     products, because the backward pass of the CPU's fused attention takes longer for sentences of this length.
     """
 
@@ -67,8 +77,8 @@ class Bf16:
             return super().train_step(*args, **kwargs)
 
 
-def weights_alone(checkpoint: Path, arch: str) -> dict:
-    """Return a trained model without its training, in half precision."""
+def inference_checkpoint(checkpoint: Path, arch: str) -> dict:
+    """Return a trained model as a checkpoint without optimizer state, in half precision."""
     trained = torch.load(checkpoint)
     parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
     ARCH_MODEL_REGISTRY[arch].add_args(parser)
@@ -76,7 +86,7 @@ def weights_alone(checkpoint: Path, arch: str) -> dict:
     args = argparse.Namespace(**{k: v for k, v in vars(trained["cfg"]["model"]).items() if k in names})
     args.arch, args.task, args.criterion = arch, "translation_lev", "nat_loss"
     ARCH_CONFIG_REGISTRY[arch](args)
-    halves: dict[int, torch.Tensor] = {}  # by address: shared embeddings stay one tensor, and are stored once
+    halves: dict[int, torch.Tensor] = {}  # address -> tensor, so that shared embeddings are stored once
     return {
         "args": args,
         "model": {name: halves.setdefault(w.data_ptr(), w.half()) for name, w in trained["model"].items()},
@@ -95,5 +105,5 @@ if __name__ == "__main__":
     for name, (config, task) in TASKS.items():
         register_task(name, dataclass=config)(type(f"{task.__name__}Bf16", (Bf16, task), {}))  # names must differ
     if not torch.cuda.is_available():
-        FairseqDropout.forward = drop_by_bytes
+        FairseqDropout.forward = byte_dropout
     cli_main()

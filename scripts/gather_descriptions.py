@@ -3,10 +3,11 @@
 
     python -m scripts.gather_descriptions descriptions.tsv.gz
 
-Fetches the lists into a folder of its own with `apt-get update`, pairs the descriptions with the
-same checksum, and writes package, English and German, tab-separated: paragraph by paragraph where
-both have as many, sentence by sentence where the paragraphs have as many sentences. The text is
-for training only: each description is under its package's licence.
+The program fetches the lists into its own folder with `apt-get update`, pairs the descriptions
+with the same checksum, and writes package, English and German, separated by tabs. It pairs the
+paragraphs if both descriptions have the same number of them, and the sentences if both paragraphs
+have the same number of them. The text is for training only: each description is under its
+package's licence.
 """
 
 import argparse
@@ -21,11 +22,11 @@ from scripts.parallel_text import Row, clean, distinct, is_translation, split_pa
 READ_LIST = "/usr/lib/apt/apt-helper"
 ITEM = re.compile(r"\s*(?:[*+•-]|\d+[.)])\s+")
 LEFT_OVER = re.compile(r"\bhttps?://|\bftp://|[<>\\{}$~_|@]|===|---")
-Descriptions = dict[str, tuple[str, list[str]]]  # package and paragraphs by checksum
+Descriptions = dict[str, tuple[str, list[str]]]  # checksum -> (package, paragraphs)
 
 
 def fetch(folder: Path) -> Path:
-    """Fetch the lists of packages, in both languages, without touching the machine's own."""
+    """Fetch the lists of packages in both languages, without touching the machine's own lists."""
     (folder / "partial").mkdir()
     options = ["-o", f"Dir::State::lists={folder}", "-o", "Acquire::Languages=de,en"]
     subprocess.run(["apt-get", "update", "--quiet", *options], check=True)
@@ -33,7 +34,7 @@ def fetch(folder: Path) -> Path:
 
 
 def list_text(folder: Path, language: str) -> str:
-    """Read the descriptions of one language, of the main archive and of its updates."""
+    """Read the descriptions in one language from the main archive and its updates."""
     lists = sorted(folder.glob(f"*_i18n_Translation-{language}*"))
     return "\n\n".join(
         subprocess.run([READ_LIST, "cat-file", path], check=True, capture_output=True, encoding="utf-8").stdout
@@ -42,7 +43,7 @@ def list_text(folder: Path, language: str) -> str:
 
 
 def paragraphs(lines: list[str]) -> list[str]:
-    """Join the lines of a long description to paragraphs and list items; the mark of an item goes."""
+    """Join the lines of a long description to paragraphs and list items; remove the items' marks."""
     found: list[str] = []
     fresh = True
     for line in lines:
@@ -71,7 +72,7 @@ def descriptions(text: str, language: str) -> Descriptions:
 
 
 def gather(english: Descriptions, german: Descriptions) -> Iterator[Row]:
-    """Yield the rows of the descriptions that have as many paragraphs in both languages."""
+    """Yield the rows of the descriptions that have the same number of paragraphs in both languages."""
     for checksum, (package, translated) in german.items():
         original = english.get(checksum, ("", []))[1]
         if len(original) != len(translated):
@@ -85,7 +86,7 @@ def gather(english: Descriptions, german: Descriptions) -> Iterator[Row]:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the .tsv.gz to write")
-    parser.add_argument("--lists", type=Path, help="a folder of apt's lists in both languages, instead of fetching")
+    parser.add_argument("--lists", type=Path, help="a folder of apt's lists in both languages; the default is to fetch")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         lists = args.lists or fetch(Path(folder))

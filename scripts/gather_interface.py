@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Gather the words of LibreOffice's menus, dialogs and tips (English, German) from Debian's package.
+"""Gather the text of LibreOffice's menus, dialogs and tips (English, German) from Debian's package.
 
     python -m scripts.gather_interface interface.tsv.gz
 
-Downloads `libreoffice-l10n-de` with `apt-get download`, reads its message catalogues, and writes
-catalogue, English and German, tab-separated. The text is LibreOffice's (MPL-2.0).
+The program downloads `libreoffice-l10n-de` with `apt-get download`, reads its message catalogues,
+and writes catalogue, English and German, separated by tabs. The text is LibreOffice's (MPL-2.0).
 """
 
 import argparse
@@ -18,8 +18,8 @@ from scripts.parallel_text import Row, clean, distinct, is_translation, split_pa
 
 PACKAGE = "libreoffice-l10n-de"
 CATALOGUES = "usr/lib/libreoffice/program/resource/de/LC_MESSAGES"
-CONTEXT = "\x04"  # between a message's context and its text
-VALUES = {  # of the variables that have one: English, German
+CONTEXT = "\x04"  # separates a message's context from its text
+VALUES = {  # variable -> its English and its German value
     "%PRODUCTNAME": ("LibreOffice", "LibreOffice"),
     "%PRODUCTVERSION": ("7.4", "7.4"),
     "%MOD1": ("Ctrl", "Strg"),
@@ -28,19 +28,23 @@ VALUES = {  # of the variables that have one: English, German
 VARIABLE = re.compile(
     r"\$\(ARG\d\)|\$\(\w+\)|%\{\w+\}|\$\{\w+\}|\$\w+\$|\$[A-Z0-9]+\b|%[A-Z_]{3,}|%\d|#\d|#\w+#|(?<=\W)#(?=\W)"
 )
-NAMES = "ABCDEFGH"  # that variables are called by in the text
+NAMES = "ABCDEFGH"  # letters that replace variables in the text
 LEFT_OVER = re.compile(r"[<>\\{}$~_|]|%[A-Za-z]|&[a-z]+;|^#|\bhttps?://")
 ACCESS_KEY = re.compile(r"[~_](?=\w)|(?<=\w)_(?=\W|$)")
 
 
 def without_access_key(text: str) -> str:
-    """Remove the mark of the letter that opens a menu entry; where there are several marks, none is one."""
+    """Remove the mark of a menu entry's access key; if there are several marks, none of them marks a key."""
     found = ACCESS_KEY.findall(text)
     return ACCESS_KEY.sub("", text) if len(found) == 1 else text
 
 
 def name_variables(english: str, german: str) -> tuple[str, str] | None:
-    """Put values, or the same letters on both sides, for variables; None where the sides have different ones."""
+    """Replace variables by values, or by the same letters on both sides.
+
+    Returns:
+        English and German, or None if the two sides have different variables or too many.
+    """
     for variable, (in_english, in_german) in VALUES.items():
         english, german = english.replace(variable, in_english), german.replace(variable, in_german)
     order = list(dict.fromkeys(VARIABLE.findall(english)))
@@ -58,12 +62,12 @@ def messages(catalogue: Path) -> Iterator[tuple[str, str]]:
     for key, german in translations._catalog.items():  # the standard library has no other way to list them
         name, plural = key if isinstance(key, tuple) else (key, 0)
         english = name.split(CONTEXT)[-1]
-        if english and not plural:  # of plurals the catalogue tells the singular's English only
+        if english and not plural:  # the catalogue has no English plurals
             yield english, german
 
 
 def pairs(english: str, german: str) -> Iterator[tuple[str, str]]:
-    """Yield what of a message is text and its translation, line by line where both have as many lines."""
+    """Yield the text of a message with its translation, line by line if both have the same number of lines."""
     sides = name_variables(english, german)
     if sides is None:
         return
@@ -77,7 +81,7 @@ def pairs(english: str, german: str) -> Iterator[tuple[str, str]]:
 
 
 def gather(folder: Path) -> list[Row]:
-    """List the rows of all catalogues, in their order."""
+    """List the distinct rows of all catalogues, in their order."""
     rows = (
         (catalogue.stem, *pair)
         for catalogue in sorted(folder.glob("*.mo"))
@@ -90,7 +94,7 @@ def gather(folder: Path) -> list[Row]:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the .tsv.gz to write")
-    parser.add_argument("--root", type=Path, help="the unpacked package, instead of downloading")
+    parser.add_argument("--root", type=Path, help="the unpacked package; the default is to download")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_rows(gather((args.root or unpack([PACKAGE], Path(folder))) / CATALOGUES), args.output)

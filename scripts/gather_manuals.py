@@ -3,9 +3,10 @@
 
     python -m scripts.gather_manuals manuals.tsv.gz
 
-Downloads `gnome-user-docs`, `gimp-help-en` and `gimp-help-de` with `apt-get download`, pairs the
-blocks of text of the pages that have the same blocks in both languages, and writes page, English
-and German, tab-separated. GNOME's text is CC BY-SA 3.0, GIMP's GFDL 1.2 or later: for training only.
+The program downloads `gnome-user-docs`, `gimp-help-en` and `gimp-help-de` with `apt-get download`,
+pairs the blocks of text on pages that have the same blocks in both languages, and writes page,
+English and German, separated by tabs. GNOME's text is CC BY-SA 3.0 and GIMP's is GFDL 1.2 or later,
+so it is for training only.
 """
 
 import argparse
@@ -26,7 +27,7 @@ BLOCKS = {"p", "title", "desc", "td", "th", "tr", "li", "dt", "dd", "item", "div
 BLOCKS |= {f"h{level}" for level in range(1, 7)}
 LEFT_OUT = {"head", "credit", "code", "screen", "pre", "script", "style", "revision", "comment"}
 LEFT_OUT_CLASSES = {"navheader", "navfooter", "toc"}
-MISSING = "\ufffc"  # stands for a text that is elsewhere: a link without words, code
+MISSING = "\ufffc"  # stands for text that the page does not contain (a link without words) or for code
 NUMBER = re.compile(
     r"^(?:(?:Figure|Table|Example|Abbildung|Tabelle|Beispiel|Chapter|Kapitel|Appendix|Anhang)\s)?[A-Z\d]+(?:\.\d+)*\.\s+"
 )
@@ -35,7 +36,7 @@ Block = tuple[str, str]  # tag, text
 
 
 def blocks(root: ElementTree.Element) -> list[Block]:
-    """List the innermost blocks of text of a page, in its order."""
+    """List the innermost blocks of text of a page, in their order."""
     found: list[Block] = []
     parts: list[str] = []
 
@@ -67,7 +68,7 @@ def blocks(root: ElementTree.Element) -> list[Block]:
 
 
 def read_blocks(page: Path) -> list[Block]:
-    """Read the blocks of a page; what is no XML has none."""
+    """Read the blocks of a page; return none if the page is not valid XML."""
     try:
         return blocks(ElementTree.fromstring(page.read_bytes()))
     except ElementTree.ParseError:
@@ -75,7 +76,7 @@ def read_blocks(page: Path) -> list[Block]:
 
 
 def pair_pages(english: list[Block], german: list[Block]) -> Iterator[tuple[str, str]]:
-    """Yield the texts of two pages with the same blocks, and nothing of others."""
+    """Yield pairs of text of two pages if the pages have the same blocks, and nothing otherwise."""
     if [tag for tag, _ in english] != [tag for tag, _ in german]:
         return
     for (_, en), (_, de) in zip(english, german, strict=True):
@@ -85,7 +86,7 @@ def pair_pages(english: list[Block], german: list[Block]) -> Iterator[tuple[str,
 
 
 def gather(root: Path) -> Iterator[Row]:
-    """Yield the rows of both manuals; tells how many of the pages could be paired."""
+    """Yield the rows of both manuals, and print how many pages could be paired."""
     for manual, (english, german, pattern) in MANUALS.items():
         pages = [page.relative_to(root / english) for page in sorted((root / english).glob(pattern))]
         paired = 0
@@ -100,7 +101,7 @@ def gather(root: Path) -> Iterator[Row]:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("output", type=Path, help="the .tsv.gz to write")
-    parser.add_argument("--root", type=Path, help="the unpacked packages, instead of downloading")
+    parser.add_argument("--root", type=Path, help="the unpacked packages; the default is to download")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_rows(distinct(gather(args.root or unpack(PACKAGES, Path(folder)))), args.output)

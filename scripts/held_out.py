@@ -1,4 +1,4 @@
-"""What must not be trained on, and how a text that comes close to it is told."""
+"""Segments that are held out of training, and detection of text that nearly equals them."""
 
 import re
 from collections import Counter
@@ -13,35 +13,35 @@ NO_LETTERS = re.compile(r"[\W\d_]+")
 Pair = tuple[str, str]  # German, English
 
 
-def near(text: str) -> str:
-    """Reduce a text to its letters: what two near-duplicates have in common."""
+def letters_only(text: str) -> str:
+    """Reduce a text to its case-folded letters, which near-duplicates have in common."""
     return NO_LETTERS.sub("", text.casefold())
 
 
 class HeldOut:
-    """The sides of the held-out pairs, exactly (case folded) and by their letters alone."""
+    """The sides of the held-out pairs, as case-folded text and as only their letters."""
 
     def __init__(self, pairs: Iterable[Pair]):
         sides = {side for pair in pairs for side in pair}
         self.exact = {" ".join(side.casefold().split()) for side in sides}
-        self.near = {near(side) for side in sides} - {""}
+        self.letters = {letters_only(side) for side in sides} - {""}
 
     def __len__(self) -> int:
         return len(self.exact)
 
     def reason(self, pair: Pair) -> str | None:
-        """Name what a pair has in common with a held-out one; None where it has nothing."""
+        """Return the reason why a pair must be held out, too, or None if there is none."""
         if any(" ".join(side.casefold().split()) in self.exact for side in pair):
             return "a side is held out"
-        if any(near(side) in self.near for side in pair):
+        if any(letters_only(side) in self.letters for side in pair):
             return "a side is nearly held out"
         return None
 
 
 def read_heldout(model: Path, help_rows: Iterable[Row]) -> HeldOut:
-    """Read validation and test of a model's folder, and the reserve among the help's rows.
+    """Read the validation and test sets in a model's folder, and the reserve in the help's rows.
 
-    Paragraphs of the reserve that are too short to be held-out segments ("Example:") hold nothing out.
+    Short paragraphs of the reserve, such as "Example:", are not held out.
     """
     pairs: list[Pair] = []
     for name in ("valid", "test"):
@@ -59,20 +59,27 @@ def training_pages(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if split_of(row[0]) == "train"]
 
 
-def for_training(
-    rows: Iterable[Row], heldout: HeldOut, seen: set[Pair], unfit: Callable[[Pair], str | None]
+def select_training_pairs(
+    rows: Iterable[Row], heldout: HeldOut, seen: set[Pair], fault_of: Callable[[Pair], str | None]
 ) -> tuple[list[Pair], Counter]:
-    """Choose the pairs that may be trained on, and count the others by what speaks against them.
+    """Select the pairs for training, and count the dropped pairs by reason.
 
-    `seen`, which grows, holds the pairs that earlier corpora gave; `unfit` names what else is wrong.
+    Args:
+        rows: the rows of a corpus.
+        heldout: the held-out segments.
+        seen: the pairs of earlier corpora; the selected pairs are added to it.
+        fault_of: a function that names another fault of a pair, or returns None.
+
+    Returns:
+        The selected pairs, and reason -> number of dropped pairs.
     """
     kept: list[Pair] = []
     dropped: Counter = Counter()
     for _, english, german in rows:
         pair = (german, english)
-        why = heldout.reason(pair) or ("seen before" if pair in seen else None) or unfit(pair)
-        if why:
-            dropped[why] += 1
+        reason = heldout.reason(pair) or ("seen before" if pair in seen else None) or fault_of(pair)
+        if reason:
+            dropped[reason] += 1
         else:
             seen.add(pair)
             kept.append(pair)

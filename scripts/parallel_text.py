@@ -1,4 +1,4 @@
-"""What the scripts that gather training text share: packages, clean text, sentences, what is no translation."""
+"""Functions that the gathering scripts share: unpacking packages, cleaning and splitting text, filtering pairs."""
 
 import gzip
 import re
@@ -10,19 +10,20 @@ Row = tuple[str, str, str]  # origin, English, German
 
 DOUBLE_QUOTES, SINGLE_QUOTES = "\u201c\u201d\u201e\u201f«»", "\u2018\u2019\u201a\u2039\u203a"
 QUOTES = str.maketrans(dict.fromkeys(DOUBLE_QUOTES, '"') | dict.fromkeys(SINGLE_QUOTES, "'"))
-MENU_DASHES = ("-", "\u2013")  # between a menu and its entry: English, German
+MENU_DASHES = ("-", "\u2013")  # the English and the German dash between a menu and its entry
 MENU_ARROWS = re.compile(r"\s*[▸→➔]\s*")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(]?[A-ZÄÖÜ])")
 ABBREVIATION = re.compile(r"(?:\b(?:[A-Za-z]|e\.g|i\.e|z\.\s?B|d\.\s?h|bzw|etc|usw|vgl|vs|ca|Nr|No|Dr|engl|inkl))\.$")
-MAX_RATIO = 2.5  # of the sides' characters
-SLACK = 12  # characters by which short texts may differ in any case
+MAX_RATIO = 2.5  # largest ratio of the numbers of characters of both sides
+SLACK = 12  # number of characters by which texts may differ in addition
 LETTERS = re.compile(r"[^\W\d_]{2}")
 WORD = re.compile(r"[^\W\d_]+")
-MAX_SHARED, FEW_WORDS = 0.7, 4  # share of the German words that are English words too, from so many words on
+# Texts of FEW_WORDS German words or more may share at most this part of them with the English side.
+MAX_SHARED, FEW_WORDS = 0.7, 4
 
 
 def unpack(packages: Iterable[str], folder: Path) -> Path:
-    """Download packages with apt and unpack them; returns the folder that stands for the root."""
+    """Download packages with apt and unpack them; return the folder that takes the place of the root."""
     subprocess.run(["apt-get", "download", *packages], cwd=folder, check=True)
     for package in sorted(folder.glob("*.deb")):
         subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
@@ -30,14 +31,14 @@ def unpack(packages: Iterable[str], folder: Path) -> Path:
 
 
 def clean(english: str, german: str) -> tuple[str, str]:
-    """Put each text on one line, with the help's quotes and, between a menu and its entry, the help's dash."""
+    """Put each text on one line; use the help's quotes, and its dash between a menu and its entry."""
     sides = zip((english, german), MENU_DASHES, strict=True)
     en, de = (" ".join(MENU_ARROWS.sub(f" {dash} ", text.translate(QUOTES)).split()) for text, dash in sides)
     return en, de
 
 
 def is_translation(english: str, german: str) -> bool:
-    """Say whether two texts may be translations: words on both sides, not the same, of similar length."""
+    """Say whether two texts may be translations: both have words, the words differ, and the lengths are similar."""
     if not all(LETTERS.search(text) for text in (english, german)):
         return False
     originals, words = (WORD.findall(text.casefold()) for text in (english, german))
@@ -49,7 +50,7 @@ def is_translation(english: str, german: str) -> bool:
 
 
 def sentences(text: str) -> list[str]:
-    """Split a paragraph; an abbreviation's full stop ends nothing."""
+    """Split a paragraph into sentences; the full stop of an abbreviation does not end a sentence."""
     parts: list[str] = []
     for part in SENTENCE_END.split(text):
         if parts and ABBREVIATION.search(parts[-1]):
@@ -60,14 +61,14 @@ def sentences(text: str) -> list[str]:
 
 
 def split_pair(english: str, german: str) -> list[tuple[str, str]]:
-    """Pair the sentences of two paragraphs, or the paragraphs where the numbers or lengths speak against it."""
+    """Pair the sentences of two paragraphs, or the whole paragraphs if the sentences do not match."""
     pairs = list(zip(*map(sentences, (english, german)), strict=False))
-    whole = len(sentences(english)) == len(sentences(german)) and all(is_translation(*pair) for pair in pairs)
-    return pairs if whole else [(english, german)]
+    match = len(sentences(english)) == len(sentences(german)) and all(is_translation(*pair) for pair in pairs)
+    return pairs if match else [(english, german)]
 
 
 def distinct(rows: Iterable[Row]) -> Iterator[Row]:
-    """Keep the first of the rows that are the same but for case and digits."""
+    """Yield the rows without duplicates; rows that differ only in case and digits are duplicates."""
     seen = set()
     for row in rows:
         key = tuple(re.sub(r"\d+", "0", text.casefold()) for text in row[1:])
@@ -77,7 +78,7 @@ def distinct(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 def write_rows(rows: Iterable[Row], path: Path) -> None:
-    """Write a .tsv.gz of origin, English and German, the same file from the same rows."""
+    """Write origin, English and German to a .tsv.gz; equal rows give a file with equal bytes."""
     lines = ["\t".join(row) + "\n" for row in rows]
     with path.open("wb") as file, gzip.GzipFile(fileobj=file, mode="wb", filename="", mtime=0) as out:
         out.write("".join(lines).encode())
@@ -85,7 +86,7 @@ def write_rows(rows: Iterable[Row], path: Path) -> None:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Read what `write_rows` wrote."""
+    """Read a file that `write_rows` wrote."""
     with gzip.open(path, "rt", encoding="utf-8", newline="\n") as lines:
         rows = [line.rstrip("\n").split("\t") for line in lines]
     return [(origin, english, german) for origin, english, german in rows]

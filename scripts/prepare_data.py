@@ -3,9 +3,10 @@
 
     python -m scripts.prepare_data en-de.tsv.gz OUT
 
-Reads page, English, German per line (`align_help.py` writes it). A page lies in one split only;
-a share of the pages is a reserve that nothing here may touch. Writes OUT/raw (text),
-OUT/spm.model, OUT/spm (pieces) and OUT/data (dictionaries and binarised splits).
+Each line of the corpus holds page, English and German (`align_help.py` writes it). Every page
+belongs to only one split; a share of the pages is a reserve that is not used at all. The program
+writes OUT/raw (text), OUT/spm.model, OUT/spm (pieces) and OUT/data (dictionaries and binarised
+splits).
 """
 
 import argparse
@@ -20,7 +21,7 @@ import sentencepiece
 from fairseq_mh.files.output import read_lines
 
 RESERVE_PERCENT = 3
-HELDOUT_PERCENT = 4  # of the pages, for test, and as many again for validation
+HELDOUT_PERCENT = 4  # share of the pages for test, and the same share for validation
 HELDOUT_SEGMENTS = 500
 HELDOUT_WORDS = range(3, 26)
 VOCABULARY = 5000
@@ -41,7 +42,7 @@ def split_of(page: str) -> str | None:
 
 
 def split(rows: list[tuple[str, str, str]]) -> dict[str, list[Pair]]:
-    """Pages to splits; held-out segments share neither side with training (case folded)."""
+    """Split rows by page; held-out segments share neither side with training, regardless of case."""
     splits: dict[str, dict[Pair, None]] = {"train": {}, "valid": {}, "test": {}}
     for page, english, german in rows:
         name = split_of(page)
@@ -89,7 +90,7 @@ def encode(raw: Path, pieces: Path, model: Path) -> None:
 
 
 def binarise(pieces: Path, data: Path, dictionary: Path | None = None) -> None:
-    """`fairseq-preprocess` with a joined dictionary (made from the training split unless given)."""
+    """Run `fairseq-preprocess` with a joined dictionary, which it makes from the training split if none is given."""
     command = [sys.executable, "-m", "fairseq_cli.preprocess", "-s", "de", "-t", "en", "--joined-dictionary"]
     command += ["--trainpref", str(pieces / "train")]
     command += ["--srcdict", str(dictionary)] if dictionary else []
@@ -101,7 +102,7 @@ def binarise(pieces: Path, data: Path, dictionary: Path | None = None) -> None:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", type=Path, help="page, English, German: a .tsv.gz")
+    parser.add_argument("corpus", type=Path, help="a .tsv.gz of page, English and German")
     parser.add_argument("output", type=Path, help="the folder to write")
     args = parser.parse_args()
     with gzip.open(args.corpus, "rt", encoding="utf-8") as lines:

@@ -1,4 +1,4 @@
-"""What a checkpoint is worth: its translations of the validation set, and their BLEU in a table."""
+"""Scores of checkpoints: translations of the validation set, and their BLEU in a table."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ MASK_PREDICT = "--task translation_mh --mh-decoding mask-predict --iter-decode-m
 
 
 def translate(data: Path, checkpoint: Path, split: str, output: Path, options: str = BEAM) -> None:
-    """Write `fairseq-generate`'s lines for a split; the file appears when all of them are there."""
+    """Write the output of `fairseq-generate` for a split; the file appears only when it is complete."""
     command = [sys.executable, "-m", "fairseq_cli.generate", str(data), "--path", str(checkpoint)]
     command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--gen-subset", split, *options.split()]
     command += ["--skip-invalid-size-inputs-valid-test"]
@@ -26,16 +26,16 @@ def translate(data: Path, checkpoint: Path, split: str, output: Path, options: s
 
 
 def valid_bleu(data: Path, checkpoint: Path, references: Path, options: str, output: Path) -> float:
-    """Score a checkpoint on validation, against the raw text."""
+    """Return a checkpoint's BLEU on validation, against the raw text."""
     if not output.exists():
         translate(data, checkpoint, "valid", output, f"{options} --post-process sentencepiece")
     hypotheses = read_output(output).hypotheses
     return float(corpus_scores(*in_order(hypotheses, read_references(references)))["bleu"])
 
 
-def note(table: Path, stage: str, what: str, bleu: float) -> None:
-    """Add a line to the table of scores, once."""
+def record_score(table: Path, stage: str, checkpoint: str, bleu: float) -> None:
+    """Add a line to the table of scores, unless the table already has it."""
     lines = table.read_text(encoding="utf-8").splitlines() if table.exists() else ["stage,checkpoint,bleu"]
-    line = f"{stage},{what},{bleu:.2f}"
+    line = f"{stage},{checkpoint},{bleu:.2f}"
     if line not in lines:
         table.write_text("\n".join([*lines, line]) + "\n", encoding="utf-8")

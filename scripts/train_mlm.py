@@ -3,11 +3,11 @@
 
     python -m scripts.train_mlm models/libreoffice-de-en OUT        # needs the extra `hf`
 
-The model starts from the decoder of the embedded CMLM, without its attention to the source, and has the CMLM's pieces.
-From random weights, a model of this size does not learn to look at the context in the time of this training on 2 CPU
-cores. A masked position always shows the mask, because the sampler shows the model nothing else there. Pages are
-split as for the CMLM (`prepare_data.py`), and interface texts that are held out are left out. A training that was
-stopped goes on from its last checkpoint. It runs in bf16 where the machine computes in it.
+The model starts from the decoder of the embedded CMLM, without its attention to the source, and uses the CMLM's pieces.
+A model of this size that starts from random weights does not learn to use the context in this training time on 2 CPU
+cores. A masked position always shows the mask, because the sampler shows the model nothing else there. The program
+splits pages as for the CMLM (`prepare_data.py`), and leaves out interface texts that are held out. A training that was
+stopped resumes from its last checkpoint. It uses bf16 if the machine supports it.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from scripts.held_out import read_heldout
 from scripts.parallel_text import read_rows
 from scripts.prepare_data import split
 
-MASKED = 0.2  # the share of a segment's positions that is masked
-LONGEST = 64  # symbols of a segment
+MASKED = 0.2  # share of a segment's positions that are masked
+LONGEST = 64  # most symbols in a segment
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 SIZES = {
     "hidden_size": 256,
@@ -35,7 +35,7 @@ SIZES = {
     "max_position_embeddings": LONGEST + 2,  # counted from the padding index + 1
     "type_vocab_size": 1,
 }
-LAYER = {  # a layer's weights: Hugging Face's names -> the CMLM's
+LAYER = {  # Hugging Face's names of a layer's weights -> the CMLM's names
     "attention.self.query": "self_attn.q_proj",
     "attention.self.key": "self_attn.k_proj",
     "attention.self.value": "self_attn.v_proj",
@@ -48,10 +48,13 @@ LAYER = {  # a layer's weights: Hugging Face's names -> the CMLM's
 
 
 def english(folder: Path) -> dict[str, list[str]]:
-    """Return the distinct English segments of each split: the help's, and for training the interface's.
+    """Return the distinct English segments of each split: those of the help and, for training, of the interface.
 
     Args:
-        folder: of the CMLM, with the help and the interface.
+        folder: the CMLM's folder, which holds the help and the interface.
+
+    Returns:
+        name of the split -> segments.
     """
     rows = list(read_rows(folder / "en-de.tsv.gz"))
     splits, held_out = split(rows), read_heldout(folder, rows)
@@ -61,7 +64,7 @@ def english(folder: Path) -> dict[str, list[str]]:
 
 
 def tokenizer_of(model: Path):
-    """Return a sentencepiece BPE model as a tokenizer of transformers, with special symbols at fairseq's indices."""
+    """Convert a sentencepiece BPE model to a tokenizer of transformers with special symbols at fairseq's indices."""
     processor = sentencepiece.SentencePieceProcessor(model_file=str(model))
     pieces = [processor.id_to_piece(n) for n in range(processor.get_piece_size()) if not processor.is_control(n)]
     pieces = [piece for piece in pieces if piece not in SPECIAL.values()]
@@ -90,9 +93,9 @@ def start_from(model, tokenizer, folder: Path) -> None:
     """Copy the CMLM's decoder: the embeddings of pieces (by name) and positions, self-attention and feed-forward.
 
     Args:
-        model: to copy to, in place.
-        tokenizer: of the model.
-        folder: of the CMLM, with checkpoint.pt and dict.en.txt.
+        model: the model whose weights are overwritten.
+        tokenizer: the model's tokenizer.
+        folder: the CMLM's folder, with checkpoint.pt and dict.en.txt.
     """
     allow_fairseq_types()
     weights = {
@@ -115,14 +118,14 @@ def start_from(model, tokenizer, folder: Path) -> None:
 
 
 def trainer_of(model, tokenizer, texts: dict[str, list[str]], updates: int, folder: Path):
-    """Return the trainer.
+    """Return a trainer of transformers.
 
     Args:
-        model: to train.
-        tokenizer: of the model.
+        model: the model to train.
+        tokenizer: the model's tokenizer.
         texts: the segments of `train` and `valid`.
-        updates: the number of updates, of 64 segments each.
-        folder: for checkpoints.
+        updates: the number of updates, with 64 segments each.
+        folder: the folder for checkpoints.
     """
     data = {name: tokenizer(texts[name], truncation=True)["input_ids"] for name in ("train", "valid")}
     options = transformers.TrainingArguments(
@@ -154,11 +157,11 @@ def trainer_of(model, tokenizer, texts: dict[str, list[str]], updates: int, fold
 
 
 def main():
-    """Train the model and write it."""
+    """Train the model and save it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("cmlm", type=Path, help="the embedded CMLM's folder, with its corpus")
+    parser.add_argument("cmlm", type=Path, help="the embedded CMLM's folder, which holds its corpus")
     parser.add_argument("output", type=Path, help="the model's folder; checkpoints are kept in OUTPUT.training")
-    parser.add_argument("--updates", type=int, default=4000, help="of 64 segments; default: %(default)s")
+    parser.add_argument("--updates", type=int, default=4000, help="updates of 64 segments; default: %(default)s")
     args = parser.parse_args()
     tokenizer = tokenizer_of(args.cmlm / "spm.model")
     transformers.set_seed(1)

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Train the embedded models anew: an autoregressive teacher, its distilled corpora, the CMLM, and an Electric.
+"""Retrain the embedded models: an autoregressive teacher, its distilled corpora, the CMLM, and an Electric.
 
     python -m scripts.train_model OUT        # OUT as written by mix_corpora.py
 
-The teacher starts from the CMLM there is, learns from all corpora, then from LibreOffice's alone.
-Sequence-level knowledge distillation (Kim and Rush, 2016): the new CMLM starts from the teacher's
-weights and learns the teacher's beam output, at first beside the references, which keep rare words
-alive (Ding et al., 2021), then alone; Electric starts from the CMLM, whose encoder it keeps. Every
-stage resumes from its own checkpoints, and is skipped when its result OUT/STAGE.pt exists.
+The teacher starts from the existing CMLM and learns from all corpora, then only from LibreOffice's.
+The new CMLM is trained by sequence-level knowledge distillation (Kim and Rush, 2016): it starts from
+the teacher's weights and learns the teacher's beam output, at first together with the references,
+which preserve rare words (Ding et al., 2021), and then without them. Electric starts from the CMLM
+and keeps its encoder. Every stage resumes from its own checkpoints, and is skipped if its result
+OUT/STAGE.pt exists.
 """
 
 import argparse
@@ -19,31 +20,31 @@ import torch
 
 from fairseq_mh.files.checkpoints import allow_fairseq_types
 from scripts.distil import distil
-from scripts.fairseq_training import ENCODER_LAYERS, fairseq_train, weights_alone
+from scripts.fairseq_training import ENCODER_LAYERS, fairseq_train, inference_checkpoint
 from scripts.mix_corpora import mixture
-from scripts.scoring import BEAM, MASK_PREDICT, note, valid_bleu
+from scripts.scoring import BEAM, MASK_PREDICT, record_score, valid_bleu
 from scripts.weights import as_cmlm, as_teacher, average
 
 TEACHER = "--task translation_bf16 --arch transformer --criterion label_smoothed_cross_entropy --label-smoothing 0.1"
 CMLM = "--task translation_lev_bf16 --noise random_mask --arch cmlm_transformer --criterion nat_loss \
 --label-smoothing 0.1 --dropout 0.2"
-OPEN_ENDED = "--lr-scheduler inverse_sqrt --lr 8e-4"  # may be stopped at any time
+OPEN_ENDED = "--lr-scheduler inverse_sqrt --lr 8e-4"  # training may stop at any update
 TO_ZERO = "--lr-scheduler polynomial_decay --warmup-updates 200"  # the learning rate falls to 0 at the last update
 ELECTRIC = "--task translation_mh_bf16 --arch electric_transformer --criterion electric_nce --freeze-encoder \
 --distil 1 --dropout 0.1 --lr 5e-4 --max-tokens 2048"
-AVERAGED = 5  # checkpoints
+AVERAGED = 5  # number of checkpoints to average
 NOT_COPIED = ("checkpoint.pt", "electric.pt", "en-de.tsv.gz", "README.md")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A run of `fairseq-train`, and how its checkpoints are scored."""
+    """A run of `fairseq-train` and the scoring of its checkpoints."""
 
-    name: str
-    corpora: dict[str, int]  # and how many times each is taken
-    options: str
-    decoding: str
-    score_every: int  # updates
+    name: str  # name of the stage and of its files
+    corpora: dict[str, int]  # name of the corpus -> how many times it is repeated
+    options: str  # options of `fairseq-train`
+    decoding: str  # options of `fairseq-generate` for scoring
+    score_every: int  # number of updates between two scores
 
 
 STAGES = (
@@ -75,22 +76,34 @@ FIRST_CMLM = "cmlm_both"
 DISTILLED = ["help", "interface", "manuals", "descriptions"]
 
 
-def score(stage: Stage, data: Path, checkpoint: Path, what: str, out: Path, model: Path) -> float:
-    """Score a checkpoint on validation and note it in OUT/scores.csv."""
-    output = out / "validation" / f"{stage.name}-{what}.txt"
+def score(stage: Stage, data: Path, checkpoint: Path, name: str, out: Path, model: Path) -> float:
+    """Return a checkpoint's BLEU on validation, and record it under a name in OUT/scores.csv."""
+    output = out / "validation" / f"{stage.name}-{name}.txt"
     output.parent.mkdir(exist_ok=True)
     bleu = valid_bleu(data, checkpoint, model / "valid.en", stage.decoding, output)
-    note(out / "scores.csv", stage.name, what, bleu)
+    record_score(out / "scores.csv", stage.name, name, bleu)
     return bleu
 
 
-def numbered(folder: Path) -> dict[int, Path]:
-    """List the checkpoints kept on the way, by update."""
+def numbered_checkpoints(folder: Path) -> dict[int, Path]:
+    """List the checkpoints that were kept during training: update -> file."""
     return {int(path.stem.split("_")[2]): path for path in folder.glob("checkpoint_*_*.pt")}
 
 
 def run_stage(stage: Stage, out: Path, model: Path, start: Path, updates: int, every: int) -> Path:
-    """Train, score on the way, and keep what scores best: the last checkpoints' average, the best or the last."""
+    """Train with regular scoring, and keep the best of three checkpoints: the average of the last, the best, the last.
+
+    Args:
+        stage: the stage.
+        out: the folder of the training.
+        model: the folder of the model to start with.
+        start: the checkpoint from which this stage starts.
+        updates: the number of updates.
+        every: the number of updates between two checkpoints.
+
+    Returns:
+        OUT/STAGE.pt, the kept checkpoint.
+    """
     result, folder = out / f"{stage.name}.pt", out / stage.name
     if result.exists():
         return result
@@ -100,12 +113,12 @@ def run_stage(stage: Stage, out: Path, model: Path, start: Path, updates: int, e
     options += ["--log-file", str(out / f"{stage.name}.log")]
     options += ["--total-num-update", str(updates)] if TO_ZERO in stage.options else []
     for end in [*range(stage.score_every, updates, stage.score_every), updates]:
-        reached = max(numbered(folder), default=0)
+        reached = max(numbered_checkpoints(folder), default=0)
         if reached < end:
             fairseq_train(data, folder, end, *options)
         if reached <= end or end == updates:
             score(stage, data, folder / "checkpoint_last.pt", str(end), out, model)
-    last = [path for _, path in sorted(numbered(folder).items())][-AVERAGED:]
+    last = [path for _, path in sorted(numbered_checkpoints(folder).items())][-AVERAGED:]
     average(last, folder / "checkpoint_average.pt")
     scores = {
         name: score(stage, data, folder / f"checkpoint_{name}.pt", name, out, model) for name in ("average", "best")
@@ -115,28 +128,30 @@ def run_stage(stage: Stage, out: Path, model: Path, start: Path, updates: int, e
 
 
 def export(out: Path, model: Path, folder: Path) -> None:
-    """Write the CMLM and its teacher with what decoding and scoring need, and what they were trained on."""
+    """Write the CMLM and its teacher, the files for decoding and scoring, and the counts of the training corpora."""
     shutil.copytree(model, folder, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
     shutil.copy(out / "counts.json", folder)
-    torch.save(weights_alone(out / "cmlm_distilled.pt", "cmlm_transformer"), folder / "checkpoint.pt")
-    torch.save(weights_alone(out / "teacher_domain.pt", "transformer"), folder / "teacher.pt")
+    torch.save(inference_checkpoint(out / "cmlm_distilled.pt", "cmlm_transformer"), folder / "checkpoint.pt")
+    torch.save(inference_checkpoint(out / "teacher_domain.pt", "transformer"), folder / "teacher.pt")
 
 
 def train_electric(out: Path, folder: Path, updates: int) -> None:
-    """Train it from the exported CMLM, whose weights are rounded, so that the encoders stay the same."""
+    """Train an Electric from the exported CMLM; that CMLM's weights are rounded, so both encoders stay equal."""
     cmlm = str(folder / "checkpoint.pt")
     options = f"{ELECTRIC} {TO_ZERO} --total-num-update {updates} --noise-model {cmlm} --finetune-from-model {cmlm}"
     fairseq_train(out / "cmlm_distilled_data", out / "electric", updates, *options.split())
-    state = weights_alone(out / "electric" / "checkpoint_last.pt", "electric_transformer")
+    state = inference_checkpoint(out / "electric" / "checkpoint_last.pt", "electric_transformer")
     torch.save(state, folder / "electric.pt")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--model", type=Path, default=Path("models/libreoffice-de-en"), help="the model to begin with")
-    parser.add_argument("--updates", type=int, nargs=4, default=(15000, 5000, 5000, 10000), help="of each stage")
-    parser.add_argument("--electric-updates", type=int, default=4000, help="0: no Electric")
+    parser.add_argument("output", type=Path, help="the folder of the training, which mix_corpora.py wrote")
+    parser.add_argument("--model", type=Path, default=Path("models/libreoffice-de-en"), help="the model to start with")
+    parser.add_argument(
+        "--updates", type=int, nargs=4, default=(15000, 5000, 5000, 10000), help="updates of each stage"
+    )
+    parser.add_argument("--electric-updates", type=int, default=4000, help="updates of the Electric; 0: no Electric")
     parser.add_argument("--save-every", type=int, default=250, help="updates between checkpoints")
     args = parser.parse_args()
     allow_fairseq_types()

@@ -3,9 +3,10 @@
 
     python -m scripts.train_ranker OUT
 
-Mask-predict translates some of the training corpus's sentences at five lengths; their references say how good each
-translation is. The CMLM has learned from the teacher's translations of those sentences; its own of them are 2.8 chrF
-better than those of validation. Writes OUT/data, OUT/train.txt, OUT/valid.txt and OUT/ranker.pt; what is there is kept.
+Mask-predict translates some sentences of the training corpus at five lengths; their references tell the quality of each
+translation. The CMLM was trained on the teacher's translations of these sentences, so its own translations are 2.8 chrF
+better on them than on validation. The program writes OUT/data, OUT/train.txt, OUT/valid.txt and OUT/ranker.pt, and
+keeps existing files.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import torch
 
 from fairseq_mh.energies.electric import without_lent_weights
 from fairseq_mh.files.checkpoints import allow_fairseq_types
-from scripts.fairseq_training import fairseq_train, weights_alone
+from scripts.fairseq_training import fairseq_train, inference_checkpoint
 from scripts.parallel_text import read_rows
 from scripts.prepare_data import HELDOUT_WORDS, binarise, encode, write_text
 from scripts.scoring import MASK_PREDICT, translate
@@ -29,7 +30,7 @@ RANKING = "--task translation_mh_bf16 --arch electric_transformer --criterion el
 
 
 def write_data(model: Path, out: Path, sentences: int) -> Path:
-    """Write a data folder: random training segments of a length as in validation, and the validation set."""
+    """Write a data folder of the validation set and of random training segments with validation's range of lengths."""
     data, raw = out / "data", out / "raw"
     if data.exists():
         return data
@@ -46,10 +47,10 @@ def write_data(model: Path, out: Path, sentences: int) -> Path:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output", type=Path)
+    parser.add_argument("output", type=Path, help="the folder to write")
     parser.add_argument("--model", type=Path, default=Path("models/libreoffice-de-en"), help="the CMLM's data folder")
-    parser.add_argument("--sentences", type=int, default=4000, help="of the training corpus")
-    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--sentences", type=int, default=4000, help="sentences of the training corpus")
+    parser.add_argument("--updates", type=int, default=1000, help="updates of the training")
     args = parser.parse_args()
     allow_fairseq_types()
     out, cmlm = args.output, args.model / "checkpoint.pt"
@@ -61,7 +62,7 @@ def main():
     options = [*RANKING.split(), "--total-num-update", str(args.updates), "--finetune-from-model", str(cmlm)]
     options += ["--candidates", str(files["train"]), "--valid-candidates", str(files["valid"])]
     fairseq_train(data, out / "ranker", args.updates, *options)
-    state = weights_alone(out / "ranker" / "checkpoint_best.pt", "electric_transformer")
+    state = inference_checkpoint(out / "ranker" / "checkpoint_best.pt", "electric_transformer")
     state["model"] = without_lent_weights(state["model"], torch.load(cmlm)["model"])
     torch.save(state, out / "ranker.pt")
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Write the learning curves of a training run as tables, from fairseq's logs and the scores made on the way.
+"""Write the learning curves of a training run as tables, from fairseq's logs and the scores of checkpoints.
 
-    python -m scripts.training_curves OUT        # OUT as train_model.py fills it
+    python -m scripts.training_curves OUT        # OUT as written by train_model.py
 
-Writes OUT/curves/losses.csv (stage, update, training and validation loss, updates a second) and
-OUT/curves/bleu.csv (stage, update or other checkpoint, validation BLEU).
+The program writes OUT/curves/losses.csv (stage, update, training and validation loss, updates a
+second) and OUT/curves/bleu.csv (stage, update or other checkpoint, validation BLEU).
 """
 
 import argparse
@@ -21,7 +21,7 @@ Row = dict[str, str | int]
 
 
 def losses(log: Path) -> list[Row]:
-    """Read a stage's log: a row for each update that tells something; the last word of a resumed run counts."""
+    """Read a stage's log into a row for each logged update; a resumed run overwrites earlier values."""
     text = log.read_text(encoding="utf-8")
     rows: dict[int, Row] = {}
     for loss, speed, update in TRAINED.findall(text):
@@ -32,7 +32,7 @@ def losses(log: Path) -> list[Row]:
 
 
 def write_curves(out: Path) -> Path:
-    """Write both tables; returns their folder."""
+    """Write both tables; return their folder."""
     folder = out / "curves"
     folder.mkdir(exist_ok=True)
     logs = sorted(out.glob("*.log"), key=lambda path: path.stat().st_mtime)

@@ -1,4 +1,4 @@
-"""Weights that pass from one model to the next: a layer more, a length embedding more or less, an average."""
+"""Conversions of weights between the stages of a training: more layers, length embeddings, and averages."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,12 +10,12 @@ NEW_STATE = {
     "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
     "extra_state": {"train_iterator": {"epoch": 1}},
 }
-LENGTHS = "decoder.embed_length.weight"  # which only a CMLM has
-RESIDUALS = ("self_attn.out_proj", "fc2")  # what an encoder layer adds to its input comes from these
+LENGTHS = "decoder.embed_length.weight"  # only a CMLM has this weight
+RESIDUALS = ("self_attn.out_proj", "fc2")  # the last modules of the residual branches of an encoder layer
 
 
 def deepen_encoder(weights: Weights, layers: int) -> Weights:
-    """Add encoder layers up to a number: copies of the last one that begin as the identity."""
+    """Add encoder layers up to a number of layers; the new ones are copies of the last that compute the identity."""
     result = dict(weights)
     present = len({name.split(".")[2] for name in weights if name.startswith("encoder.layers.")})
     last = f"encoder.layers.{present - 1}."
@@ -28,14 +28,14 @@ def deepen_encoder(weights: Weights, layers: int) -> Weights:
 
 
 def as_teacher(checkpoint: Path, layers: int, output: Path) -> Path:
-    """Write a CMLM's weights as those of an autoregressive model to begin from."""
+    """Write a CMLM's weights as the initial weights of an autoregressive model."""
     state = torch.load(checkpoint)
     weights = deepen_encoder({name: w.float() for name, w in state["model"].items() if name != LENGTHS}, layers)
     return write(state, weights, output)
 
 
 def as_cmlm(checkpoint: Path, output: Path) -> Path:
-    """Write a teacher's weights with a new length embedding."""
+    """Write a teacher's weights, with a new length embedding, as the initial weights of a CMLM."""
     state = torch.load(checkpoint)
     width = state["model"]["decoder.embed_tokens.weight"].size(1)
     lengths = torch.randn(256, width, generator=torch.Generator().manual_seed(1)) * width**-0.5
@@ -43,12 +43,12 @@ def as_cmlm(checkpoint: Path, output: Path) -> Path:
 
 
 def average(checkpoints: Iterable[Path], output: Path) -> Path:
-    """Write the mean of some checkpoints of a run, summed in double precision; shared tensors stay shared."""
+    """Write the mean of several checkpoints of a run, summed in double precision; shared tensors stay shared."""
     paths = list(checkpoints)
     total: Weights = {}
     for path in paths:
         state = torch.load(path)
-        owners: dict[int, str] = {}  # the first name of each tensor, by its address
+        owners: dict[int, str] = {}  # address of a tensor -> its first name
         names = {name: owners.setdefault(w.data_ptr(), name) for name, w in state["model"].items()}
         for name in owners.values():
             total[name] = total.get(name, 0) + state["model"][name].double()
@@ -57,7 +57,7 @@ def average(checkpoints: Iterable[Path], output: Path) -> Path:
 
 
 def write(state: dict, weights: Weights, output: Path) -> Path:
-    """Write weights with what says which model they are of, and without its training."""
+    """Write a checkpoint of these weights with the model's options but without optimizer state."""
     model = {key: state[key] for key in ("args", "cfg", "criterion") if key in state}
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix(".part")

@@ -1,4 +1,4 @@
-"""The embedded model's corpus: aligned by paragraph id, split by page, nothing held out seen in training."""
+"""Tests of the embedded model's corpus: aligned by paragraph id, split by page, and without held-out training text."""
 
 from scripts.align_help import align, paragraphs
 from scripts.prepare_data import HELDOUT_WORDS, split, split_of

@@ -1,4 +1,4 @@
-"""The teacher's translations find their way back to the corpora they are of."""
+"""Tests that the teacher's translations return to the corpora of their sources."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Training text from other sources: what is text, what is its translation, and what is neither."""
+"""Tests of the gathering of training text: finding text, pairing it with its translation, and dropping the rest."""
 
 from xml.etree import ElementTree
 
@@ -19,7 +19,7 @@ GERMAN = f"{HEAD}de: Werkzeug\n Eine Zeile.\n Zwei Zeilen.\n .\n  * der\n  * zwe
     ("marked", "plain"),
     [("_Save As...", "Save As..."), ("Aus~wählen", "Auswählen"), ("snake_case_name", "snake_case_name"), ("5_", "5")],
 )
-def test_access_keys_go_and_names_stay(marked, plain):
+def test_access_keys_are_removed_and_names_stay(marked, plain):
     assert without_access_key(marked) == plain
 
 
@@ -51,13 +51,13 @@ def test_descriptions_are_paired_by_paragraph_then_by_sentence():
     assert list(gather(english, german)) == []
 
 
-def test_sentences_are_split_only_where_both_sides_have_as_many():
+def test_sentences_are_split_only_if_both_sides_have_the_same_number():
     assert len(split_pair("One thing. Another thing.", "Ein Ding. Noch ein Ding.")) == 2
     assert len(split_pair("One thing. Another thing.", "Ein Ding und noch ein Ding.")) == 1
     assert len(split_pair("Tools, e.g. This one here.", "Werkzeuge, z. B. Dieses hier.")) == 1
 
 
-def test_manuals_are_paired_where_their_blocks_are_the_same():
+def test_manuals_are_paired_if_their_blocks_are_the_same():
     english = blocks(
         ElementTree.fromstring("<page><title>3.1. Top</title><p>Press <gui>Go</gui>.</p><td><p>A row</p></td></page>")
     )
@@ -69,7 +69,7 @@ def test_manuals_are_paired_where_their_blocks_are_the_same():
     assert list(pair_pages(english, german[:2])) == []
 
 
-def test_text_that_is_elsewhere_makes_a_block_unusable():
+def test_missing_text_makes_a_block_unusable():
     page = blocks(ElementTree.fromstring('<page><p>See <link xref="x"/>.</p><p>Run <code>ls</code> now</p></page>'))
     assert list(pair_pages(page, [("p", "Siehe da."), ("p", "Jetzt ausführen")])) == []
 
@@ -85,7 +85,7 @@ def test_text_that_is_elsewhere_makes_a_block_unusable():
         ("Yes", "Ja, aber nur wenn Sie das wirklich wollen", False),
     ],
 )
-def test_what_is_no_translation(english, german, expected):
+def test_pairs_that_are_no_translations(english, german, expected):
     assert is_translation(english, german) is expected
 
 

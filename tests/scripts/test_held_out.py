@@ -1,4 +1,4 @@
-"""Nothing that is held out is trained on, from whatever corpus it comes, nor what nearly equals it."""
+"""Tests that no training pair of any corpus equals, or nearly equals, held-out text."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ import pytest
 
 from fairseq_mh.files.output import read_lines
 from scripts import mix_corpora
-from scripts.held_out import HeldOut, for_training, near, read_heldout, training_pages
+from scripts.held_out import HeldOut, letters_only, read_heldout, select_training_pairs, training_pages
 from scripts.parallel_text import write_rows
 from scripts.prepare_data import split_of
 
@@ -18,7 +18,7 @@ HELD = ("Öffnen Sie das Dokument 12.", "Open document 12.")
 
 
 def page(split: str | None) -> str:
-    """Find a page of a split."""
+    """Find the name of a page in a split."""
     return next(name for name in map("page{}.html".format, count()) if split_of(name) == split)
 
 
@@ -45,17 +45,19 @@ def test_either_side_decides(german, english, reason):
 
 def test_texts_without_letters_have_nothing_in_common():
     heldout = HeldOut([("1 + 2", "3")])
-    assert near("1 + 2") == ""
+    assert letters_only("1 + 2") == ""
     assert heldout.reason(("4 + 5", "9")) is None
 
 
 def test_dropped_pairs_are_counted_by_reason():
     rows = [("x", HELD[1], "A"), ("x", "b", "B"), ("x", "b", "B"), ("x", "c" * 9, "C")]
     seen: set = set()
-    pairs, dropped = for_training(rows, HeldOut([HELD]), seen, lambda pair: "too long" if len(pair[1]) > 5 else None)
+    pairs, dropped = select_training_pairs(
+        rows, HeldOut([HELD]), seen, lambda pair: "too long" if len(pair[1]) > 5 else None
+    )
     assert pairs == [("B", "b")]
     assert dropped == {"a side is held out": 1, "seen before": 1, "too long": 1}
-    assert for_training([("y", "b", "B")], HeldOut([]), seen, no_fault)[0] == []
+    assert select_training_pairs([("y", "b", "B")], HeldOut([]), seen, no_fault)[0] == []
 
 
 def test_validation_test_and_reserve_are_held_out():
@@ -78,7 +80,7 @@ def test_only_training_pages_of_the_help_are_read():
 
 
 @pytest.mark.slow
-def test_corpora_are_prepared_for_the_model_as_it_is(tmp_path, monkeypatch):
+def test_corpora_are_prepared_for_the_existing_model(tmp_path, monkeypatch):
     held = [read_lines(MODEL / f"valid.{language}")[0] for language in ("en", "de")]
     rows = [("a", "Click the button.", "Klicken Sie hier."), ("b", *held), ("c", "snow ☃ man", "Schneemann")]
     write_rows([*rows, ("d", "Close all windows " * 60, "Alle Fenster " * 60)], tmp_path / "new.tsv.gz")

@@ -1,4 +1,4 @@
-"""The training of the embedded model's ranker: its sentences, and all of it with a few of them."""
+"""Tests of the training of the embedded model's ranker: its data, and a complete training on a few sentences."""
 
 import gzip
 import sys
@@ -14,7 +14,7 @@ from scripts.prepare_data import HELDOUT_WORDS
 MODEL = Path(__file__).parents[2] / "models" / "libreoffice-de-en"
 
 
-def test_its_sentences_are_training_segments_of_the_lengths_of_validation(tmp_path, monkeypatch):
+def test_its_sentences_are_training_segments_as_long_as_validation(tmp_path, monkeypatch):
     monkeypatch.setattr(train_ranker, "binarise", lambda pieces, data, dictionary: data.mkdir())
     data = train_ranker.write_data(MODEL, tmp_path, 30)
     german, english = ((tmp_path / "raw" / f"train.{side}").read_text().splitlines() for side in ("de", "en"))
@@ -26,11 +26,11 @@ def test_its_sentences_are_training_segments_of_the_lengths_of_validation(tmp_pa
     assert (tmp_path / "raw" / "valid.de").read_bytes() == (MODEL / "valid.de").read_bytes()
     (tmp_path / "raw" / "train.de").unlink()
     assert train_ranker.write_data(MODEL, tmp_path, 30) == data
-    assert not (tmp_path / "raw" / "train.de").exists(), "what is there is kept"
+    assert not (tmp_path / "raw" / "train.de").exists(), "existing files are kept"
 
 
 @pytest.mark.heavy
-def test_it_trains_an_expert_of_its_own_weights_alone(tmp_path, monkeypatch):
+def test_it_trains_an_expert_that_stores_only_its_own_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_ranker", str(tmp_path), "--sentences", "24", "--updates", "3"])
     train_ranker.main()
     ranker = tmp_path / "ranker.pt"

@@ -1,4 +1,4 @@
-"""A stage of the training goes on where it was, scores what it comes to, and keeps what scores best."""
+"""Tests that a stage of the training resumes, scores its checkpoints, and keeps the best one."""
 
 import pytest
 
@@ -10,20 +10,20 @@ STAGE = Stage("teacher", {"help": 1}, "--dropout 0.2", "--beam 4", 10)
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Replace training, scoring and averaging by their names."""
-    found = []
+    """Replace training, scoring and averaging by functions that record their calls."""
+    recorded = []
 
     def train(data, folder, end, *options):
         folder.mkdir(exist_ok=True)
-        found.append(f"train to {end}")
+        recorded.append(f"train to {end}")
         (folder / f"checkpoint_1_{end}.pt").touch()
 
-    def score(stage, data, checkpoint, what, out, model):
-        found.append(f"score {checkpoint.stem} as {what}")
-        return {"average": 3.0, "best": 5.0}.get(what, 4.0)
+    def score(stage, data, checkpoint, name, out, model):
+        recorded.append(f"score {checkpoint.stem} as {name}")
+        return {"average": 3.0, "best": 5.0}.get(name, 4.0)
 
     def average(checkpoints, output):
-        found.append(f"{[path.stem for path in checkpoints]} to {output.stem}")
+        recorded.append(f"{[path.stem for path in checkpoints]} to {output.stem}")
         output.touch()
         return output
 
@@ -31,14 +31,14 @@ def calls(monkeypatch):
     monkeypatch.setattr(train_model, "score", score)
     monkeypatch.setattr(train_model, "average", average)
     monkeypatch.setattr(train_model, "mixture", lambda out, *rest: out / "data")
-    return found
+    return recorded
 
 
 def run(folder, updates):
     return run_stage(STAGE, folder, folder / "model", folder / "start.pt", updates, 5)
 
 
-def test_a_stage_is_scored_on_the_way_and_keeps_the_best(tmp_path, calls):
+def test_a_stage_is_scored_regularly_and_keeps_the_best(tmp_path, calls):
     assert run(tmp_path, 25) == tmp_path / "teacher.pt"
     assert calls[:6] == [
         "train to 10",
@@ -63,7 +63,7 @@ def test_a_stage_is_scored_on_the_way_and_keeps_the_best(tmp_path, calls):
         (35, 25, ["score checkpoint_last as 25", "['checkpoint_2_35'] to checkpoint_average"]),
     ],
 )
-def test_a_stage_goes_on_where_it_was(tmp_path, calls, reached, updates, expected):
+def test_a_stage_resumes(tmp_path, calls, reached, updates, expected):
     (tmp_path / "teacher").mkdir()
     (tmp_path / "teacher" / f"checkpoint_2_{reached}.pt").touch()
     run(tmp_path, updates)

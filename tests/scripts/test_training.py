@@ -1,4 +1,4 @@
-"""The training of the embedded models starts; training itself is tried where its models are (`test_electric.py`)."""
+"""Tests that the training of the embedded models starts; `test_electric.py` tests training itself."""
 
 import subprocess
 import sys
@@ -18,13 +18,13 @@ def test_its_tasks_can_be_registered():
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.2, 0.3])
-def test_dropout_by_bytes_drops_its_share_and_keeps_the_mean(probability):
+def test_byte_dropout_drops_its_share_and_keeps_the_mean(probability):
     module = FairseqDropout(probability)
     x = torch.ones(1001, 999, requires_grad=True)
-    dropped = fairseq_training.drop_by_bytes(module, x)
+    dropped = fairseq_training.byte_dropout(module, x)
     assert (dropped == 0).float().mean().item() == pytest.approx(probability, abs=0.005)
     assert dropped.mean().item() == pytest.approx(1, abs=0.005)
     dropped.sum().backward()
     assert torch.equal(x.grad, dropped.detach())
     module.eval()
-    assert fairseq_training.drop_by_bytes(module, x) is x
+    assert fairseq_training.byte_dropout(module, x) is x

@@ -1,4 +1,4 @@
-"""Weights on their way from one model to the next, and the tables of what training came to."""
+"""Tests of the conversions of weights between stages, and of the tables of learning curves."""
 
 import csv
 
@@ -16,7 +16,7 @@ epoch 001:    200 / 1116 loss=7.3, nll_loss=6.6, ppl=200, wps=316, ups=0.7, wpb=
 
 
 def small_weights(value: float = 1.0) -> dict[str, torch.Tensor]:
-    """Make a model's weights: two encoder layers, and embeddings by two names."""
+    """Make the weights of a model with two encoder layers and embeddings that have two names."""
     shared = torch.full((5, 4), value)
     names = ("self_attn.q_proj.weight", "self_attn.out_proj.weight", "fc1.weight", "fc2.bias")
     layers = {f"encoder.layers.{i}.{name}": torch.full((4, 4), value + i) for i in range(2) for name in names}
@@ -33,7 +33,7 @@ def test_a_new_layer_adds_nothing_to_its_input():
     assert deepen_encoder(small_weights(), 2).keys() == small_weights().keys()
 
 
-def test_length_embeddings_come_and_go(tmp_path):
+def test_length_embeddings_are_removed_and_added(tmp_path):
     teacher, cmlm = tmp_path / "teacher.pt", tmp_path / "cmlm.pt"
     torch.save({"model": small_weights() | {LENGTHS: torch.ones(256, 4)}}, cmlm)
     as_teacher(cmlm, 3, teacher)
@@ -55,7 +55,7 @@ def test_an_average_is_the_mean_and_shares_what_was_shared(tmp_path):
     assert weights["encoder.embed_tokens.weight"].data_ptr() == weights["decoder.embed_tokens.weight"].data_ptr()
 
 
-def test_curves_tell_losses_by_update(tmp_path):
+def test_curves_have_losses_by_update(tmp_path):
     (tmp_path / "teacher.log").write_text(LOG)
     (tmp_path / "scores.csv").write_text("stage,checkpoint,bleu\n")
     with (write_curves(tmp_path) / "losses.csv").open() as file:
