@@ -1,10 +1,12 @@
 """Scores texts that `fairseq-mh sample` drew: how likely, how varied, and how their chains moved."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from sacrebleu.metrics import BLEU
+from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 from tabulate import tabulate
 
-from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.scores import read_trace, trace_scores
 from fairseq_mh.files.output import read_samples
 from fairseq_mh.open_ended.causal_lm import CausalLM
@@ -24,11 +26,34 @@ def read_texts(path: Path) -> list[str]:
     return [sample["text"] for sample in read_samples(path)]
 
 
+def self_bleu(texts: Sequence[str]) -> float | None:
+    """Return the mean sentence BLEU of each text against all others (Zhu et al., 2018), from 0 to 100.
+
+    Lower is more diverse. One text alone has none (None).
+    """
+    if len(texts) < 2:
+        return None
+    metric = BLEU(effective_order=True)
+    others = ([*texts[:n], *texts[n + 1 :]] for n in range(len(texts)))
+    scores = [metric.sentence_score(text, rest).score for text, rest in zip(texts, others, strict=True)]
+    return sum(scores) / len(scores)
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Return the share of the texts' n-grams that are distinct (Li et al., 2016), from 0 to 1.
+
+    Words are cut as BLEU cuts them. Higher is more diverse.
+    """
+    words = [Tokenizer13a()(text).split() for text in texts]
+    grams = [tuple(line[place : place + n]) for line in words for place in range(len(line) - n + 1)]
+    return len(set(grams)) / max(len(grams), 1)
+
+
 def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | None]:
     """Return how varied texts are and, by a causal model where there is one, how likely.
 
     Returns:
-        `self_bleu`, `distinct_1` and `distinct_2` (`diversity.py`); with a judge also `nats`, the mean of minus the
+        `self_bleu`, `distinct_1` and `distinct_2`; with a judge also `nats`, the mean of minus the
         log-probability of a text, not divided by its tokens, and `perplexity`, the exponential of the nats per token.
     """
     row: dict[str, float | None] = {"self_bleu": self_bleu(texts)}

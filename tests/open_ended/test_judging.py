@@ -9,11 +9,11 @@ import yaml
 
 from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.diversity import distinct, self_bleu
 from fairseq_mh.evaluation.grid import GridRun, read_grid
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.evaluation.text_bench import TextBench, seconds_of
+from fairseq_mh.evaluation.text_scores import distinct, self_bleu
 from fairseq_mh.files.chunks import Chunks
 from fairseq_mh.masked_lms.transformers_import import transformers
 from fairseq_mh.open_ended.causal_lm import load_causal_lm
