@@ -10,8 +10,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences
-from fairseq_mh.evaluation.system_names import system_names
+from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences, system_names
 from fairseq_mh.files.output import first_sentences, read_output, read_references
 from fairseq_mh.sampler_config import refuse
 

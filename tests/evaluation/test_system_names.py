@@ -2,7 +2,7 @@
 
 import json
 
-from fairseq_mh.evaluation.system_names import system_names
+from fairseq_mh.evaluation.comparison import system_names
 
 
 def write(folder, **row):
