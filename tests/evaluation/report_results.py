@@ -1,13 +1,13 @@
-"""Writes a made-up folder like those of `fairseq-mh experiments`: two samplers, two seeds, two sentences."""
+"""Writes a made-up output folder of `fairseq-mh experiments`, with two samplers, two seeds and two sentences."""
 
 import json
 from pathlib import Path
 
 import polars as pl
 
-HOSTILE = "<script>alert(1)</script> & Söhne"  # must be shown, never run
+HOSTILE = "<script>alert(1)</script> & Söhne"  # must be shown as text, never run
 SOURCES = {0: "Übergrößenträger", 4: f"{HOSTILE} </script>"}
-PIECES = ("▁a", "▁house", "▁über", "s", "▁<b>cat</b>")  # of indices 4 to 8, after fairseq's special ones
+PIECES = ("▁a", "▁house", "▁über", "s", "▁<b>cat</b>")  # indices 4 to 8, after fairseq's special symbols
 STATES = {0: [[4, 5], [4, 8], [6, 8]], 4: [[4, 5, 7], [4, 5, 7], [4, 5, 5]]}
 COUNTS = {"proposals": [0, 3, 3], "accepted": [0, 2, 3], "novel": [0, 1, 1], "rows": [1, 6, 6]}
 RUN = {
@@ -71,7 +71,7 @@ def write_run(folder: Path) -> None:
 
 
 def write_data(folder: Path) -> Path:
-    """Write as much of fairseq's data folder as the report reads."""
+    """Write those files of fairseq's data folder that the report reads."""
     folder.mkdir()
     (folder / "test.de-en.en.idx").touch()
     (folder / "dict.en.txt").write_text("".join(f"{piece} 1\n" for piece in PIECES), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A report of damaged results is refused in one line, or shows what can still be read; never a traceback."""
+"""Tests that a report of damaged results is refused in one line or shows the readable part, without a traceback."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -39,12 +39,12 @@ def test_damaged_results(whole, name):
         path.write_bytes(content)
 
 
-def test_a_run_is_read_from_its_own_folder_alone(whole):
+def test_a_run_outside_the_folder_is_refused(whole):
     path = whole[0] / "results.csv"
     content = path.read_text(encoding="utf-8")
     path.write_text(content.replace("run0", "../../run0"), encoding="utf-8")
     try:
-        with pytest.raises(UserError, match="no folder's name"):
+        with pytest.raises(UserError, match="not a folder name"):
             render_page([whole[0]], None, 5, PAPER)
     finally:
         path.write_text(content, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The HTML report: what stands in it, and what it does in a browser, from made-up results. No fairseq, no model."""
+"""Tests of the content of the HTML report, and of its scripts in a browser, on made-up results without a model."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.cli.in_process import called
 from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
 ROOT = Path(__file__).parents[2]
-WAIT = 120_000  # ms, of a machine with other work: the page holds 5 MB of script
+WAIT = 120_000  # ms, enough for a busy machine: the page holds 5 MB of script
 
 
 def report(*arguments) -> subprocess.CompletedProcess:
@@ -22,7 +22,7 @@ def report(*arguments) -> subprocess.CompletedProcess:
 
 
 class Text(HTMLParser):
-    """Outside scripts and styles: `rows`, the words of every table row; `words`, all others; `tags`."""
+    """Collects from a page, without scripts and styles, the words of each table row, all other words, and the tags."""
 
     def __init__(self, page: str):
         super().__init__()
@@ -65,11 +65,11 @@ def content(made) -> str:
 
 def test_the_tables_hold_means_spreads_and_the_papers_figures(content):
     rows = {tuple(cells[:3]): cells[3:] for cells in Text(content).rows}
-    mine = rows["MH norm", "1", "2"]
-    assert mine[:3] == ["21.50", "±0.71", "24.74"]  # BLEU of seeds 1 and 2, and of the paper's Table 1
-    assert mine[3:7] == ["±1.25", "40.00", "±0.00", "±0.75"]  # the intervals stand behind their scores
-    assert mine[7:12] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
-    assert mine[12:15] == ["1.50", "±0.00", "11.13"]
+    row = rows["MH norm", "1", "2"]
+    assert row[:3] == ["21.50", "±0.71", "24.74"]  # BLEU of seeds 1 and 2, and of the paper's Table 1
+    assert row[3:7] == ["±1.25", "40.00", "±0.00", "±0.75"]  # the intervals follow their scores
+    assert row[7:12] == ["0.125", "±0.000", "0.11", "0.900", "±0.000"]
+    assert row[12:15] == ["1.50", "±0.00", "11.13"]
     assert rows["MH norm", "0.5", "2"][2] == "27.23"
     assert rows[HOSTILE, "0.5", "2"][2] == "\u2013"
 
@@ -82,7 +82,7 @@ def test_the_header_says_what_was_decoded_and_how(content):
 
 
 def test_all_settings_are_listed_once(content):
-    """Those that all samplers share stand in a line, and the others in a table of samplers."""
+    """The settings that all samplers share are in one line, and the others are in a table of samplers."""
     found = Text(content)
     shared = " ".join(found.words[found.words.index("Settings") :][:9])
     assert shared.startswith("Settings All samplers: energy norm , iter decode max iter 10 .")
@@ -126,7 +126,7 @@ def test_a_run_in_two_folders_counts_once(tmp_path):
     assert "6 runs" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
-def test_runs_of_other_sentences_are_pointed_out(tmp_path, content):
+def test_a_warning_is_shown_for_runs_of_different_sentences(tmp_path, content):
     results = write_results(tmp_path / "results")
     output = results / "runs" / "run1" / "output.txt"
     output.write_text(output.read_text(encoding="utf-8").replace("-4\t", "-5\t"), encoding="utf-8")
@@ -178,19 +178,19 @@ def test_broken_input_gives_one_line_and_no_page(tmp_path, damage, message):
 
 @pytest.fixture
 def opened(browser, made):
-    """The page, offline; fails where it asked for anything outside itself or said anything on the console."""
+    """Yield the page, offline. The test fails if the page requests anything from outside or writes to the console."""
     context = browser.new_context(offline=True)
     context.set_default_timeout(WAIT)
     tab = context.new_page()
-    asked, said = [], []
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("dialog", lambda dialog: said.append(dialog.message))
+    requested, messages = [], []
+    tab.on("request", lambda request: requested.append(request.url))
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.on("dialog", lambda dialog: messages.append(dialog.message))
     tab.goto(made.as_uri())
     yield tab
-    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
-    assert said == []
+    assert [url for url in requested if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert messages == []
     context.close()
 
 
@@ -213,7 +213,7 @@ def test_it_fits_and_can_be_read_by_everybody(opened, width):
 
 
 def changed(tab) -> list[list[str]]:
-    """The pieces that a step took away and brought, in each chain."""
+    """Return the old and the new texts of the pieces that a step changed."""
     return [tab.locator(f".state {kind}").all_text_contents() for kind in ("del", "ins")]
 
 
@@ -235,7 +235,7 @@ def test_the_slider_moves_through_the_states(opened):
 
 
 def test_another_sentence_and_another_sampler(opened):
-    """The place is kept, and two samplers stand side by side."""
+    """The step is kept, and two samplers are shown side by side."""
     assert opened.locator("#source").text_content() == SOURCES[0]
     opened.get_by_label("Step", exact=True).press("Home")
     opened.get_by_label("Sentence").select_option(index=1)
@@ -264,10 +264,10 @@ def test_published_tables_are_shown_without_their_runs(tmp_path):
     assert "The runs are not of the same sentences." not in Text(content).words
 
 
-def test_a_sampler_of_later_panels_alone_is_in_the_legend(tmp_path):
+def test_a_sampler_that_only_later_panels_show_is_in_the_legend(tmp_path):
     results = write_results(tmp_path / "results")
     curves = pl.read_csv(results / "curves.csv")
-    unknown = pl.col("run").is_in(["run0", "run1"])  # those of MH norm, 1: as degenerate Gibbs without energies
+    unknown = pl.col("run").is_in(["run0", "run1"])  # the runs of MH norm, τ_q 1, have no energies
     energy = pl.when(unknown).then(None).otherwise(pl.col("energy_norm"))
     curves.with_columns(energy_norm=energy).write_csv(results / "curves.csv")
     report(results, "--output", tmp_path / "report.html")
@@ -297,22 +297,22 @@ def test_energies_of_few_sentences_are_in_nats(tmp_path):
 
 @pytest.fixture
 def trace_page(browser, tmp_path):
-    """The page of a trace alone."""
+    """Yield the page of a single trace."""
     results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
     trace = results / "runs" / "run0" / "trace.jsonl"
     done = report("--trace", trace, "--data", data, "--output", tmp_path / "trace.html")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'trace.html'} is written\n")
     tab = browser.new_page()
-    said = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
+    messages = []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
     tab.goto((tmp_path / "trace.html").as_uri())
     yield tab
-    assert said == []
+    assert messages == []
     tab.close()
 
 
-def test_a_trace_alone_is_shown_in_words(trace_page):
+def test_a_single_trace_is_shown_in_words(trace_page):
     listed = trace_page.get_by_label("Sentence").locator("option").all_text_contents()
     assert listed == ["0  über <b>cat</b>", "4  a house house"]
     assert trace_page.locator(".output").inner_text() == "über <b>cat</b>"

@@ -1,1 +1,1 @@
-"""Makes one HTML page of what `fairseq-mh experiments` wrote (the extra `report`)."""
+"""Makes an HTML page from the results of `fairseq-mh experiments` (needs the extra `report`)."""

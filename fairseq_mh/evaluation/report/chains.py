@@ -1,4 +1,4 @@
-"""Collects what the chain viewer shows: the first sentences of one run of every sampler, or those of a trace."""
+"""Collects the data of the chain viewer: the first sentences of one run of each sampler, or of a trace."""
 
 from pathlib import Path
 from typing import Any
@@ -11,23 +11,23 @@ from fairseq_mh.evaluation.scores import CHAIN, read_trace
 from fairseq_mh.files.output import read_output
 from fairseq_mh.masked_lms.sentence_pieces import WORD
 
-SHOWN = ("sweep", "temperature", "tokens", "energy", "proposals", "accepted", "novel")  # of a record of the trace
+SHOWN = ("sweep", "temperature", "tokens", "energy", "proposals", "accepted", "novel")  # keys of a record of the trace
 
 
 def viewer_data(runs: pl.DataFrame, pieces: list[str], sentences: int) -> dict[str, Any]:
-    """Collect the data of the page's script.
+    """Collect the data of the page's script from the results of experiments.
 
     Args:
-        runs: of `read_results`.
+        runs: the runs that `read_results` returned.
         pieces: the target dictionary's symbols by index.
-        sentences: how many sentences to show, the first ones.
+        sentences: number of first sentences to show.
 
     Returns:
-        `vocabulary`, by a token its text and whether it begins a word; and `runs`, each with its `experiment`, `title`
-        and `sentences`.
+        `vocabulary`, which maps a token to its text and whether it begins a word; and `runs`, each with `experiment`,
+        `title` and `sentences`.
 
     Raises:
-        UserError: where the pieces are not those of the runs, or a run's files cannot be read.
+        UserError: if the pieces are not those of the runs, or a run's files cannot be read.
     """
     with_files = runs.filter(pl.col("folder").map_elements(lambda folder: has_runs(Path(folder)), pl.Boolean))
     first = with_files.unique(["experiment", "sampler"], keep="first", maintain_order=True)
@@ -43,21 +43,21 @@ def viewer_data(runs: pl.DataFrame, pieces: list[str], sentences: int) -> dict[s
 
 
 def trace_data(trace: pl.DataFrame, name: str, pieces: list[str], sentences: int) -> dict[str, Any]:
-    """Collect the data of the page's script from a trace alone.
+    """Collect the data of the page's script from a single trace.
 
-    Its sentences have no source; the output is the state of lowest energy, at the end of a sweep.
+    The sentences have no source. The output is the state of lowest energy among the states at the end of a sweep.
 
     Args:
-        trace: of `read_trace`.
-        name: what the trace is called.
+        trace: the records, as `read_trace` returns them.
+        name: the title of the trace.
         pieces: the target dictionary's symbols by index.
-        sentences: how many sentences to show, the first ones.
+        sentences: number of first sentences to show.
 
     Returns:
-        the same as `viewer_data`.
+        The same as `viewer_data`.
 
     Raises:
-        UserError: where the pieces are not those of the trace.
+        UserError: if the pieces are not those of the trace.
     """
     found = _sentences(trace, {"source": {}, "reference": {}}, sentences)
     shown = [{"experiment": "trace", "title": name, "sentences": found}]
@@ -71,10 +71,10 @@ def trace_data(trace: pl.DataFrame, name: str, pieces: list[str], sentences: int
 
 
 def _vocabulary(shown: list[dict[str, Any]], pieces: list[str]) -> dict[int, tuple[str, bool]]:
-    """Return the texts of the tokens that are shown, and whether a word begins with them.
+    """Return the text of each token that is shown, and whether it begins a word.
 
     Raises:
-        UserError: where a token has no text.
+        UserError: if a token has no text.
     """
     chains = [chain for run in shown for sentence in run["sentences"] for chain in sentence["chains"]]
     tokens = {token for chain in chains for record in chain["records"] for token in record["tokens"]}
@@ -91,8 +91,8 @@ def _sentences(trace: pl.DataFrame, texts: dict[str, dict[int, str]], sentences:
         number: {"id": number, **{name: text.get(number, "") for name, text in texts.items()}, "chains": []}
         for number in numbers
     }
-    mine = trace.filter(pl.col("id").is_in(numbers.implode())).sort(*CHAIN, "sweep")
-    for (number, length, chain), part in mine.group_by(CHAIN, maintain_order=True):
+    records_shown = trace.filter(pl.col("id").is_in(numbers.implode())).sort(*CHAIN, "sweep")
+    for (number, length, chain), part in records_shown.group_by(CHAIN, maintain_order=True):
         records = part.select(SHOWN).with_columns(pl.col("energy").round(4)).to_dicts()
         found[number]["chains"].append({"length": length, "chain": chain, "records": records})
     return list(found.values())

@@ -1,4 +1,4 @@
-"""Draws the report's figures. A decoder has one colour in all of them; its settings are shades of that colour."""
+"""Draws the report's figures. A decoder has the same colour in all figures; its settings are shades of that colour."""
 
 import math
 from html import escape
@@ -12,7 +12,7 @@ from plotly.subplots import make_subplots
 from fairseq_mh.evaluation.report.results import BY_SWEEP
 from fairseq_mh.evaluation.tables import mean_and_sd
 
-# Okabe and Ito's colours, which readers of every colour vision can tell apart, without yellow (too light for a line).
+# Okabe and Ito's colours, which readers with any colour vision can tell apart, without yellow (too pale for a line).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#4D4D4D")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
@@ -36,14 +36,14 @@ LAYOUT = {
 
 
 class Line(NamedTuple):
-    """How a sampler's line looks."""
+    """The look of a sampler's line."""
 
     colour: str
     dash: str
 
 
 def styles(runs: pl.DataFrame) -> dict[tuple[str, str], Line]:
-    """Return the line of every (experiment, sampler): its decoder's colour, paler for each further setting."""
+    """Return the line of every (experiment, sampler): the decoder's colour, paler for each further setting."""
     decoders = runs["decoder"].unique(maintain_order=True).to_list()
     found = {}
     samplers = runs.unique(["experiment", "sampler"], maintain_order=True)
@@ -57,21 +57,21 @@ def styles(runs: pl.DataFrame) -> dict[tuple[str, str], Line]:
 def curves(by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Figure | None:
     """Draw one experiment by sweep, with a line for each sampler.
 
-    A line is the mean over the seeds, in a band of one standard deviation. A decoder without sweeps, as mask-predict,
-    is a horizontal line.
+    A line is the mean over the seeds, in a band of one standard deviation. A decoder without sweeps, such as
+    mask-predict, is a horizontal line.
 
     Args:
         by_sweep: the experiment's rows of `Results.curves`.
         lines: the look of each sampler.
 
     Returns:
-        The figure, or None where no decoder has sweeps.
+        The figure, or None if no decoder has sweeps.
     """
     last = max(by_sweep["sweep"].to_list())
     if not last:
         return None
     figure = make_subplots(2, 2, subplot_titles=list(PANELS.values()), horizontal_spacing=0.09, vertical_spacing=0.14)
-    listed: set[str] = set()  # samplers that the legend has: each where its first line is
+    listed: set[str] = set()  # samplers that are in the legend, which takes the first line of each
     groups = by_sweep.group_by("experiment", "sampler", "sweep", maintain_order=True).agg(*mean_and_sd(BY_SWEEP))
     for (experiment, sampler), part in groups.sort("sweep").group_by("experiment", "sampler", maintain_order=True):
         line, level = lines[str(experiment), str(sampler)], len(part) == 1
@@ -80,11 +80,11 @@ def curves(by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line]) -> go.Fig
             x, mean, sd = (known[column].to_list() for column in known.columns)
             if level:
                 x, mean, sd = [0, last], mean * 2, sd * 2
-            place = {"row": n // 2 + 1, "col": n % 2 + 1}
+            panel = {"row": n // 2 + 1, "col": n % 2 + 1}
             if any(sd):
-                figure.add_trace(_band(x, mean, sd, str(sampler), line.colour), **place)
+                figure.add_trace(_band(x, mean, sd, str(sampler), line.colour), **panel)
             legend = bool(mean) and str(sampler) not in listed
-            figure.add_trace(_line(x, mean, str(sampler), line, level, legend), **place)
+            figure.add_trace(_line(x, mean, str(sampler), line, level, legend), **panel)
             if mean:
                 listed.add(str(sampler))
     figure.update_xaxes(range=[-0.02 * last, 1.02 * last], tick0=0, dtick=max(1, math.ceil(last / 8)))
@@ -167,7 +167,7 @@ def _key(name: object, **look: object) -> go.Scatter:
 
 
 def _ticks(values: list[float]) -> list[int]:
-    """Return the ticks of a log axis: powers of ten, and where these are few, 2 and 5 times them as well."""
+    """Return the ticks of a log axis: powers of ten, and also 2 and 5 times them if there are few."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     return [step * 10**power for power in range(low, high + 1) for step in ((1, 2, 5) if high - low < 3 else (1,))]
 
@@ -182,10 +182,10 @@ def _finish(figure: go.Figure, height: int, legend: float) -> None:
 
 
 def _escaped(text: str) -> str:
-    """Escape a text, because Plotly reads some HTML in its texts."""
+    """Escape a text, because Plotly interprets some HTML in its texts."""
     return escape(text, quote=False)
 
 
 def _paler(colour: str, share: float) -> str:
-    """Return a colour that is this share of the way to white."""
+    """Mix a colour with this share of white."""
     return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in hex_to_rgb(colour))

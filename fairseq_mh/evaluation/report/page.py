@@ -1,4 +1,4 @@
-"""Renders the report as one HTML file that needs nothing outside itself."""
+"""Renders the report as one self-contained HTML file."""
 
 import os
 from pathlib import Path
@@ -29,16 +29,16 @@ def read_paper() -> dict[str, Any]:
 
 
 def render_page(folders: list[Path], data: Path | None, sentences: int, paper: dict[str, Any]) -> str:
-    """Render the results of some folders as HTML.
+    """Render the results of several folders as HTML.
 
     Args:
-        folders: what `fairseq-mh experiments` wrote.
-        data: fairseq's data folder, for a viewer of the chains; None: the page has no viewer.
-        sentences: how many sentences the viewer shows, the first ones.
-        paper: what `read_paper` returns.
+        folders: the folders that `fairseq-mh experiments` wrote.
+        data: fairseq's data folder, for the chain viewer; None leaves the viewer out.
+        sentences: number of first sentences that the viewer shows.
+        paper: the paper's figures, as `read_paper` returns them.
 
     Raises:
-        UserError: where a file is missing, or is not what `fairseq-mh experiments` wrote.
+        UserError: if a file is missing, or `fairseq-mh experiments` did not write it.
     """
     if sentences < 1:
         raise UserError("--sentences must be 1 or more")
@@ -67,12 +67,12 @@ def render_trace(path: Path, data: Path, sentences: int) -> str:
     """Render the chains of a trace (`--mh-trace`) as HTML.
 
     Args:
-        path: of the trace.
+        path: the path of the trace.
         data: fairseq's data folder, whose pieces the viewer shows.
-        sentences: how many sentences the viewer shows, the first ones.
+        sentences: number of first sentences that the viewer shows.
 
     Raises:
-        UserError: where a file cannot be read, or is no trace of this data's.
+        UserError: if a file cannot be read, or is not a trace of these data.
     """
     if sentences < 1:
         raise UserError("--sentences must be 1 or more")
@@ -99,7 +99,7 @@ def _template(name: str) -> Template:
 def _experiment(
     number: int, runs: pl.DataFrame, by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what the template shows of one experiment, the `number`-th of the page."""
+    """Return the values that the template shows for one experiment, the `number`-th of the page."""
     name = runs["experiment"][0]
     theirs = paper["experiments"].get(name, {})
     figure = curves(by_sweep.filter(pl.col("experiment") == name), lines)
@@ -113,7 +113,7 @@ def _experiment(
 
 
 def _values(runs: pl.DataFrame, name: str) -> list[str]:
-    """Return the values of a column that not every table has."""
+    """Return the distinct values of a column, which a table may lack."""
     return runs[name].drop_nulls().unique(maintain_order=True).to_list() if name in runs.columns else []
 
 
@@ -124,10 +124,10 @@ def _html(figure: Figure, name: str) -> Markup:
 
 
 def write_page(text: str, path: Path) -> None:
-    """Write the whole page, or nothing.
+    """Write the whole page, or leave the old file as it is.
 
     Raises:
-        UserError: where the file cannot be written.
+        UserError: if the file cannot be written.
     """
     partial = path.with_name(f"{path.name}.part")
     try:

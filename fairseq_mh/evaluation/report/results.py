@@ -1,4 +1,4 @@
-"""Reads and checks what `fairseq-mh experiments` wrote."""
+"""Reads and checks the tables that `fairseq-mh experiments` wrote."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from fairseq_mh.evaluation.tables import settings_that_differ
 from fairseq_mh.files.output import read_output
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
-BENCH = ("data", "subset", "sentences", *SIGNATURES)  # equal in all runs, whose scores do not compare otherwise
+BENCH = ("data", "subset", "sentences", *SIGNATURES)  # must be equal in all runs, or their scores cannot be compared
 TEXT = (*BENCH, "run", "experiment", "decoder", "versions", "arguments")
 NUMBERS = (
     "bleu",
@@ -23,7 +23,7 @@ NUMBERS = (
     "rows",
     "seconds",
 )
-INTERVALS = ("bleu_ci", "chrf_ci")  # tables of older versions have none, and no checkpoint
+INTERVALS = ("bleu_ci", "chrf_ci")  # tables of older versions have no intervals and no checkpoint
 ALWAYS = ("bleu", "chrf", "rows")  # energies, rates and seconds may be unknown
 BY_SWEEP = ("energy_norm", "bleu", "acceptance_rate", "novel_rate")
 SHORT = {
@@ -37,26 +37,26 @@ SHORT = {
 class Results(NamedTuple):
     """The runs of a report."""
 
-    runs: pl.DataFrame  # a row a run; `sampler` names its decoder and settings, `folder` is where its files are
-    curves: pl.DataFrame  # a row a run and sweep, with the run's `experiment`, `decoder` and `sampler`
+    runs: pl.DataFrame  # a row for each run; `sampler` names its decoder and settings, `folder` holds its files
+    curves: pl.DataFrame  # a row for each run and sweep, with the run's `experiment`, `decoder` and `sampler`
 
 
 def read_results(folders: list[Path]) -> Results:
-    """Read the runs of some folders; a run that is in two of them counts once.
+    """Read the runs of several folders; a run that is in two folders counts once.
 
     Raises:
-        UserError: where a folder is not what `fairseq-mh experiments` wrote, or the runs are of different data.
+        UserError: if `fairseq-mh experiments` did not write a folder, or if the runs are of different data.
     """
     tables = []
     for folder in folders:
         runs = _read(folder / "results.csv", TEXT, NUMBERS, {"seed": pl.Int64})
-        if strange := [name for name in runs["run"] if Path(name).name != name]:
-            raise UserError(f"{folder / 'results.csv'} names a run that is no folder's name: {strange[0]!r}")
+        if invalid := [name for name in runs["run"] if Path(name).name != name]:
+            raise UserError(f"{folder / 'results.csv'} names a run that is not a folder name: {invalid[0]!r}")
         tables.append(runs.with_columns(folder=str(folder / "runs") + "/" + pl.col("run")))
     runs = pl.concat(tables, how="diagonal").unique(["experiment", "run"], keep="first", maintain_order=True)
     for name in BENCH:
         if len(values := runs[name].unique(maintain_order=True)) > 1:
-            raise UserError(f"the results differ in {name} ({', '.join(values)}): make a report of each")
+            raise UserError(f"the results differ in {name} ({', '.join(values)}): make a separate report of each")
     runs = runs.with_columns(pl.col(settings_of(runs)).fill_null("-").map_elements(plain_number, pl.String))
     parts = [_name_samplers(part) for part in runs.partition_by("experiment", maintain_order=True)]
     runs = pl.concat(parts)
@@ -68,7 +68,8 @@ def read_results(folders: list[Path]) -> Results:
 def same_sentences(runs: pl.DataFrame) -> bool:
     """Return whether all runs translated the same sentences.
 
-    Runs of a shard (--distributed-world-size) with different seeds do not: the seed orders sentences of equal length.
+    Runs of a shard (--distributed-world-size) with different seeds do not, because the seed orders sentences of equal
+    length.
     """
     folders = [Path(folder) for folder in runs["folder"]]
     outputs = {frozenset(read_output(folder / "output.txt").hypotheses) for folder in folders if has_runs(folder)}
@@ -76,7 +77,7 @@ def same_sentences(runs: pl.DataFrame) -> bool:
 
 
 def has_runs(folder: Path) -> bool:
-    """Return whether the folder of a run stands among those of other runs; published tables come without them."""
+    """Return whether the folders of the runs exist; published tables come without them."""
     return folder.parent.is_dir()
 
 
@@ -86,7 +87,7 @@ def settings_of(runs: pl.DataFrame) -> list[str]:
 
 
 def plain_number(text: str) -> str:
-    """Return a number in its shortest form, so that 1.0 and 1 are one setting; return another text as it is."""
+    """Return a number in its shortest form, so that 1.0 and 1 are the same setting, or another text unchanged."""
     try:
         return f"{float(text):g}"
     except ValueError:
@@ -94,31 +95,37 @@ def plain_number(text: str) -> str:
 
 
 def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: dict) -> pl.DataFrame:
-    """Read a table with these columns of text, of numbers, and of counts (name -> type).
+    """Read a table, and check that it has the given columns.
+
+    Args:
+        path: a CSV file.
+        text: names of the columns that hold text.
+        numbers: names of the columns that hold numbers.
+        counts: name -> type of the columns that hold whole numbers.
 
     Raises:
-        UserError: where the file cannot be read, lacks a column, or lacks a value that every run has.
+        UserError: if the file cannot be read, lacks a column, or lacks a value that every run must have.
     """
     try:
         table = pl.read_csv(path.read_bytes(), infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     if missing := [name for name in (*text, *numbers, *counts) if name not in table.columns]:
-        raise UserError(f"{path} lacks {', '.join(missing)}: not what fairseq-mh experiments writes")
+        raise UserError(f"{path} lacks {', '.join(missing)}: fairseq-mh experiments did not write it")
     if table.is_empty():
         raise UserError(f"{path} holds no run")
     try:
         known = [name for name in (*numbers, *INTERVALS) if name in table.columns]
         table = table.cast(dict.fromkeys(known, pl.Float64) | counts)
     except pl.exceptions.PolarsError as error:
-        raise UserError(f"{path} holds what is no number: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} holds a value that is not a number: {str(error).splitlines()[0]}") from None
     if empty := [name for name in (*text, *counts, *ALWAYS) if name in table.columns and table[name].has_nulls()]:
         raise UserError(f"{path} has a run without {', '.join(empty)}")
     return table
 
 
 def _name_samplers(runs: pl.DataFrame) -> pl.DataFrame:
-    """Add `sampler`: the decoder, with its settings that differ within the runs of one experiment."""
+    """Add the column `sampler`: the decoder, with those settings that differ among the runs of one experiment."""
     parts = runs.partition_by("decoder", as_dict=True)
     differing = {decoder: settings_that_differ(part) for (decoder,), part in parts.items()}
     names = [
@@ -129,5 +136,5 @@ def _name_samplers(runs: pl.DataFrame) -> pl.DataFrame:
 
 
 def setting_name(name: str) -> str:
-    """Return how a setting is named in figures and tables."""
+    """Return the name of a setting in figures and tables."""
     return SHORT.get(name, name.removeprefix("mh_").replace("_", " "))

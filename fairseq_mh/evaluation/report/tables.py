@@ -1,4 +1,4 @@
-"""Makes the report's tables, one for each experiment, with the paper's figures next to ours where it has any."""
+"""Makes the report's table of each experiment, with the paper's figures next to the measured ones."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ COLUMNS = {  # measure -> heading, format, scale
     "rows": ("decoder rows", "{:,.0f}", 1.0),
     "seconds": ("seconds", "{:.1f}", 1.0),
 }
-PAPER = {  # measure -> the keys of paper.yaml that stand next to it, with their headings
+PAPER = {  # measure -> the keys of paper.yaml that are shown next to it, with their headings
     "bleu": {"bleu": "paper", "bleu_ro_en": "paper, Ro-En"},
     "novel_rate": {"novel_rate": "paper"},
     "corpus_energy_norm": {"corpus_energy_norm": "paper"},
@@ -31,15 +31,15 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     """Make the table of one experiment.
 
     Args:
-        runs: its rows of `Results.runs`.
+        runs: the experiment's rows of `Results.runs`.
         lines: the look of each sampler.
-        paper: what the paper reports of this experiment; empty where it reports nothing.
+        paper: the paper's figures of this experiment; empty if it has none.
 
     Returns:
-        `settings` and `columns` (the headings), `compared` (whether the paper has figures), and `rows`, as the template
-        shows them.
+        `settings` and `columns` (the headings), `compared` (whether the paper has figures), and `rows`, as the
+        template shows them.
     """
-    rows = [_of_paper(run, paper.get("rows", ())) for run in runs.iter_rows(named=True)]
+    rows = [_paper_row(run, paper.get("rows", ())) for run in runs.iter_rows(named=True)]
     known = [key for keys in PAPER.values() for key in keys if any(row.get(key) is not None for row in rows)]
     theirs = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
     colours = [lines[run["experiment"], run["sampler"]].colour for run in runs.iter_rows(named=True)]
@@ -48,7 +48,7 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     settings = settings_that_differ(runs)
     columns = {name: look for name, look in COLUMNS.items() if name in found.columns}
     largest = max(runs["corpus_energy_norm"].drop_nulls().to_list(), default=0.0)
-    if "corpus_energy_norm" not in known and largest < 1000:  # of few sentences
+    if "corpus_energy_norm" not in known and largest < 1000:  # there are few sentences
         columns["corpus_energy_norm"] = ("E_norm, nats", "{:.1f}", 1.0)
     headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in columns}
     return {
@@ -72,11 +72,11 @@ def settings_table(runs: pl.DataFrame) -> dict[str, Any]:
     """Make the table of all settings of one experiment.
 
     Args:
-        runs: its rows of `Results.runs`.
+        runs: the experiment's rows of `Results.runs`.
 
     Returns:
-        `shared`, the settings with the value that they have in all runs; `names` of the others; and `rows`, each a
-        sampler with the values of these.
+        `shared`, the settings with one value in all runs, and that value; `names`, the other settings; and `rows`, each
+        a sampler with its values of these.
     """
     samplers = runs.unique("sampler", keep="first", maintain_order=True)
     names = [name for name in settings_of(runs) if (samplers[name] != "-").any()]
@@ -88,8 +88,8 @@ def settings_table(runs: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the paper's row of a run: one of the same decoder with the same value of every setting that it gives."""
+def _paper_row(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the paper's row for a run: it has the run's decoder, and every setting of the row has the run's value."""
     for row in rows:
         settings = {name: value for name, value in row.items() if name.startswith(("mh_", "iter_"))}
         if row["decoder"] == run["decoder"] and all(plain_number(str(v)) == run.get(k) for k, v in settings.items()):
@@ -98,7 +98,7 @@ def _of_paper(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]
 
 
 def _cell(row: dict[str, Any], name: str, column: tuple[str, str, float], paper: list[str]) -> dict[str, Any]:
-    """Return a cell: mean, standard deviation and the paper's figures as text, None where there is none."""
+    """Return the texts of a cell: mean, standard deviation and the paper's figures; each is None if there is none."""
     _, text, scale = column
     values = row[name], None if name in INTERVALS else row[f"{name}_sd"]
     mean, sd = (None if value is None else text.format(value * scale) for value in values)

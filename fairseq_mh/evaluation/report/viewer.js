@@ -1,10 +1,10 @@
-// The report's chains: one or two samplers on one sentence. The scripts of the viewer stand before this one.
+// Shows one or two samplers on one sentence of the report. The page holds the viewer's scripts before this one.
 
 const { vocabulary, runs } = JSON.parse(at("chain-data").textContent);
 let chains = [];
 const player = new Player((step) => chains.forEach((chain) => chain.show(step)));
 
-// List the sentences of the first sampler, and keep the sentence that is shown.
+// Lists the sentences of the first sampler, and keeps the selected sentence.
 function list() {
   const { sentences } = runs[at("run").value], kept = at("sentence").value;
   at("sentence").replaceChildren(...sentences.map(({ id, source, output }) => new Option(`${id}  ${source || output}`, id)));
@@ -49,7 +49,7 @@ for (const select of [at("run"), at("other")]) {
 at("other").parentElement.hidden = runs.length < 2;
 at("run").addEventListener("change", list);
 for (const id of ["other", "sentence"]) at(id).addEventListener("change", show);
-// First a sampler that has something to show: one that rejects.
+// Select first a sampler that rejects proposals, so that there is something to see.
 const rejects = ({ records }) => records.some(({ proposals, accepted }) => proposals > accepted);
 at("run").value = Math.max(0, runs.findIndex(({ sentences }) => sentences.some((one) => one.chains.some(rejects))));
 list();
