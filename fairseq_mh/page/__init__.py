@@ -1,1 +1,1 @@
-"""Serves the page of `fairseq-mh page`, on which a sentence becomes a chain (the extra `page`)."""
+"""Serves the page of `fairseq-mh page`, which translates a sentence and shows its chains (needs the extra `page`)."""

@@ -1,4 +1,4 @@
-"""What the page is told of a decoding while it goes on, and when it is over: objects for JSON."""
+"""Decodes for the page, and makes the events that it is sent during a decoding: objects for JSON."""
 
 import time
 from collections.abc import Callable
@@ -17,13 +17,18 @@ from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepReco
 from fairseq_mh.translator import Found, Translator
 
 Event = dict[str, Any]
-Piece = tuple[str, bool]  # its text, and whether a word begins with it
-Send = Callable[[Event | None], object]  # None says that nothing happened: it only raises where nobody listens
-GOES_ON = "@@"  # subword-nmt's mark of a piece that the next one continues
+Piece = tuple[str, bool]  # the text of a piece, and whether it begins a word
+Send = Callable[[Event | None], object]  # sends an event, or nothing for None; raises if nobody listens any more
+GOES_ON = "@@"  # subword-nmt's mark of a piece that is not the end of its word
 
 
 def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
-    """Return the texts of a target's tokens (T,) long, and where words begin."""
+    """Return the pieces of a target.
+
+    Args:
+        translator: the translator whose dictionary has the tokens.
+        tokens: (T,) long.
+    """
     dictionary = translator.task.target_dictionary
     symbols, joined = [dictionary[int(token)] for token in tokens], subwords(dictionary)
     if joined == "sentencepiece":
@@ -33,10 +38,15 @@ def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
 
 
 def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
-    """Decode, and tell the page of every sweep of every chain, of mask-predict's passes, and then of what was found.
+    """Decode, and send an event for every sweep of every chain and every pass of mask-predict, then the translations.
+
+    Args:
+        translator: the model.
+        wanted: the request.
+        send: takes each event.
 
     Raises:
-        UserError: for options that mean nothing, and for a source that cannot be translated.
+        UserError: if the options contradict each other, or the source cannot be translated.
     """
     started = time.monotonic()
     for event in translator.watch([wanted.source], template=_given(translator, wanted), **wanted.options):
@@ -66,7 +76,7 @@ def _send_result(translator: Translator, result: SentenceResult, seconds: float,
 
 
 def _given(translator: Translator, wanted: Wanted) -> str | Outline | None:
-    """Return what is given of the translation: the held tokens of another one, or a template."""
+    """Return the outline of the translation: the held tokens of another translation, or a template, or None."""
     if not wanted.held:
         return wanted.template or None
     translator.generator.scorer.require_state(wanted.tokens)
@@ -75,10 +85,15 @@ def _given(translator: Translator, wanted: Wanted) -> str | Outline | None:
 
 
 def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
-    """Return what else could stand at a position of a translation.
+    """Return the alternatives at a position of a translation.
+
+    Args:
+        translator: the model.
+        wanted: the request, with the translation and the position.
+        count: number of alternatives.
 
     Raises:
-        UserError: as `Translator.alternatives`.
+        UserError: for the same reasons as `Translator.alternatives`.
     """
     options = {name: value for name, value in wanted.options.items() if name in ("decoding", "preset", "chains")}
     found = translator.alternatives(wanted.source, wanted.tokens, wanted.position, count=count, **options)
@@ -100,6 +115,7 @@ def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
 
 
 def _translation(translator: Translator, found: Translation) -> Event:
+    """Return a translation for the page."""
     return {
         "text": found.text,
         "tokens": found.tokens.tolist(),
@@ -114,4 +130,5 @@ def _translation(translator: Translator, found: Translation) -> Event:
 
 
 def _numbers(values: Tensor) -> list[float | None]:
+    """Return numbers as JSON can hold them, rounded to five digits."""
     return [json_number(round(value, 5)) for value in values.tolist()]

@@ -1,4 +1,4 @@
-"""What protects the page from other web sites: the headers of every answer, and the name of the server."""
+"""Protects the page from other web sites, by the headers of every response and a check of the server's name."""
 
 from urllib.parse import urlsplit
 
@@ -18,28 +18,29 @@ HEADERS = {
 
 
 class Guard:
-    """Adds the headers that every answer has, and refuses requests that call the server by another name.
+    """Adds the security headers to every response, and refuses requests that call the server by another name.
 
     Args:
-        hosts: its names, `*` for any.
+        app: the application to protect.
+        hosts: the names of the server; `*` allows any.
     """
 
     def __init__(self, app: ASGIApp, hosts: list[str]):
         self.app, self.hosts = app, hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def sent(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
         known = scope["type"] != "http" or "*" in self.hosts or _host(scope) in self.hosts
-        answer = self.app if known else PlainTextResponse("this is not the name of this server", 400)
-        await answer(scope, receive, sent)
+        response = self.app if known else PlainTextResponse("this is not the name of this server", 400)
+        await response(scope, receive, send_with_headers)
 
 
 def _host(scope: Scope) -> str | None:
-    """Return the host that a request names, without its port."""
+    """Return the host name of a request, without the port; None if it is invalid."""
     try:
         return urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname
     except ValueError:

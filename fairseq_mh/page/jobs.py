@@ -1,4 +1,4 @@
-"""Runs decodings in threads for a server: so many at once, each one stopped when nobody listens to it any more."""
+"""Runs decodings in threads for a server. Their number is limited, and an abandoned decoding is stopped."""
 
 import asyncio
 import json
@@ -12,33 +12,33 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.page.events import Event, Send
 
 logger = logging.getLogger(__name__)
-FAILED = "this failed, and it is not your mistake: the terminal of the page's server says more"
+FAILED = "the server had an error, which is not your mistake: its terminal shows more"
 Result = TypeVar("Result")
 
 
 class Abandoned(Exception):
-    """Nobody listens to a decoding any more."""
+    """Raised in a decoding to which nobody listens any more."""
 
 
 class BusyError(UserError):
-    """The server works on as many requests as it may."""
+    """The server already works on the largest number of requests that it takes."""
 
 
 class Jobs:
-    """The work that goes on; a server has one of these.
+    """The running decodings of a server.
 
     Args:
-        at_once: how many pieces of work there may be.
+        at_once: the largest number of functions that run at once.
     """
 
     def __init__(self, at_once: int):
         self.at_once, self.running = at_once, 0
 
     def begin(self, work: Callable[..., Result], *arguments: Any) -> "asyncio.Future[Result]":
-        """Call a function in a thread of its own.
+        """Call a function in a separate thread.
 
         Raises:
-            BusyError: where there is too much work already.
+            BusyError: if too many functions run already.
         """
         if self.running >= self.at_once:
             raise BusyError(f"the page works on {self.running} requests already: try again in a moment")
@@ -51,17 +51,17 @@ class Jobs:
         self.running -= 1
 
     def stream(self, work: Callable[[Send], None]) -> AsyncIterator[str]:
-        """Begin work that sends events, and return them as lines of JSON, while it goes on.
+        """Start a function that sends events, and return the events as lines of JSON while it runs.
 
-        What stops reading the lines stops the work: the next `send` raises in its thread. A mistake of the user's, and
-        of ours, is the last event.
+        The function is stopped when its lines are no longer read: its next `send` raises. An error, of the user or of
+        the program, is sent as the last event.
 
         Raises:
-            BusyError: where there is too much work already.
+            BusyError: if too many functions run already.
         """
         loop, events, abandoned = asyncio.get_running_loop(), asyncio.Queue[Event | None](), threading.Event()
 
-        def tell(event: Event | None) -> None:
+        def enqueue(event: Event | None) -> None:
             with suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(events.put_nowait, event)
 
@@ -69,13 +69,14 @@ class Jobs:
             if abandoned.is_set():
                 raise Abandoned
             if event is not None:
-                tell(event)
+                enqueue(event)
 
-        self.begin(_told, work, send, tell)
+        self.begin(_run, work, send, enqueue)
         return _lines(events, abandoned)
 
 
 async def _lines(events: asyncio.Queue, abandoned: threading.Event) -> AsyncIterator[str]:
+    """Yield events as lines of JSON until the end of the stream, and report when the reader stops."""
     try:
         while (event := await events.get()) is not None:
             yield json.dumps(event, ensure_ascii=False) + "\n"
@@ -83,15 +84,16 @@ async def _lines(events: asyncio.Queue, abandoned: threading.Event) -> AsyncIter
         abandoned.set()
 
 
-def _told(work: Callable[[Send], None], send: Send, tell: Send) -> None:
+def _run(work: Callable[[Send], None], send: Send, enqueue: Send) -> None:
+    """Call the function, then put its error, if any, and the end of the stream, None, on the queue."""
     try:
         work(send)
     except Abandoned:
         logger.info("a request was abandoned")
     except UserError as error:
-        tell({"kind": "error", "message": str(error)})
+        enqueue({"kind": "error", "message": str(error)})
     except Exception:
         logger.exception("a request failed")
-        tell({"kind": "error", "message": FAILED})
+        enqueue({"kind": "error", "message": FAILED})
     finally:
-        tell(None)
+        enqueue(None)

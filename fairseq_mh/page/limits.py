@@ -1,4 +1,4 @@
-"""What a request may ask for. Everything else is refused, with one sentence."""
+"""Reads requests and checks their limits. A request beyond them is refused with one sentence."""
 
 import json
 import math
@@ -13,16 +13,16 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.translation.options.config import DECODINGS
 from fairseq_mh.translation.options.presets import PRESETS
 
-SOURCE = 1000  # characters, and of a template
-TOKENS = 400  # of a translation whose alternatives are asked for
+SOURCE = 1000  # characters of a source or a template
+TOKENS = 400  # tokens of a translation in a request
 BODY = 32768  # bytes of a request
-AT_ONCE = 4  # requests that the model works on; the others are refused
+AT_ONCE = 4  # requests that the model works on at the same time; further requests are refused
 
 
 class Number(NamedTuple):
-    """An option whose value is a number between two others."""
+    """An option whose value is a number between two bounds."""
 
-    option: str  # its name for `Translator`
+    option: str  # the name that `Translator` gives it
     kind: type
     least: float
     most: float
@@ -41,21 +41,21 @@ CHOICES = {"decoding": [str(choice.value) for choice in DECODINGS], "preset": li
 
 
 class Wanted(NamedTuple):
-    """A request that may be carried out."""
+    """A request whose limits have been checked."""
 
     source: str
-    options: dict[str, Any]  # by their names for `Translator`
-    tokens: Tensor  # (T,) long: of a translation; empty where the request has none
-    position: int  # in that translation
-    held: list[int]  # the positions of that translation that are to stay
-    template: str  # what is given of the translation, as for `Translator`; may be empty
+    options: dict[str, Any]  # keyword arguments of `Translator`
+    tokens: Tensor  # (T,) long: the tokens of a translation; empty if the request has none
+    position: int  # the position whose alternatives are asked for
+    held: list[int]  # the positions of that translation that must not change
+    template: str  # the template of the translation, as `Translator` takes it; may be empty
 
 
 def wanted(body: bytes) -> Wanted:
     """Read a request.
 
     Raises:
-        UserError: for a request that is not understood, or asks for more than the page gives.
+        UserError: if the request cannot be understood, or exceeds a limit.
     """
     given = _object(body)
     source, template = _text(given, "source"), _text(given, "template")
@@ -84,7 +84,7 @@ def _text(given: dict[str, Any], name: str) -> str:
 
 
 def _whole_numbers(values: Any, most: int) -> bool:
-    """Return whether this is a list of whole numbers from 0 to below `most`."""
+    """Return whether the value is a list of whole numbers of at least 0 and below `most`."""
     return isinstance(values, list) and all(type(value) is int and 0 <= value < most for value in values)
 
 
@@ -113,7 +113,11 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> float:
-    """Return the value as a number of its kind, within its bounds."""
+    """Return the value of an option as a number of the right kind.
+
+    Raises:
+        UserError: if it is no such number, or out of bounds.
+    """
     bounds, title = NUMBERS[name], name.replace("_", " ")
     whole = type(value) is int or (type(value) is float and math.isfinite(value) and value == int(value))
     if type(value) not in (int, float) or (bounds.kind is int and not whole):

@@ -1,4 +1,4 @@
-"""The page's server: one page, its own files, and two things to ask for. It reads and writes no file on request."""
+"""The page's server: it serves the page's files, translations and alternatives. No request reads or writes a file."""
 
 import ipaddress
 import logging
@@ -24,43 +24,43 @@ from fairseq_mh.translator import Translator
 logger = logging.getLogger(__name__)
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 ALTERNATIVES = 8
-SECONDS_TO_END = 1  # that running decodings have when the server is told to end
+SECONDS_TO_END = 1  # time that running decodings have left when the server is asked to end
 
 
 class Server:
     """Answers the page's requests.
 
     Args:
-        translator: whose model the page shows.
-        name: of the model, for the page's title.
+        translator: the translator that the page uses.
+        name: the name of the model, for the page's title.
     """
 
     def __init__(self, translator: Translator, name: str):
         self.translator, self.name, self.jobs = translator, name, Jobs(limits.AT_ONCE)
 
     async def about(self, request: Request) -> Response:
-        """Say which model this is, and what may be asked."""
+        """Return the name of the model and the limits of requests."""
         numbers = {name: {"least": of.least, "most": of.most} for name, of in limits.NUMBERS.items()}
         presets = limits.CHOICES["preset"]
         return JSONResponse({"model": self.name, "source": limits.SOURCE, "numbers": numbers, "presets": presets})
 
     async def translate(self, request: Request) -> Response:
-        """Translate a source, and tell of every sweep while it is made."""
+        """Translate a source, and send an event for every sweep during the decoding."""
         wanted = limits.wanted(await _body(request))
         lines = self.jobs.stream(partial(events.decode, self.translator, wanted))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def alternatives(self, request: Request) -> Response:
-        """Say what else could stand at a position of a translation."""
+        """Return the alternatives at a position of a translation."""
         wanted = limits.wanted(await _body(request))
         return JSONResponse(await self.jobs.begin(events.alternatives, self.translator, wanted, ALTERNATIVES))
 
 
 async def _body(request: Request) -> bytes:
-    """Return what a request holds.
+    """Return the body of a request.
 
     Raises:
-        UserError: for what is no JSON by its own word (so that no other site's form can ask), and for too much.
+        UserError: if the content type is not JSON, which keeps out forms of other sites, or if the body is too long.
     """
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise UserError("the request is not understood: it must be JSON")
@@ -86,10 +86,10 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
     """Return the server's application.
 
     Args:
-        translator: whose model the page shows.
-        name: of the model.
-        hosts: the names by which a browser may ask for the page, `*` for any. Another name is refused, so that no
-            other site can reach the page through a name that it makes point here.
+        translator: the translator that the page uses.
+        name: the name of the model.
+        hosts: the names by which a browser may ask for the page; `*` allows any. Other names are refused, so that no
+            other site can reach the page through a name of its own that points here.
     """
     server = Server(translator, name)
     routes = [Route(path, _asset(content, kind)) for path, (content, kind) in _assets().items()]
@@ -104,7 +104,7 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
 
 
 def _assets() -> dict[str, tuple[bytes, str]]:
-    """Return the page's own files, by their paths on the server."""
+    """Return the content and the media type of the page's files, by their paths on the server."""
     own = {file.name: file.read_bytes() for file in files("fairseq_mh.page").joinpath("assets").iterdir()}
     shared = {name: viewer.asset(name).encode() for name in (*viewer.SCRIPTS, viewer.STYLE)}
     found = {f"/{name}": (content, KINDS["." + name.rpartition(".")[2]]) for name, content in (own | shared).items()}
@@ -127,10 +127,10 @@ def is_local(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket at this address; port 0 takes a free one.
+    """Return a socket that listens at this address; port 0 takes a free port.
 
     Raises:
-        UserError: where the address cannot be listened on.
+        UserError: if the address cannot be listened on.
     """
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

@@ -1,28 +1,28 @@
-// One chain: its state at a step, what the step did, the energy of all steps, and which positions they changed.
+// Shows one chain: its state at a step and the changes of this step, the energy by step, and the positions that changed.
 
 import { element, number } from "./dom.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const CURVE = [4, 46], MAP = [54, 100]; // from top to bottom, in the plot's own units; across, a unit is a step
+const CURVE = [4, 46], MAP = [54, 100]; // top and bottom, in units of the plot, which is one unit wide for each step
 const MASKED = "▒";
 
 export class Chain {
-  // `held`: the positions that no move draws again.
+  // `held`: the set of positions that no move changes.
   constructor(length, chain, held) {
     Object.assign(this, { frames: [], held, changes: "" });
     this.node = element("article", "", { class: "chain" });
     this.title = element("h3", `Chain ${chain + 1}, length ${length}`);
     this.state = element("p", "", { class: "state", role: "group", "aria-label": "State at this step" });
     this.counts = element("p", "", { class: "counts" });
-    this.plot = drawn("svg", { preserveAspectRatio: "none", role: "img", "aria-label": "Energy by step, and the positions changed" });
-    this.curve = drawn("polyline");
-    this.map = drawn("path");
-    this.here = drawn("line", { y1: 0, y2: MAP[1] });
-    this.plot.append(this.map, this.curve, this.here);
+    this.plot = svgElement("svg", { preserveAspectRatio: "none", role: "img", "aria-label": "Energy by step, and the positions changed" });
+    this.curve = svgElement("polyline");
+    this.map = svgElement("path");
+    this.cursor = svgElement("line", { y1: 0, y2: MAP[1] });
+    this.plot.append(this.map, this.curve, this.cursor);
     this.node.append(this.title, this.state, this.counts, this.plot);
   }
 
-  // Take in a step: `pieces`, which of them are `masked`, and the `record` of the trace, where there is one.
+  // Adds a step: its `pieces`, which of them are `masked`, and the `record` of the trace if there is one.
   add(frame) {
     const step = this.frames.push(frame) - 1, before = this.frames[step - 1];
     const row = (MAP[1] - MAP[0]) / frame.pieces.length;
@@ -49,17 +49,17 @@ export class Chain {
     const known = energies.filter((energy) => energy !== null);
     const least = Math.min(...known), most = Math.max(...known);
     const y = (energy) => CURVE[1] - ((energy - least) * (CURVE[1] - CURVE[0])) / (most - least || 1);
-    const places = energies.flatMap((energy, step) => (energy === null ? [] : `${step + 0.5},${y(energy)}`));
+    const points = energies.flatMap((energy, step) => (energy === null ? [] : `${step + 0.5},${y(energy)}`));
     set(this.plot, { viewBox: `0 0 ${this.frames.length} ${MAP[1]}` });
-    set(this.curve, { points: places.join(" ") });
+    set(this.curve, { points: points.join(" ") });
     set(this.map, { d: this.changes });
-    set(this.here, { x1: here + 0.5, x2: here + 0.5 });
+    set(this.cursor, { x1: here + 0.5, x2: here + 0.5 });
   }
 }
 
 const set = (node, attributes) => Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
 
-function drawn(name, attributes = {}) {
+function svgElement(name, attributes = {}) {
   const made = document.createElementNS(SVG, name);
   set(made, attributes);
   return made;
@@ -79,7 +79,7 @@ function counts({ record, masked }) {
   if (!record) return masked.some(Boolean) ? `${masked.filter(Boolean).length} masked` : "filled";
   const { energy, sweep, proposals, accepted, novel, temperature } = record;
   const moved = sweep ? ` · accepted ${accepted} of ${proposals}, ${novel} of them new` : "";
-  const place = sweep ? `sweep ${sweep} · ` : "";
+  const position = sweep ? `sweep ${sweep} · ` : "";
   const heat = sweep ? ` · temperature ${number(temperature, 2)}` : "";
-  return `${place}energy ${number(energy)} nats${moved}${heat}`;
+  return `${position}energy ${number(energy)} nats${moved}${heat}`;
 }

@@ -1,8 +1,8 @@
-// Small helpers that make elements. Text is always text: nothing here reads markup.
+// Makes elements. Text is never parsed as markup.
 
 export const at = (id) => document.getElementById(id);
 
-// Make an element with a text and attributes.
+// Makes an element with a text and attributes.
 export const element = (name, text = "", attributes = {}) => {
   const made = document.createElement(name);
   made.textContent = text;

@@ -1,16 +1,16 @@
-// Moves all chains of the page to the same step: by playing, step by step, or by dragging.
+// Moves all chains of the page to the same step, by playing, step by step, or by dragging.
 
 import { at, element } from "./dom.js";
 
-const SECONDS = 0.6; // a step, when playing
-const NOTE = "A step is a sweep, in which a chain redraws as many positions as it has; of mask-predict it is a filling "
-  + "or a masking. Marked pieces differ from the step before, which stands above them. The line is the energy; below it, "
-  + "a row is a position, from the first one down, marked where a step changed it.";
+const SECONDS = 0.6; // per step when playing
+const NOTE = "A step of a chain is a sweep, which redraws as many positions as the chain has; a step of mask-predict fills "
+  + "or masks positions. Marked pieces have changed in this step; their old text is above them. The line is the energy. "
+  + "Each row below it is a position, the first one at the top, with a mark at every step that changed it.";
 
 export class Player {
-  // Fill the element `player`. `show` is called with the step to show. Until somebody moves, the last step is shown as it comes.
+  // Fills the element `player`, and calls `show` with the step to show: the newest step, until the user moves to another one.
   constructor(show) {
-    Object.assign(this, { show, follows: true, place: 0, timer: null });
+    Object.assign(this, { show, follows: true, chosen: 0, timer: null });
     const row = element("div", "", { class: "row slide" });
     row.append(
       element("button", "Play", { id: "play", type: "button" }),
@@ -31,31 +31,31 @@ export class Player {
 
   get last() { return Number(at("step").max); }
 
-  // Begin anew with so many steps, keeping the place where somebody has moved to.
+  // Starts again with steps up to `last`, at the step to which the user has moved.
   reset(last) {
     this.pause();
     this.extend(last);
     at("player").hidden = false;
   }
 
-  // Say that there are so many steps now.
+  // Sets the number of the last step.
   extend(last) {
     at("step").max = last;
     at("step").disabled = last === 0;
-    at("step").value = this.follows ? last : Math.min(this.place, last);
+    at("step").value = this.follows ? last : Math.min(this.chosen, last);
     this.draw();
   }
 
-  // Go to a step, because somebody asked for it.
+  // Stops playing and goes to a step, at the user's request.
   move(step) {
     this.pause();
     this.go(step);
   }
 
   go(step) {
-    this.place = Math.max(0, Math.min(step, this.last));
-    this.follows = this.place === this.last;
-    at("step").value = this.place;
+    this.chosen = Math.max(0, Math.min(step, this.last));
+    this.follows = this.chosen === this.last;
+    at("step").value = this.chosen;
     this.draw();
   }
 

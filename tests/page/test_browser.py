@@ -1,4 +1,4 @@
-"""The page in headless Chromium: typed, translated, watched, changed; by mouse and by keyboard alone."""
+"""Tests of the page in headless Chromium, by mouse and by keyboard only."""
 
 import json
 import re
@@ -15,11 +15,11 @@ pytestmark = [
 ]
 SENTENCE = "Klicken Sie auf die Schaltfläche, um die ausgewählte Zeile in der Tabelle zu löschen."
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> & Söhne"
-WAIT = 60_000  # ms, of a machine with other work
+WAIT = 60_000  # ms, enough for a busy machine
 
 
 def translate(tab, source: str = SENTENCE, press=None) -> None:
-    """Type a source, translate it, and wait until that is over."""
+    """Type a source, translate it, and wait for the end of the translation."""
     tab.get_by_label("Source sentence").fill(source)
     (press or tab.get_by_role("button", name="Translate").click)()
     tab.locator("#status", has_text=re.compile("Translated in|Not translated")).wait_for(timeout=WAIT)
@@ -50,16 +50,16 @@ def test_type_translate_and_watch(open_page):
 
 
 def test_the_text_changes_while_the_chains_run(open_page):
-    """The first tokens within a second of the press (of the best of five presses: other work may be going on)."""
+    """The first tokens are shown within a second, in the best of five attempts, because the machine may be busy."""
     tab, seconds = open_page(hash="#a.sweeps=60&a.preset=sample"), []
     tab.get_by_label("Source sentence").fill(SENTENCE)
     for _ in range(5):
-        begun = time.monotonic()
+        start = time.monotonic()
         tab.get_by_role("button", name="Translate").click()
         tab.locator(".state .piece").first.wait_for(timeout=WAIT)
-        seconds.append(time.monotonic() - begun)
+        seconds.append(time.monotonic() - start)
         tab.locator("#step-number", has_text=re.compile("^[1-9]")).wait_for(timeout=WAIT)
-        assert tab.locator(".found").is_hidden()  # it is not over yet
+        assert tab.locator(".found").is_hidden()  # the decoding is not over yet
         tab.get_by_role("button", name="Stop").click()
         tab.locator("#status", has_text="Stopped").wait_for()
     assert min(seconds) < 1
@@ -86,7 +86,7 @@ def test_three_decoders_of_one_sentence(open_page):
         assert accepted == proposals
 
 
-def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
+def test_a_decoder_continues_while_the_other_one_samples_the_rest(open_page):
     tab = open_page(hash="#compare=1&b.decoding=mh&b.preset=sample&b.sweeps=30&b.chains=4&b.seed=1")
     tab.get_by_label("Source sentence").fill(SENTENCE)
     tab.get_by_role("button", name="Translate").click()
@@ -96,7 +96,7 @@ def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
     first.get_by_role("button", name="Hold").click()
     tab.locator(".chains").first.evaluate("node => { node.dataset.old = 1; }")
     first.get_by_role("button", name="Sample the rest").click()
-    assert second.locator(".found").is_hidden()  # it is not over yet
+    assert second.locator(".found").is_hidden()  # the decoding is not over yet
     assert tab.get_by_role("button", name="Stop").is_enabled()
     first.locator(".found").wait_for(timeout=WAIT)
     assert tab.locator(".chains[data-old]").count() == 0
@@ -106,8 +106,8 @@ def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
     assert tab.locator("#step-number").text_content() == "30 of 30"
 
 
-def test_one_refusal_leaves_the_other_decoder_alone(open_page):
-    """The field that is refused may be in a fold that is closed."""
+def test_one_refusal_does_not_affect_the_other_decoder(open_page):
+    """A refused field may be inside closed settings."""
     tab = open_page(hash="#compare=1&a.sweeps=200&b.decoding=mh&b.sweeps=3")
     translate(tab)
     assert tab.get_by_role("alert").inner_text() == "Sweeps must be from 0 to 100 on this page."
@@ -120,7 +120,7 @@ def test_one_refusal_leaves_the_other_decoder_alone(open_page):
     assert tab.get_by_role("alert").inner_text() == "Sweeps must be a whole number."
 
 
-def test_the_presets_are_the_packages(open_page):
+def test_the_page_offers_the_presets_of_the_package(open_page):
     tab = open_page()
     assert tab.locator("select[name=preset]").first.locator("option").all_text_contents() == list(PRESETS)
     for preset in PRESETS:
@@ -157,7 +157,7 @@ def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
     first = tab.locator("ol li").first
     length = first.locator(".word").count()
     first.locator(".word").nth(2).click()
-    first.locator("tbody button:enabled").nth(2).click()  # one that the model finds unlikely
+    first.locator("tbody button:enabled").nth(2).click()  # an unlikely piece
     chosen = first.locator(".word").nth(2).inner_text()
     tab.locator(".chains").evaluate("node => { node.dataset.old = 1; }")
     first.get_by_role("button", name="Sample the rest").click()
@@ -242,7 +242,7 @@ def test_text_is_text(open_page):
     assert tab.get_by_label("Source sentence").input_value() == HOSTILE
 
 
-def test_by_keyboard_alone(open_page):
+def test_by_keyboard_only(open_page):
     tab = open_page()
 
     def focused(expression: str = "textContent") -> str:

@@ -1,4 +1,4 @@
-"""The page's server without a browser: what it answers, what it refuses, and that it stops what nobody waits for."""
+"""Tests of the page's server without a browser: its responses, its refusals, and the end of abandoned decodings."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ def client(translator):
         yield client
 
 
-def asked(client, path="/translate", **request):
+def post(client, path="/translate", **request):
     return client.post(path, json={"source": SOURCE, **request})
 
 
@@ -48,11 +48,11 @@ def message_of(answer) -> str:
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs"])
-def test_a_translation_is_the_translators_and_its_trace_is_told(client, translator, decoding):
-    told = events_of(asked(client, decoding=decoding, sweeps=3, chains=2, lengths=2, seed=5, nbest=2))
+def test_a_translation_and_its_trace_are_those_of_the_translator(client, translator, decoding):
+    received = events_of(post(client, decoding=decoding, sweeps=3, chains=2, lengths=2, seed=5, nbest=2))
     options = {"sweeps": 3, "chains": 2, "iter_decode_with_beam": 2, "seed": 5, "nbest": 2}
     (result,) = translator.decode([SOURCE], decoding=decoding, **options)
-    *sweeps, done = told
+    *sweeps, done = received
     assert {event["kind"] for event in sweeps} == {"sweep"}
     assert len(sweeps) == len(result.trace)
     ends = {(r["length"], r["chain"], r["sweep"]): r for r in result.trace}
@@ -64,8 +64,8 @@ def test_a_translation_is_the_translators_and_its_trace_is_told(client, translat
         assert len(event["pieces"]) == len(event["log_probs"]) == event["record"]["length"]
 
 
-def test_mask_predicts_passes_are_told_with_its_energy(client, translator):
-    *passes, last, done = events_of(asked(client, decoding="mask-predict"))
+def test_the_passes_of_mask_predict_are_sent_with_its_energy(client, translator):
+    *passes, last, done = events_of(post(client, decoding="mask-predict"))
     end = last["record"]
     assert {event["kind"] for event in passes} == {"pass"}
     assert all(passes[0]["masked"])
@@ -75,8 +75,8 @@ def test_mask_predicts_passes_are_told_with_its_energy(client, translator):
 
 
 def test_alternatives(client):
-    found = events_of(asked(client))[-1]["translations"][0]
-    answer = asked(client, "/alternatives", tokens=found["tokens"], position=0)
+    found = events_of(post(client))[-1]["translations"][0]
+    answer = post(client, "/alternatives", tokens=found["tokens"], position=0)
     listed = answer.json()["alternatives"]
     (same,) = [one for one in listed if one["token"] == found["tokens"][0]]
     assert same["energy"] == pytest.approx(found["energy"], rel=1e-4)
@@ -85,15 +85,15 @@ def test_alternatives(client):
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs", "mask-predict"])
-def test_what_is_held_stays(client, translator, decoding):
+def test_held_positions_do_not_change(client, translator, decoding):
     tokens = translator.decode([SOURCE])[0].translations[0].tokens.tolist()
     word = translator.task.target_dictionary.index("b")
     tokens[1] = word
-    *steps, done = events_of(asked(client, decoding=decoding, tokens=tokens, held=[1], nbest=5))
+    *steps, done = events_of(post(client, decoding=decoding, tokens=tokens, held=[1], nbest=5))
     assert {event["record"]["tokens"][1] for event in steps if event["kind"] == "sweep"} == {word}
     assert {len(event["pieces"]) for event in steps} == {len(tokens)}
     assert {found["tokens"][1] for found in done["translations"]} == {word}
-    (*_, done) = events_of(asked(client, decoding=decoding, template="b {} c", nbest=5))
+    (*_, done) = events_of(post(client, decoding=decoding, template="b {} c", nbest=5))
     assert {(found["text"][0], found["text"][-1]) for found in done["translations"]} == {("b", "c")}
 
 
@@ -130,8 +130,8 @@ def test_what_is_held_stays(client, translator, decoding):
         ({"source": "a " * 400}, "the source is not translated: too long: "),
     ],
 )
-def test_what_is_refused_is_one_sentence(client, request_, message):
-    # json as ASCII, so that half a character can be sent
+def test_a_refusal_is_one_sentence(client, request_, message):
+    # JSON in ASCII can hold a lone surrogate
     body = json.dumps({"source": SOURCE, **request_})
     answer = client.post("/translate", content=body, headers={"content-type": "application/json"})
     assert message in message_of(answer)
@@ -155,18 +155,18 @@ def test_infinite_numbers_are_refused(client):
         ("x" * 40_000, "application/json", "at most 32,768 bytes"),
     ],
 )
-def test_what_is_no_request_is_refused(client, content, kind, message):
+def test_invalid_requests_are_refused(client, content, kind, message):
     answer = client.post("/translate", content=content, headers={"content-type": kind})
     assert answer.status_code == 400
     assert message in message_of(answer)
 
 
 @pytest.mark.parametrize("path", ["/../server.py", "/%2e%2e/server.py", "/assets/page.js", "//etc/passwd", "/x"])
-def test_only_the_pages_own_files_are_given(client, path):
+def test_only_the_files_of_the_page_are_served(client, path):
     assert client.get(path).status_code == 404
 
 
-def test_every_answer_forbids_what_is_from_outside(client):
+def test_every_response_forbids_outside_resources(client):
     for path in ("/", "/page.js", "/about", "/x"):
         answer = client.get(path)
         assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -175,41 +175,41 @@ def test_every_answer_forbids_what_is_from_outside(client):
     assert client.get("/", headers={"host": "localhost:8765"}).status_code == 200
 
 
-def test_a_failure_of_ours_is_said_in_one_sentence(client, monkeypatch):
+def test_an_error_of_the_server_is_reported_in_one_sentence(client, monkeypatch):
     def fail(*_, **__):
         raise KeyError("secret")
 
     monkeypatch.setattr(Translator, "decode", fail)
     monkeypatch.setattr(Translator, "alternatives", fail)
-    assert message_of(asked(client)) == FAILED
-    with pytest.raises(KeyError):  # the client of the tests raises what a browser gets as an answer
-        asked(client, "/alternatives", tokens=[4])
+    assert message_of(post(client)) == FAILED
+    with pytest.raises(KeyError):  # the test client raises an exception that a browser gets as a response
+        post(client, "/alternatives", tokens=[4])
 
 
-def test_so_many_requests_at_once_and_no_more(client, monkeypatch):
-    begun, goes_on = threading.Semaphore(0), threading.Event()
+def test_the_number_of_requests_at_once_is_limited(client, monkeypatch):
+    started, may_end = threading.Semaphore(0), threading.Event()
 
     def wait(translator, wanted, send):
-        begun.release()
-        assert goes_on.wait(60)
+        started.release()
+        assert may_end.wait(60)
 
     monkeypatch.setattr(events, "decode", wait)
-    threads = [threading.Thread(target=asked, args=(client,)) for _ in range(limits.AT_ONCE)]
+    threads = [threading.Thread(target=post, args=(client,)) for _ in range(limits.AT_ONCE)]
     for thread in threads:
         thread.start()
     for _ in threads:
-        assert begun.acquire(timeout=60)
-    answer = asked(client)
+        assert started.acquire(timeout=60)
+    answer = post(client)
     assert answer.status_code == 503
     assert "4 requests already" in message_of(answer)
-    goes_on.set()
+    may_end.set()
     for thread in threads:
         thread.join(60)
     monkeypatch.undo()
-    assert events_of(asked(client))[-1]["kind"] == "done"
+    assert events_of(post(client))[-1]["kind"] == "done"
 
 
-def test_only_this_machine_unless_told_otherwise():
+def test_only_this_machine_by_default():
     assert all(map(is_local, ("127.0.0.1", "localhost", "::1")))
     assert not any(map(is_local, ("0.0.0.0", "192.168.1.2", "example.org", "::")))
     assert hosts_of("127.0.0.1") == ["127.0.0.1", "localhost", "127.0.0.1"]
@@ -233,8 +233,8 @@ def test_an_address_that_cannot_be_used_is_one_line(tiny):
         assert "Traceback" not in done.stderr
 
 
-def test_work_that_nobody_listens_to_stops():
-    """The next thing that its thread says raises."""
+def test_an_abandoned_function_stops():
+    """The next `send` in its thread raises."""
     ended = threading.Event()
 
     def work(send):
@@ -254,5 +254,5 @@ def test_work_that_nobody_listens_to_stops():
         await asyncio.sleep(0.1)
         assert jobs.running == 0
 
-    with ThreadPoolExecutor(1) as pool:  # the thread of the tests may have a loop: a browser's
+    with ThreadPoolExecutor(1) as pool:  # a browser's event loop may run in this thread
         pool.submit(asyncio.run, listen()).result()

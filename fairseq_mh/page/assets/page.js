@@ -1,4 +1,4 @@
-// The page: a form, the player, and a result for each decoder.
+// Runs the page: a form, the player, and a result for each decoder.
 
 import { at } from "./dom.js";
 import { Player } from "./player.js";
@@ -8,8 +8,8 @@ import { translate } from "./stream.js";
 
 const TITLES = { mh: "Metropolis-Hastings", gibbs: "degenerate Gibbs", "mask-predict": "mask-predict" };
 const about = await (await fetch("about")).json();
-let results = [], failed = false; // failed: one of those that were asked for last
-const running = new Map(); // results that are still made, each with the AbortController of its request
+let results = [], failed = false; // failed: whether one of the latest requests failed
+const running = new Map(); // unfinished results, each with the AbortController of its request
 
 const settings = new Settings(about);
 const player = new Player((step) => results.forEach((result) => result.show(step)));
@@ -21,27 +21,27 @@ function count() {
   at("count").textContent = `${typed.toLocaleString("en")} of at most ${about.source.toLocaleString("en")} characters. Enter translates.`;
 }
 
-function refuse(error) {
+function showError(error) {
   at("error").textContent = error ? sentence(error.message) : "";
   at("error").hidden = !error;
 }
 
 const sentence = (text) => text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 
-// The time of a frame may hold many events; the chains are drawn once.
-let waits = false;
+// Draws the chains once per frame, because many events may come within a frame.
+let scheduled = false;
 function drawSoon() {
-  if (waits) return;
-  waits = true;
+  if (scheduled) return;
+  scheduled = true;
   requestAnimationFrame(() => {
-    waits = false;
+    scheduled = false;
     player.extend(last());
   });
 }
 
 const last = () => Math.max(0, ...results.map((result) => result.last));
 
-const told = { failed: refuse, again };
+const actions = { showError, translateAgain };
 
 function run() {
   const source = at("source").value;
@@ -49,19 +49,19 @@ function run() {
   const many = requests.length > 1;
   stop();
   results = requests.map((request, n) =>
-    new Result(`${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`, request, told));
+    new Result(`${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`, request, actions));
   at("results").replaceChildren(...results.map(({ node }) => node));
-  follow(results);
+  start(results);
 }
 
-// Ask again for one of the results, and for more of it; the others go on.
-function again(result, more) {
-  const made = new Result(result.title, { ...result.request, ...more }, told);
+// Replaces one result by that of a changed request; the other result goes on.
+function translateAgain(result, changes) {
+  const made = new Result(result.title, { ...result.request, ...changes }, actions);
   results[results.indexOf(result)] = made;
   result.node.replaceWith(made.node);
   running.get(result)?.abort();
   running.delete(result);
-  follow([made]);
+  start([made]);
 }
 
 function stop() {
@@ -69,37 +69,37 @@ function stop() {
   running.clear();
 }
 
-function say(text) {
+function setStatus(text) {
   at("status").textContent = text;
   at("stop").disabled = !running.size;
 }
 
-// Ask the server for these results, and show them while they are made.
-function follow(asked) {
-  const begun = performance.now();
+// Asks the server for these results, and shows them while they are computed.
+function start(requested) {
+  const startTime = performance.now();
   failed = false;
-  refuse(null);
+  showError(null);
   player.reset(last());
-  for (const result of asked) running.set(result, new AbortController());
-  say("The chains run …");
-  for (const result of asked) make(result, begun);
+  for (const result of requested) running.set(result, new AbortController());
+  setStatus("The chains are running …");
+  for (const result of requested) receive(result, startTime);
 }
 
-async function make(result, begun) {
+async function receive(result, startTime) {
   const { signal } = running.get(result);
-  const runs = () => !signal.aborted;
+  const active = () => !signal.aborted;
   try {
-    await translate(result.request, (event) => runs() && result.add(event) && drawSoon(), signal);
+    await translate(result.request, (event) => active() && result.add(event) && drawSoon(), signal);
   } catch (error) {
-    if (!runs()) return;
+    if (!active()) return;
     failed = true;
-    refuse(error);
+    showError(error);
   }
-  if (!runs()) return;
+  if (!active()) return;
   running.delete(result);
   if (running.size) return;
-  const seconds = ((performance.now() - begun) / 1000).toFixed(1);
-  say(failed ? "Not translated." : `Translated in ${seconds} s.`);
+  const seconds = ((performance.now() - startTime) / 1000).toFixed(1);
+  setStatus(failed ? "Not translated." : `Translated in ${seconds} s.`);
 }
 
 at("form").addEventListener("submit", (event) => {
@@ -108,7 +108,7 @@ at("form").addEventListener("submit", (event) => {
 });
 at("stop").addEventListener("click", () => {
   stop();
-  say("Stopped.");
+  setStatus("Stopped.");
   at("translate").focus();
 });
 at("source").addEventListener("input", count);

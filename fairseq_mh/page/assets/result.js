@@ -1,20 +1,20 @@
-// What one sampler made of a sentence: its chains side by side, and the translations found.
+// Shows the result of one sampler for a sentence: its chains side by side, and the translations found.
 
 import { copyOf, element, number } from "./dom.js";
 import { Chain } from "./chain.js";
 import { Words } from "./words.js";
 
 export class Result {
-  // `request`: what the server was asked for. `told` is called with what the page is to do: `failed`, with an Error to
-  // show; `again`, with this result and what to ask for besides.
-  constructor(title, request, told) {
-    Object.assign(this, { title, request, told, chains: new Map(), records: [] });
+  // `request`: the request to the server. `actions`: functions of the page. `showError` shows an Error; `translateAgain`
+  // replaces this result by that of its request with changes.
+  constructor(title, request, actions) {
+    Object.assign(this, { title, request, actions, chains: new Map(), records: [] });
     this.node = copyOf("result");
     this.node.querySelector("h2").textContent = title;
     this.node.querySelector(".download").addEventListener("click", () => this.download());
   }
 
-  // Take in an event of the server; return whether there is something new to look at.
+  // Adds an event of the server; returns whether the chains must be drawn again.
   add(event) {
     if (event.kind === "done") {
       this.list(event);
@@ -43,8 +43,8 @@ export class Result {
       const from = `chain ${found.chain + 1}${several ? `, length ${found.length}` : ""}, sweep ${found.sweep}`;
       return new Words(found, this, from).node;
     }));
-    const strange = unknown ? `; ${unknown} of ${symbols} pieces of the source are unknown to the model` : "";
-    this.node.querySelector(".cost").textContent = `${rows} decoder rows, ${number(seconds)} s${strange}`;
+    const warning = unknown ? `; ${unknown} of ${symbols} pieces of the source are unknown to the model` : "";
+    this.node.querySelector(".cost").textContent = `${rows} decoder rows, ${number(seconds)} s${warning}`;
   }
 
   download() {

@@ -1,15 +1,15 @@
-// The settings of the samplers: a fieldset each, and the address's hash, which holds them all.
+// The settings of the samplers: a fieldset for each, and the hash of the address, which holds all settings.
 
 import { at, copyOf } from "./dom.js";
 
 const NAMES = ["A", "B"];
-// Fields that a decoder does not read.
-const UNREAD = { "mask-predict": ["preset", "sweeps", "chains", "temperature", "final_temperature", "seed"] };
-const NO_PRESET = { gibbs: ["fast", "best"] }; // their energy is a target of Metropolis-Hastings alone
-const LISTED = 5; // translations listed, unless the field says otherwise
+// Fields that a decoder does not use.
+const UNUSED = { "mask-predict": ["preset", "sweeps", "chains", "temperature", "final_temperature", "seed"] };
+const NO_PRESET = { gibbs: ["fast", "best"] }; // only Metropolis-Hastings can sample their energy
+const LISTED = 5; // number of translations to list if the field is empty
 
 export class Settings {
-  // `numbers`: by the name of a field, the least and the most that the server takes. `presets`: their names.
+  // `numbers`: field name -> the least and the largest value that the server accepts. `presets`: the names of the presets.
   constructor({ numbers, presets }) {
     this.fieldsets = NAMES.map((name) => {
       const made = copyOf("settings");
@@ -29,14 +29,14 @@ export class Settings {
     this.read();
   }
 
-  // What each shown sampler asks the server for.
+  // Returns the request of each shown sampler.
   requests() {
     const shown = at("compare").checked ? this.fieldsets : this.fieldsets.slice(0, 1);
     return shown.map((fieldset) => {
       const request = { nbest: LISTED };
       for (const field of fields(fieldset)) {
         if (field.disabled) continue;
-        if (field.validity.badInput) request[field.name] = "?"; // no number: the server says so
+        if (field.validity.badInput) request[field.name] = "?"; // not a number: the server refuses it with a message
         else if (field.value !== "") request[field.name] = field.type === "number" ? Number(field.value) : field.value;
       }
       return request;
@@ -54,7 +54,7 @@ export class Settings {
     at("link").href = `#${hash}`;
   }
 
-  // Set the fields as the address says; a field that it does not name stays as it is.
+  // Sets the fields that the address names, and leaves the others unchanged.
   read() {
     const hash = new URLSearchParams(location.hash.slice(1));
     if (hash.has("source")) at("source").value = hash.get("source");
@@ -75,7 +75,7 @@ export class Settings {
       fieldset.hidden = n > 0 && !both;
       fieldset.querySelector("legend").textContent = both ? `Decoder ${NAMES[n]}` : "Decoder";
       const decoding = fieldset.elements.decoding.value;
-      for (const field of fields(fieldset)) field.disabled = (UNREAD[decoding] ?? []).includes(field.name);
+      for (const field of fields(fieldset)) field.disabled = (UNUSED[decoding] ?? []).includes(field.name);
       const preset = fieldset.elements.preset;
       for (const option of preset.options) option.disabled = (NO_PRESET[decoding] ?? []).includes(option.value);
       if (preset.selectedOptions[0]?.disabled) preset.value = "default";

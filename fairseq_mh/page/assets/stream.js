@@ -1,23 +1,23 @@
-// Asks the server. What it refuses is an Error whose message is one sentence for the page.
+// Sends requests to the server. A refused request throws an Error whose message is one sentence for the page.
 
-const ask = async (path, request, signal) => {
-  let answer;
+const post = async (path, request, signal) => {
+  let response;
   try {
-    answer = await fetch(path, {
+    response = await fetch(path, {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(request), signal,
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Error("The server does not answer: is fairseq-mh page still running?");
   }
-  if (!answer.ok) throw new Error((await answer.json()).message);
-  return answer;
+  if (!response.ok) throw new Error((await response.json()).message);
+  return response;
 };
 
-// Ask for a translation, and call `show` with every event of it as it comes.
+// Requests a translation, and calls `show` with each of its events as it arrives.
 export async function translate(request, show, signal) {
-  const answer = await ask("translate", request, signal);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  const response = await post("translate", request, signal);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", ended = false;
   for (;;) {
     const { value, done } = await reader.read();
@@ -31,7 +31,7 @@ export async function translate(request, show, signal) {
       show(event);
     }
   }
-  if (!ended) throw new Error("The server ended before the translation did.");
+  if (!ended) throw new Error("The connection to the server ended before the translation was complete.");
 }
 
-export const alternatives = async (request) => (await (await ask("alternatives", request)).json()).alternatives;
+export const alternatives = async (request) => (await (await post("alternatives", request)).json()).alternatives;

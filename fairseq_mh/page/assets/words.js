@@ -1,13 +1,13 @@
-// A translation whose pieces are shaded by how unlikely they are, and say what else could stand in their place.
+// Shows a translation whose unlikely pieces are shaded, and the alternatives to a piece.
 
 import { alternatives } from "./stream.js";
 import { element, number } from "./dom.js";
 
-const DARKEST = 4; // nats below certainty from which on a piece is shaded most
-const SHADES = [[255, 255, 255], [240, 160, 80]]; // dark text is readable on both
+const DARKEST = 4; // a piece whose log-probability is this many nats below 0, or lower, has the darkest shade
+const SHADES = [[255, 255, 255], [240, 160, 80]]; // dark text is readable on both shades
 
 export class Words {
-  // `found`: as the server sends it. `result`: that it is in. `from`: where it was found.
+  // `found`: the translation as the server sends it. `result`: the Result that lists it. `from`: its chain and sweep.
   constructor(found, result, from) {
     Object.assign(this, { found, result, from, first: found.energy, held: new Set(result.request.held) });
     this.node = element("li");
@@ -17,13 +17,13 @@ export class Words {
     this.rest = element("button", "Sample the rest", { type: "button" });
     this.rest.addEventListener("click", () => this.sampleTheRest());
     this.node.append(this.words, this.numbers, this.rest, this.choices);
-    this.words.addEventListener("keydown", (event) => this.walk(event));
-    for (const kind of ["pointerover", "focusin"]) this.words.addEventListener(kind, ({ target }) => this.turn(target));
+    this.words.addEventListener("keydown", (event) => this.moveFocus(event));
+    for (const kind of ["pointerover", "focusin"]) this.words.addEventListener(kind, ({ target }) => this.alignTooltip(target));
     this.draw(0);
   }
 
-  // Let a piece's number stand over it, and inside the page.
-  turn(piece) {
+  // Keeps the tooltip of a piece inside the page.
+  alignTooltip(piece) {
     piece.classList.toggle("late", piece.offsetLeft > (this.words.offsetLeft + this.words.clientWidth) / 2);
   }
 
@@ -38,7 +38,7 @@ export class Words {
       made.setAttribute("aria-label", `${piece}, log-probability ${chance}${this.held.has(n) ? ", held" : ""}`);
       made.tabIndex = n === focused ? 0 : -1;
       made.style.backgroundColor = shade(logs[n]);
-      made.addEventListener("click", () => this.ask(n));
+      made.addEventListener("click", () => this.requestAlternatives(n));
       return made;
     }));
     this.rest.hidden = !this.held.size;
@@ -48,8 +48,8 @@ export class Words {
     this.numbers.textContent = `energy ${number(energy)} nats, ${number(token, 3)} a token · ${since}`;
   }
 
-  // The arrow keys go from piece to piece.
-  walk(event) {
+  // Moves the focus from piece to piece with the arrow keys.
+  moveFocus(event) {
     const pieces = [...this.words.children], now = pieces.indexOf(document.activeElement);
     const next = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: pieces.length - 1 }[event.key];
     if (next === undefined || !pieces[next]) return;
@@ -59,19 +59,19 @@ export class Words {
     pieces[next].focus();
   }
 
-  async ask(position) {
+  async requestAlternatives(position) {
     const { source, decoding, preset } = this.result.request;
     try {
       const listed = await alternatives({ source, decoding, preset, tokens: this.found.tokens, position });
       this.offer(position, listed);
     } catch (error) {
-      this.result.told.failed(error);
+      this.result.actions.showError(error);
     }
   }
 
   offer(position, listed) {
     const [piece] = this.found.pieces[position], table = element("table");
-    table.append(element("caption", `What could stand in the place of “${piece}”`), head());
+    table.append(element("caption", `Alternatives to “${piece}”`), head());
     const body = table.createTBody();
     for (const one of listed) {
       const line = body.insertRow(), now = one.token === this.found.tokens[position];
@@ -79,12 +79,12 @@ export class Words {
       choose.disabled = now;
       choose.addEventListener("click", () => this.choose(position, one));
       const name = element("th", "", { scope: "row" });
-      name.append(choose, now ? " (stands there)" : "");
+      name.append(choose, now ? " (current)" : "");
       const change = one.energy - this.found.energy;
       line.append(name, cell(percent(one.log_prob)), cell(number(one.energy)), cell(`${change > 0 ? "+" : ""}${number(change)}`));
     }
     const holds = this.held.has(position);
-    const hold = element("button", `${holds ? "Let go of" : "Hold"} “${piece}”`, { type: "button" });
+    const hold = element("button", `${holds ? "Release" : "Hold"} “${piece}”`, { type: "button" });
     hold.addEventListener("click", () => this.hold(position, !holds));
     const close = element("button", "Close", { type: "button" });
     close.addEventListener("click", () => this.close(position));
@@ -102,7 +102,7 @@ export class Words {
     this.hold(position, true);
   }
 
-  // A held piece stays where it is while the others are drawn again.
+  // Holds or releases a piece. A held piece does not change while the others are sampled again.
   hold(position, holds) {
     if (holds) this.held.add(position);
     else this.held.delete(position);
@@ -111,7 +111,7 @@ export class Words {
   }
 
   sampleTheRest() {
-    this.result.told.again(this.result, { tokens: this.found.tokens, held: [...this.held], template: "" });
+    this.result.actions.translateAgain(this.result, { tokens: this.found.tokens, held: [...this.held], template: "" });
   }
 
   close(position) {
@@ -122,7 +122,7 @@ export class Words {
 
 function head() {
   const made = element("thead"), line = element("tr");
-  for (const name of ["piece", "probability", "energy then", "change"]) line.append(element("th", name, { scope: "col" }));
+  for (const name of ["piece", "probability", "new energy", "change"]) line.append(element("th", name, { scope: "col" }));
   made.append(line);
   return made;
 }
