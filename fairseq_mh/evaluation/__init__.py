@@ -1,1 +1,1 @@
-"""Reads what decoders printed and traced, scores it, and puts the scores into tables (the extra `eval`)."""
+"""Scores the outputs and traces of decoders, and puts the scores into tables (needs the extra `eval`)."""

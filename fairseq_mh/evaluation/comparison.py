@@ -1,4 +1,4 @@
-"""Compares outputs of several decoders: scores with sacrebleu's paired bootstrap, wins and losses, cost."""
+"""Compares the outputs of several decoders by scores with a paired bootstrap, by wins and losses, and by cost."""
 
 import json
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import Output, in_order
 
 HEADERS = ("output", "BLEU", "95 %", "p", "chrF", "95 %", "p", "wins", "losses", "rows", "seconds")
-ROW = "row.json"  # beside a run's output: its decoder, seed and settings
+ROW = "row.json"  # a file of decoder, seed and settings, in the folder of a run's output
 
 
 def system_names(paths: Sequence[Path]) -> list[str]:
-    """Return a name for each output: its decoder, with the settings and the seed in which it differs from the others.
+    """Return a name for each output.
 
-    An output without such a record, or whose name another one would share, is named by its path.
+    A name is the decoder, with those settings and the seed in which runs of the same decoder differ. An output is named
+    by its path if `fairseq-mh experiments` did not write it, or if another output would get the same name.
     """
     rows = [_row(path.parent / ROW) for path in paths]
     names = [str(path) if row is None else _name(row, rows) for path, row in zip(paths, rows, strict=True)]
@@ -46,10 +47,10 @@ def _title(setting: str) -> str:
 
 
 def of_common_sentences(outputs: dict[str, Output]) -> dict[str, Output]:
-    """Cut the outputs down to the sentences that all of them translate; the cost stays that of all sentences.
+    """Keep only the sentences that all outputs translate; the cost remains that of the whole output.
 
     Raises:
-        UserError: where there is no such sentence.
+        UserError: if there is no such sentence.
     """
     common = set.intersection(*(set(output.hypotheses) for output in outputs.values()))
     if not common:
@@ -61,48 +62,50 @@ def of_common_sentences(outputs: dict[str, Output]) -> dict[str, Output]:
 
 
 def comparison_table(outputs: dict[str, Output], references: dict[int, str], samples: int) -> str:
-    """Compare outputs with the first of them, which is the baseline.
+    """Compare outputs with the first one, which is the baseline.
 
     A win is a sentence whose chrF is higher than the baseline's.
 
     Args:
-        outputs: by their names in the table.
+        outputs: name in the table -> output.
         references: sentence number -> reference.
-        samples: how many resamples the bootstrap draws.
+        samples: number of resamples that the bootstrap draws.
 
     Returns:
         The table as text, with sacrebleu's signatures below it.
 
     Raises:
-        UserError: where the outputs are not of the same sentences.
+        UserError: if the outputs do not translate the same sentences.
     """
     first = next(iter(outputs.values()))
     for name, output in outputs.items():
         if output.hypotheses.keys() != first.hypotheses.keys():
-            raise UserError(f"{name} is not of the same sentences as the first output (--common)")
+            raise UserError(
+                f"{name} and the first output are not of the same sentences; --common compares the shared ones"
+            )
     systems: list[tuple[str, Sequence[str]]] = [
         (name, in_order(output.hypotheses, references)[0]) for name, output in outputs.items()
     ]
-    right = in_order(first.hypotheses, references)[1]
-    test = PairedTest(systems, {"BLEU": BLEU(), "chrF": CHRF()}, [right], test_type="bs", n_samples=samples)
+    ordered = in_order(first.hypotheses, references)[1]
+    test = PairedTest(systems, {"BLEU": BLEU(), "chrF": CHRF()}, [ordered], test_type="bs", n_samples=samples)
     signatures, scores = test()
     bleu, chrf = (results for name, results in scores.items() if name != "System")
-    by_sentence = [[CHRF().sentence_score(h, [r]).score for h, r in zip(s, right, strict=True)] for _, s in systems]
+    by_sentence = [[CHRF().sentence_score(h, [r]).score for h, r in zip(s, ordered, strict=True)] for _, s in systems]
     lines = []
     for n, (name, output) in enumerate(outputs.items()):
-        against = list(zip(by_sentence[n], by_sentence[0], strict=True))
+        pairs = list(zip(by_sentence[n], by_sentence[0], strict=True))
         same = n > 0 and systems[n][1] == systems[0][1]
         line = [name, *_cells(bleu[n], same), *_cells(chrf[n], same)]
-        line += [sum(mine > base for mine, base in against), sum(mine < base for mine, base in against)]
+        line += [sum(own > base for own, base in pairs), sum(own < base for own, base in pairs)]
         lines.append([*line, f"{output.rows:,}" if output.rows else "-", output.seconds])
     return "\n".join([tabulate(lines, HEADERS, floatfmt=".2f", missingval="-"), *map(str, signatures.values())])
 
 
 def _cells(result, same: bool) -> list[str]:
-    """Return score, bootstrap interval and p-value against the baseline.
+    """Return the score, the bootstrap interval and the p-value against the baseline.
 
-    A system whose output equals the baseline's shows "equal": sacrebleu counts differences above 0, and would give it
-    the smallest p-value there is.
+    The p-value reads "equal" if the output equals the baseline's: sacrebleu counts differences above 0, and would
+    report the smallest possible p-value.
     """
     p_value = "equal" if same else "baseline" if result.p_value is None else f"{result.p_value:.4f}"
     return [f"{result.score:.2f}", f"{result.mean:.2f} ± {result.ci:.2f}", p_value]

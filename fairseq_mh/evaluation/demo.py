@@ -1,4 +1,4 @@
-"""Translates a part of a test set with the decoders of the grid `demo`, and shows what each of them found."""
+"""Translates a part of a test set with the decoders of the grid `demo`, and compares their translations."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,10 +24,10 @@ A_TENTH = ("--distributed-world-size", "10")  # fairseq decodes one of ten shard
 
 
 def find_model() -> Path:
-    """Return the folder of the embedded model, in the current folder or in the clone that the package is part of.
+    """Return the folder of the embedded model, in the current folder or in the clone that holds the package.
 
     Raises:
-        UserError: where there is none.
+        UserError: if neither has the model.
     """
     for folder in (Path(), Path(fairseq_mh.__file__).parents[1]):
         if (folder / MODEL / "checkpoint.pt").is_file():
@@ -39,12 +39,12 @@ def find_model() -> Path:
 
 
 def demo_grid(model: Path) -> tuple[list[GridRun], list[str]]:
-    """Return the runs of the grid `demo` on a model's folder, and notes on the runs that are left out.
+    """Return the runs of the grid `demo` for a model's folder, and notes on the runs that are left out.
 
-    A run is left out where the folder lacks the expert that it needs.
+    A run is left out if the folder lacks the expert that it needs.
 
     Raises:
-        UserError: where the folder lacks another file.
+        UserError: if the folder lacks another file.
     """
     for name in ("checkpoint.pt", f"dict.{target_language(model)}.txt"):
         if not (model / name).is_file():
@@ -57,7 +57,7 @@ def demo_grid(model: Path) -> tuple[list[GridRun], list[str]]:
 
 
 def demo_bench(model: Path, whole: bool, limit: int | None) -> TranslationBench:
-    """Return what the runs work on: the whole test set, its first sentences, or one of ten shards of it."""
+    """Return the bench of the demo's runs: the whole test set, its first sentences, or one of ten shards of it."""
     language = target_language(model)
     joined = subwords(Dictionary.load(str(model / f"dict.{language}.txt")))
     reference = model / f"{SUBSET}.{language}"
@@ -71,10 +71,10 @@ def demo_bench(model: Path, whole: bool, limit: int | None) -> TranslationBench:
 
 
 def demonstrate(grid: list[GridRun], bench: TranslationBench) -> Iterator[str]:
-    """Yield lines to print: a table of the results, and some segments with every decoder's translation.
+    """Run the grid, and yield lines to print: a table of the results, and every decoder's translation of some segments.
 
     Raises:
-        UserError: where a run fails, after yielding what the runs before it found.
+        UserError: if a run fails, after the results of the earlier runs were yielded.
     """
     failure, folders = None, []
     with tempfile.TemporaryDirectory(prefix="fairseq-mh.") as name:

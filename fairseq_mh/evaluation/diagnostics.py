@@ -1,9 +1,9 @@
-"""Says from a trace (`--mh-trace`), without a model, whether its chains have converged.
+"""Tells from a trace (`--mh-trace`), without a model, whether its chains have converged.
 
-Only chains at one temperature can converge, so annealed stretches are refused, and so are short ones. ArviZ computes
-the rank-normalised split R-hat and the bulk and tail effective sample size (Vehtari et al., 2021) of the target energy,
-over the chains of one sentence and length. R-hat and ESS mean nothing for a chain that never moved: it is counted as
-frozen, and its group as not converged.
+Only chains at one temperature can converge, so annealed chains are refused, and so are short ones. ArviZ computes the
+rank-normalised split R-hat and the bulk and tail effective sample size (Vehtari et al., 2021) of the target energy,
+over the chains of one sentence and length. R-hat and ESS mean nothing for a chain that never moved: such a chain is
+counted as frozen, and its group as not converged.
 """
 
 from typing import Any
@@ -15,8 +15,8 @@ from arviz_stats.base import array_stats
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import CHAIN
 
-SHORTEST = 20  # sweeps after burn-in: R-hat compares halves, and says nothing of fewer than ten sweeps
-CONVERGED = 1.01  # R-hat, as Vehtari et al. recommend
+SHORTEST = 20  # sweeps after burn-in: R-hat compares halves of chains, and needs ten sweeps in each
+CONVERGED = 1.01  # the largest R-hat of a converged group, as Vehtari et al. recommend
 AXES = {"chain_axis": 0, "draw_axis": 1}
 
 
@@ -29,59 +29,64 @@ def diagnose(trace: pl.DataFrame, burn_in: int) -> pl.DataFrame:
     """Diagnose the chains of each sentence and length.
 
     Args:
-        trace: as `read_trace` returns it.
-        burn_in: how many sweeps of each chain are left out.
+        trace: the records, as `read_trace` returns them.
+        burn_in: number of first sweeps to discard from each chain.
 
     Returns:
         A row for each sentence and length, with the columns `chains`, `frozen` (chains that never moved), `r_hat`,
-        `ess_bulk` and `ess_tail` (null where a chain is frozen; R-hat also where there is one chain),
-        `autocorrelation` (of the energy at lag 1, the mean over the chains that moved), `acceptance_rate`,
-        `novel_rate` and `hamming` (the share of positions in which a chain's last state differs from its first).
+        `ess_bulk` and `ess_tail` (null if a chain is frozen; R-hat also if there is only one chain), `autocorrelation`
+        (of the energy at lag 1, the mean over the chains that moved), `acceptance_rate`, `novel_rate` and `hamming`
+        (the share of positions in which a chain's last state differs from its first).
 
     Raises:
-        UserError: where the trace is not whole, the temperature changes after burn-in, or too few sweeps are left.
+        UserError: if the trace is incomplete, the temperature changes after burn-in, or too few sweeps are left.
     """
     check_whole(trace)
     stretch = trace.filter(pl.col("sweep") > burn_in)
     temperatures, sweeps = stretch["temperature"].to_numpy(), stretch["sweep"].n_unique()
     if len(set(temperatures)) > 1:
         low, high = temperatures.min(), temperatures.max()
-        raise UserError(f"the temperature goes from {high:.3g} to {low:.3g}: an annealed chain does not converge")
+        raise UserError(f"the temperature changes from {high:.3g} to {low:.3g}: an annealed chain does not converge")
     if sweeps < SHORTEST:
         raise UserError(
-            f"{sweeps} sweeps after a burn-in of {burn_in} are too few for diagnostics; {SHORTEST} are needed"
+            f"{sweeps} sweeps after a burn-in of {burn_in} are too few for diagnostics: give at least {SHORTEST}"
         )
     if stretch["energy"].null_count():
-        raise UserError("the trace holds energies that are no numbers")
+        raise UserError("the trace has records without an energy")
     starts = trace.filter(pl.col("sweep") == 0).select(*CHAIN, start="tokens")
     groups = stretch.join(starts, CHAIN).sort("id", "length", "chain", "sweep").group_by("id", "length")
     return pl.DataFrame([_group(id_, length, part) for (id_, length), part in groups]).sort("id", "length")
 
 
 def check_whole(trace: pl.DataFrame) -> None:
-    """Raise UserError where a chain does not have each sweep once, from the start (sweep 0) to the last one."""
+    """Check that every chain has each sweep once, from the start (sweep 0) to the last one.
+
+    Raises:
+        UserError: if a chain lacks a sweep or has one twice.
+    """
     last = int(trace["sweep"].to_numpy().max())
     chains = trace.group_by(CHAIN).agg(pl.len().alias("records"), pl.col("sweep").n_unique().alias("sweeps"))
-    torn = chains.filter((pl.col("records") != last + 1) | (pl.col("sweeps") != last + 1)).sort(CHAIN)
-    if len(torn):
-        row = torn.row(0, named=True)
+    incomplete = chains.filter((pl.col("records") != last + 1) | (pl.col("sweeps") != last + 1)).sort(CHAIN)
+    if len(incomplete):
+        row = incomplete.row(0, named=True)
         raise UserError(
             f"the trace is cut off or was written twice: chain {row['chain']} of sentence {row['id']} at length "
-            f"{row['length']} has {row['records']} records, and not each of the sweeps 0 to {last} once"
+            f"{row['length']} has {row['records']} records, not one for each of the sweeps 0 to {last}"
         )
 
 
 def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
+    """Return the row of `diagnose` for the chains of one sentence and length."""
     chains = part["chain"].n_unique()
     energy = part["energy"].to_numpy().reshape(chains, -1)
     tokens = np.array(part["tokens"].to_list()).reshape(chains, -1, length)
     start = np.array(part["start"].to_list()).reshape(chains, -1, length)[:, 0]
     moved = (tokens != tokens[:, :1]).any((1, 2))
     row: dict[str, Any] = {"id": sentence, "length": length, "chains": chains, "frozen": int((~moved).sum())}
-    known = bool(moved.all())
-    row["r_hat"] = float(array_stats.rhat(energy, **AXES)) if known and chains > 1 else None
-    row["ess_bulk"] = float(array_stats.ess(energy, **AXES, method="bulk")) if known else None
-    row["ess_tail"] = float(array_stats.ess(energy, **AXES, method="tail", prob=(0.05, 0.95))) if known else None
+    all_moved = bool(moved.all())
+    row["r_hat"] = float(array_stats.rhat(energy, **AXES)) if all_moved and chains > 1 else None
+    row["ess_bulk"] = float(array_stats.ess(energy, **AXES, method="bulk")) if all_moved else None
+    row["ess_tail"] = float(array_stats.ess(energy, **AXES, method="tail", prob=(0.05, 0.95))) if all_moved else None
     lags = array_stats.autocorr(energy[moved], axis=1)[:, 1] if moved.any() else []
     row["autocorrelation"] = float(np.mean(lags)) if len(lags) else None
     for name, count in (("acceptance_rate", "accepted"), ("novel_rate", "novel")):
@@ -91,18 +96,18 @@ def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
 
 
 def diagnosis_summary(table: pl.DataFrame) -> dict[str, float]:
-    """Summarise what `diagnose` returned.
+    """Summarise the table of `diagnose`.
 
     Returns:
         The numbers of groups (sentence and length) and of chains, the shares of frozen chains and of converged groups,
-        and the medians over the groups of every other column (NaN where no group has a value).
+        and the medians over the groups of every other column (NaN if no group has a value).
     """
     column = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns}
     row = {
         "groups": len(table),
         "chains": column["chains"].sum(),
         "frozen": column["frozen"].sum() / column["chains"].sum(),
-        # false where a chain is frozen; nothing can be said where no group has two chains
+        # A group with a frozen chain has no R-hat and counts as not converged. R-hat needs a group of two chains.
         "converged": (column["r_hat"] <= CONVERGED).mean() if (column["chains"] > 1).any() else np.nan,
     }
     for name in ("r_hat", "ess_bulk", "ess_tail", "autocorrelation", "acceptance_rate", "novel_rate", "hamming"):

@@ -1,7 +1,7 @@
 """Reads a grid of runs from YAML: decoders with their options and seeds.
 
 title: what the experiment shows
-options: {mh-sweeps: 33}              # of every run; any option of fairseq-generate
+options: {mh-sweeps: 33}              # options of every run: any of fairseq-generate's
 seeds: [1, 2, 3]
 runs:
   - decoder: MH                       # the name in tables
@@ -40,28 +40,28 @@ class GridRun(NamedTuple):
     decoder: str
     options: dict[str, Any]
     seed: int
-    title: str = ""  # of the grid
+    title: str = ""  # the title of the grid
 
     def arguments(self) -> list[str]:
-        """Return the run's command line: an option that is true stands alone, and one that is false is left out."""
+        """Return the run's command line; an option that is true becomes a flag, and one that is false is left out."""
         arguments = ["--seed", str(self.seed)]
         for name, value in self.options.items():
             arguments += [] if value is False else [f"--{name}"] if value is True else [f"--{name}", str(value)]
         return arguments
 
     def key(self, *more: str) -> str:
-        """Return a name made of everything that decides the run's result; `more` is what the run itself lacks."""
+        """Return a hash of everything that decides the run's result; `more` is whatever else decides it."""
         content = json.dumps([self.decoder, self.arguments(), more])
         return hashlib.sha256(content.encode()).hexdigest()[:12]
 
     def files(self, names: Iterable[str]) -> list[str]:
-        """Return the values of these options, each of the several where one option names more than one file."""
+        """Return the files that these options name; one option may name several."""
         several = {"mh-energy": checkpoints_of, "path": utils.split_paths}
         given = {name: str(self.options[name]) for name in names if name in self.options}
         return [file for name, value in given.items() for file in several.get(name, lambda one: [one])(value)]
 
     def missing_file(self) -> str | None:
-        """Return the first file that the run's options name and that does not exist, or None."""
+        """Return the first file that an option of the run names and that does not exist, or None."""
         return next((file for file in self.files(FILE_OPTIONS) if not Path(file).is_file()), None)
 
 
@@ -71,10 +71,13 @@ def grid_names() -> list[str]:
 
 
 def find_grid(given: str) -> Path:
-    """Return the file of a grid that is given by its name in the package or by its path.
+    """Return the file of a grid.
+
+    Args:
+        given: the name of a grid in the package, or the path of a file.
 
     Raises:
-        UserError: for a name that is neither a grid of the package nor a file.
+        UserError: if there is no such grid and no such file.
     """
     if given in grid_names():
         return GRIDS / f"{given}.yaml"
@@ -86,7 +89,11 @@ def find_grid(given: str) -> Path:
 
 
 def refuse_missing_files(runs: Iterable[GridRun]) -> None:
-    """Raise UserError, before anything is decoded, where a run names a file that does not exist."""
+    """Check, before anything is decoded, that all files which the runs name exist.
+
+    Raises:
+        UserError: if one does not exist.
+    """
     for run in runs:
         if missing := run.missing_file():
             raise UserError(f"{missing} does not exist; {run.decoder} of the grid {run.experiment} needs it")
@@ -100,20 +107,20 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
         data: the data folder, which replaces `{data}` in the options' values.
 
     Raises:
-        UserError: where the file is not such a grid.
+        UserError: if the file is not a grid.
     """
     grid = _content(path)
     runs = []
     for entry in grid["runs"]:
         if not isinstance(entry, dict) or not set(entry) <= RUN_KEYS or "decoder" not in entry:
-            raise UserError(f"{path}: a run needs a decoder, and may have options and seeds; this one is {entry}")
+            raise UserError(f"{path}: a run must have a decoder, and may have options and seeds; this one is {entry}")
         seeds: Any = entry.get("seeds") or grid.get("seeds") or [1]
         given: Any = [source.get("options") or {} for source in (grid, entry)]
         if not isinstance(seeds, list) or not all(isinstance(options, dict) for options in given):
-            raise UserError(f"{path}: seeds are a list, and options names with values; not so in {entry}")
+            raise UserError(f"{path}: seeds must be a list, and options must be names with values; this run is {entry}")
         options = given[0] | given[1]
         if empty := [name for name, value in options.items() if value == []]:
-            raise UserError(f"{path}: the option {empty[0]} has a list without a value")
+            raise UserError(f"{path}: the option {empty[0]} has an empty list of values")
         choices = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in itertools.product(*choices):
             chosen = {name: _with_data(value, data) for name, value in zip(options, values, strict=True)}
@@ -122,14 +129,19 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """Return what the YAML file holds; raise UserError where it cannot be read, or has other keys than a grid's."""
+    """Return the content of the YAML file.
+
+    Raises:
+        UserError: if the file cannot be read, or has a key that grids do not have.
+    """
     try:
         grid: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read: {error}") from None
     known = isinstance(grid, dict) and set(grid) <= KEYS
     if not known or not isinstance(grid.get("runs"), list) or not grid["runs"]:
-        raise UserError(f"{path} is no grid: its keys must be among {', '.join(sorted(KEYS))}, and runs a list of some")
+        keys = ", ".join(sorted(KEYS))
+        raise UserError(f"{path} is not a grid: it needs a non-empty list of runs, and may have only the keys {keys}")
     return grid
 
 

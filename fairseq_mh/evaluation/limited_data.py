@@ -1,4 +1,4 @@
-"""Makes a data folder that holds the first sentences of a subset alone."""
+"""Makes a temporary data folder that holds only the first sentences of a subset."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from fairseq_mh.files.data_files import check_split
 
 @contextmanager
 def limited_data(data: Path, subset: str, limit: int | None) -> Iterator[Path]:
-    """Yield a data folder whose subset holds its first sentences alone; it is temporary.
+    """Yield a temporary data folder whose subset holds only its first sentences.
 
-    The sentences keep their numbers, and so their translations.
+    The sentences keep their numbers, so their random streams and their translations do not change.
 
     Args:
         data: fairseq's data folder.
         subset: the name of the subset.
-        limit: how many sentences; None yields the data folder itself.
+        limit: number of sentences; None yields the data folder itself.
 
     Raises:
-        UserError: where the folder has no such subset, or its files are damaged.
+        UserError: if the folder has no such subset, or its files are damaged.
     """
     if limit is None:
         yield data
@@ -42,7 +42,7 @@ def limited_data(data: Path, subset: str, limit: int | None) -> Iterator[Path]:
 
 
 def _copy_first(source: Path, target: Path, limit: int) -> None:
-    """Write the first sentences of fairseq's indexed data set `source` as `target`; both are paths without ending."""
+    """Write the first sentences of fairseq's indexed data set `source` as `target`; both paths have no ending."""
     kind = indexed_dataset.infer_dataset_impl(str(source))
     sentences = indexed_dataset.make_dataset(str(source), kind)
     builder = indexed_dataset.make_builder(f"{target}.bin", impl="mmap")

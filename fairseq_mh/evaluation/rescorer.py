@@ -1,4 +1,4 @@
-"""Orders n-best lists of any system by the energy that chains would sample."""
+"""Reranks n-best lists of any system by the target energy of the chains."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,18 @@ SENTENCES_AT_ONCE = 20
 
 
 class Rescored(NamedTuple):
-    """A batch of sentences with their candidates in order."""
+    """A batch of sentences with their candidates in order, the best one first."""
 
     best_first: dict[int, list[tuple[float, str]]]  # sentence number -> (score, candidate)
-    rows: int  # decoder rows that the energies took, those of autoregressive models included
+    rows: int  # decoder rows that the energies took, including those of autoregressive models
 
 
 class Rescorer(NamedTuple):
-    """A CMLM and what else the options ask for, with the sources of a data set."""
+    """The models that score, and the sources of a data set."""
 
     task: Any
     scorer: Scorer
-    pieces: sentencepiece.SentencePieceProcessor | None  # None: candidates are pieces already
+    pieces: sentencepiece.SentencePieceProcessor | None  # None if the candidates are in pieces already
     subset: str
 
     def target(self, text: str) -> Tensor:
@@ -44,10 +44,10 @@ class Rescorer(NamedTuple):
         """Check that an output translates this subset.
 
         Args:
-            sources: by sentence number, as S- lines give them.
+            sources: sentence number -> source, as in the S- lines.
 
         Raises:
-            UserError: where a source is not the subset's.
+            UserError: if a source is not that of the subset.
         """
         dataset = self.task.dataset(self.subset)
         for number, text in sources.items():
@@ -60,16 +60,16 @@ class Rescorer(NamedTuple):
                     )
 
     def energies(self, candidates: list[tuple[int, str]]) -> tuple[list[float], int]:
-        """Evaluate candidates.
+        """Evaluate the energies of candidates.
 
         Args:
-            candidates: sentence numbers and translations.
+            candidates: pairs of sentence number and translation.
 
         Returns:
-            The energy of each candidate in nats per token, and the decoder rows that they took.
+            The energy of each candidate in nats per token, and the decoder rows that the energies took.
 
         Raises:
-            UserError: for a sentence that the subset does not have.
+            UserError: if the subset does not have a sentence.
         """
         dataset = self.task.dataset(self.subset)
         numbers = sorted({number for number, _ in candidates})
@@ -85,7 +85,7 @@ class Rescorer(NamedTuple):
         return nats, sum(int(rows.sum()) for rows in found.cost)
 
     def rescore(self, nbest: NBest) -> Iterator[Rescored]:
-        """Yield the sentences in batches; a score is minus the energy per token, in base 2 as fairseq's scores are."""
+        """Yield the reranked sentences in batches; a score is minus the energy per token, in base 2 like fairseq's."""
         numbers = list(nbest)
         for start in range(0, len(numbers), SENTENCES_AT_ONCE):
             listed = [(number, text) for number in numbers[start : start + SENTENCES_AT_ONCE] for text in nbest[number]]
@@ -99,7 +99,7 @@ class Rescorer(NamedTuple):
 
 
 def letters(text: str) -> str:
-    """Return a text without spaces and marks of pieces, which differ with --post-process, and without unknown words."""
+    """Return a text without spaces and marks of pieces, which depend on --post-process, and with one form of <unk>."""
     for mark in (WORD, "@@", "<s>", "</s>"):
         text = text.replace(mark, "")
     return "".join(text.replace("<<unk>>", "<unk>").split())
@@ -116,11 +116,11 @@ def load_rescorer(
     Args:
         data: fairseq's data folder.
         subset: the name of the subset that the candidates translate.
-        options: those of `fairseq-generate` that say which energy.
-        pieces: what cuts the candidates into pieces; None: they are pieces already.
+        options: the options of `fairseq-generate` that choose the energy.
+        pieces: the model that cuts candidates into pieces; None if they are in pieces already.
 
     Raises:
-        UserError: for a checkpoint of another kind, or files that are damaged.
+        UserError: if a checkpoint is of another kind, or a file is damaged.
     """
     task, models = load_checkpoint(parse_generate_options(str(data), options))
     task.load_dataset(subset)
@@ -128,12 +128,12 @@ def load_rescorer(
 
 
 def pieces_for(data: Path, model: Path | None, nbest: NBest) -> sentencepiece.SentencePieceProcessor | None:
-    """Return what cuts the candidates into pieces: the model that is given, or else the data folder's.
+    """Return the model that cuts candidates into pieces: the given one, or else the one in the data folder.
 
-    None is returned where there is no such model, and where the candidates are pieces already.
+    The result is None if there is no such model, or if the candidates are in pieces already.
 
     Raises:
-        UserError: where the model that is given cannot be read.
+        UserError: if the given model cannot be read.
     """
     own = data / PIECES
     cut = any(WORD in text for texts in nbest.values() for text in texts)

@@ -1,6 +1,6 @@
 """Runs a grid, and writes the tables of its results.
 
-A run's folder gets its final name only when the run has finished, and a run whose folder exists is not repeated.
+A run's folder gets its final name only when the run has finished. A run whose folder exists is not repeated.
 """
 
 import json
@@ -24,7 +24,7 @@ class Bench(Protocol):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """More options of the program, none of them a setting of the sampler."""
+        """Further options of the program that are no settings of the sampler."""
         ...
 
     @property
@@ -33,46 +33,50 @@ class Bench(Protocol):
         ...
 
     def identity(self) -> tuple[str, ...]:
-        """Return everything besides the run that decides its result."""
+        """Return everything that decides a result besides the run itself."""
         ...
 
     def settings(self, run: GridRun) -> dict[str, Any]:
-        """Return every setting of the run, also those that it leaves at their defaults."""
+        """Return every setting of the run, including those at their defaults."""
         ...
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        """Run it, and write what `measure` reads into a folder, which may hold files of an interrupted attempt.
+        """Run the program, and write the files that `measure` reads.
+
+        Args:
+            run: the run to execute.
+            folder: the folder to write to, which may hold files of an interrupted attempt.
 
         Raises:
-            UserError: where the run fails.
+            UserError: if the run fails.
         """
         ...
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
-        """Return what is reported of the run, and its curve, a row for each sweep."""
+        """Return the run's row of results, and its curve with a row for each sweep."""
         ...
 
 
 def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
-    """Run it unless it has finished before.
+    """Execute a run unless it has finished before.
 
     Args:
-        run: of a grid.
-        bench: what it works on.
+        run: a run of the grid.
+        bench: the model, the data and the program of the run.
         output: the experiment's folder.
 
     Returns:
         The run's folder, with its output, trace, row of results and curve.
 
     Raises:
-        UserError: where the run fails, or where the bench's arguments give an option that belongs into the grid.
+        UserError: if the run fails, or if the bench's arguments hold an option that belongs in the grid.
     """
     for argument in bench.arguments:
         if argument.startswith(bench.own):
-            raise UserError(f"{argument} belongs into the grid, so that the results name it")
+            raise UserError(f"{argument} belongs in the grid, so that the results name it")
     settings = bench.settings(run)
-    named = [fingerprint(Path(file)) for file in run.files(run.options) if Path(file).is_file()]
-    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity(), *named)))
+    fingerprints = [fingerprint(Path(file)) for file in run.files(run.options) if Path(file).is_file()]
+    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity(), *fingerprints)))
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
         return folder
@@ -96,7 +100,7 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that can change results, as far as they are installed."""
+    """Return the versions of those installed packages that can change results."""
     found = {}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
@@ -108,7 +112,7 @@ def collect(folders: list[Path], output: Path) -> pl.DataFrame:
     """Write `results.csv`, a row for each run, and `curves.csv`, a row for each run and sweep.
 
     Args:
-        folders: of finished runs.
+        folders: the folders of finished runs.
         output: the experiment's folder.
 
     Returns:

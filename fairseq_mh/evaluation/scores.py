@@ -1,4 +1,4 @@
-"""Measures a run: sacrebleu's scores of its translations; energies, rates and cost from its trace."""
+"""Measures a run: scores of its translations by sacrebleu, and energies, rates and cost from its trace."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,19 +10,20 @@ from sacrebleu.metrics.chrf import CHRFScore
 
 from fairseq_mh.errors import UserError, one_line
 
-RESAMPLES = 1000  # of the bootstrap
+RESAMPLES = 1000  # number of resamples that the bootstrap draws
 COUNTS = ("proposals", "accepted", "novel", "rows")
 CHAIN = ("id", "length", "chain")
 KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
 KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
-ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}  # may be missing
+# columns that a trace may lack
+ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}
 
 
 class _CHRF(CHRF):
     """chrF whose scores are floats.
 
-    sacrebleu's bootstrap cannot average NumPy's numbers, which it has where a resample shares anything with its
-    references, and floats, which it has where it shares nothing.
+    sacrebleu's score of a resample is a NumPy number, or a float if the resample has nothing in common with its
+    references. Its bootstrap cannot average a mixture of the two.
     """
 
     def _compute_score_from_stats(self, stats: list[int]) -> CHRFScore:
@@ -34,13 +35,14 @@ class _CHRF(CHRF):
 def corpus_scores(hypotheses: list[str], references: list[str]) -> dict[str, float | str]:
     """Return BLEU and chrF of a corpus, and sacrebleu's signatures of both.
 
-    `bleu_ci` and `chrf_ci` are half the width of a 95 % interval over sentences, by sacrebleu's bootstrap.
+    `bleu_ci` and `chrf_ci` are half the width of the 95 % interval that sacrebleu's bootstrap over sentences gives.
     """
     row: dict[str, float | str] = {}
     for name, metric in (("bleu", BLEU()), ("chrf", _CHRF())):
         score = metric.corpus_score(hypotheses, [references], n_bootstrap=RESAMPLES)
         row |= {name: score.score, f"{name}_ci": float(score._ci)}
-        metric.n_bootstrap = metric.seed = None  # the score, which the signature is of, does not depend on them
+        # The signature describes the score, which does not depend on the bootstrap.
+        metric.n_bootstrap = metric.seed = None
         row[f"{name}_signature"] = str(metric.get_signature())
     return row
 
@@ -49,32 +51,32 @@ def read_trace(path: Path) -> pl.DataFrame:
     """Read the records of a trace (`--mh-trace`).
 
     Raises:
-        UserError: where the file cannot be read, or is no trace.
+        UserError: if the file cannot be read, or is not a trace.
     """
     try:
         trace = pl.read_ndjson(path.read_bytes())  # given a path, polars would expand `*` in it
         if missing := KINDS.keys() - set(trace.columns):
-            raise UserError(f"{path} is no trace: it lacks {', '.join(sorted(missing))}")
+            raise UserError(f"{path} is not a trace: it lacks {', '.join(sorted(missing))}")
         trace = trace.cast({name: kind for name, kind in (KINDS | ENERGY_KINDS).items() if name in trace.columns})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read as a trace: {one_line(error)}") from None
-    known = trace.drop_nulls([name for name in KINDS if name != "energy"])
-    if len(known) < len(trace) or known.filter(pl.col("tokens").list.len() != pl.col("length")).height:
-        raise UserError(f"{path} is no trace: a record is not whole")
+    complete = trace.drop_nulls([name for name in KINDS if name != "energy"])
+    if len(complete) < len(trace) or complete.filter(pl.col("tokens").list.len() != pl.col("length")).height:
+        raise UserError(f"{path} is not a trace: a record is incomplete")
     return trace
 
 
 def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
-    """Return energies (nats), rates and cost of a run.
+    """Return the energies (nats), rates and cost of a run.
 
     Args:
-        trace: as `read_trace` returns it.
+        trace: the records, as `read_trace` returns them.
 
     Returns:
         `energy_norm` and `energy_raw`: the mean energy per token of the chains' last states; `best_energy_norm`: the
         mean energy per token of each sentence's best state; `corpus_energy_norm` and `corpus_energy_raw`: the sum over
         sentences of the mean energy of their chains, as in the paper's tables; `acceptance_rate` and `novel_rate`:
-        shares of the proposals; and the totals of the trace's counts. A value is None where the trace does not tell it.
+        shares of the proposals; and the totals of the trace's counts. A value is None if the trace does not hold it.
     """
     last = trace.filter(pl.col("sweep") == pl.col("sweep").max().over(CHAIN))
     row = {}
@@ -82,7 +84,7 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
         energy = pl.col(f"energy_{name}")
         row[f"energy_{name}"] = last.select((energy / pl.col("length")).mean()).item()
         corpus = last.group_by("id").agg(energy.mean())[f"energy_{name}"]
-        # The trace has no value where the chains had another energy, whose scores do not say this one.
+        # The trace has no value if the chains sampled another energy, from whose scores this one does not follow.
         row[f"corpus_energy_{name}"] = None if corpus.is_null().all() else corpus.sum()
     best = trace.with_columns(per_token=pl.col("energy_norm") / pl.col("length")).group_by("id")
     row["best_energy_norm"] = best.agg(pl.col("per_token").min())["per_token"].mean()
@@ -96,11 +98,12 @@ def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> p
     """Return a run's curve, a row for each sweep.
 
     Args:
-        trace: as `read_trace` returns it.
-        measures: columns to add, by name: each is a function of the records of one sweep of all chains.
+        trace: the records, as `read_trace` returns them.
+        measures: columns to add, by name; each is a function of all chains' records of one sweep.
 
     Returns:
-        `sweep`, `temperature`, energies per token in nats, rates, `rows` (decoder rows so far), and the measures.
+        The columns `sweep`, `temperature`, energies per token in nats, rates, `rows` (decoder rows so far), and the
+        measures.
     """
     rows = []
     for (sweep,), part in trace.sort("sweep").group_by("sweep", maintain_order=True):
@@ -121,10 +124,10 @@ def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> p
 
 
 def states_bleu(text: Callable[[list[int]], str], references: dict[int, str]) -> Callable[[pl.DataFrame], float]:
-    """Return a measure for `curve`: BLEU of the states.
+    """Return a measure for `curve`: the BLEU of the chains' states.
 
     Args:
-        text: turns a state's tokens into text.
+        text: a function from a state's tokens to its text.
         references: sentence number -> reference.
     """
 

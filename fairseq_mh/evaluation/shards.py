@@ -9,21 +9,21 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import ROWS_LINE, SECONDS_LINE, SENTENCE_LINE, readable_lines
 
 TRANSLATED_LINE = re.compile(r"Translated ([\d,]{1,20}) sentences")
-NO_SENTENCES = "Translated 0 sentences: "  # says a shard that has none
-LAST_LINE = "Generate "  # begins the last line of a run that has references
+NO_SENTENCES = "Translated 0 sentences: "  # the log line of a shard without sentences
+LAST_LINE = "Generate "  # the beginning of the last line of a run that has references
 
 
 def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> list[str]:
-    """Return the lines of all sentences in the order of their numbers, and lines with the sums of the shards' costs.
+    """Return the lines of all sentences in the order of their numbers, then lines with the total cost of the shards.
 
     Args:
         paths: the shards' outputs.
         gaps: whether sentences may be missing.
-        sentences: how many there must be; only this notices that the last sentences are missing.
+        sentences: the expected number of sentences. Without it, missing last sentences go unnoticed.
 
     Raises:
-        UserError: where a file cannot be read or is cut off, where two files hold the same sentence, or, without
-            `gaps`, where no file holds a sentence.
+        UserError: if a file cannot be read or is cut off, if two files hold the same sentence, or, without `gaps`, if
+            a sentence is missing.
     """
     found: dict[int, list[str]] = {}
     costs = []
@@ -31,24 +31,24 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
         lines = readable_lines(path)
         own = _sentences(path, lines)
         if twice := found.keys() & own:
-            raise UserError(f"sentence {min(twice)} is in {path}, and in a file before it")
+            raise UserError(f"sentence {min(twice)} is in {path} and in an earlier file")
         found |= own
         if own:
             costs.append(_cost(lines))
     missing = next((n for n, number in enumerate(sorted(found)) if n != number), None)
     if missing is not None and not gaps:
-        raise UserError(f"sentence {missing} is in none of the files (if it was left out as too long: --gaps)")
+        raise UserError(f"sentence {missing} is in none of the files (--gaps allows this if it was too long)")
     if sentences not in (None, len(found)):
-        raise UserError(f"{len(found)} sentences are in the files, and not {sentences}")
+        raise UserError(f"the files hold {len(found)} sentences, not {sentences}")
     lines = [line for number in sorted(found) for line in found[number]]
     return lines + _cost_lines(len(found), costs)
 
 
 def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
-    """Return a shard's lines of each sentence number.
+    """Return the lines of each sentence of a shard, by sentence number.
 
     Raises:
-        UserError: where the shard is not whole, or two runs wrote to the file.
+        UserError: if the shard is cut off, or if two runs wrote to the file.
     """
     found: dict[int, list[str]] = {}
     for line in lines:
@@ -57,7 +57,7 @@ def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
     if not found and any(NO_SENTENCES in line for line in lines):
         return {}  # there were fewer batches than shards
     if not found:
-        raise UserError(f"{path} holds no sentence: not the output of fairseq-generate, or of a run that failed")
+        raise UserError(f"{path} holds no sentence: it is not an output of fairseq-generate, or the run failed")
     for number, own in found.items():
         kinds = Counter(line[0] for line in own)
         if not kinds["H"] == kinds["D"] == kinds["P"] or not kinds["H"]:
@@ -66,21 +66,21 @@ def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
             raise UserError(f"{path} holds sentence {number} twice: two runs wrote to it")
     if any(line.startswith("T-") for line in lines) and not any(line.startswith(LAST_LINE) for line in lines):
         raise UserError(f"{path} is cut off: its last line ({LAST_LINE}...) is missing")
-    told = [int(match[1].replace(",", "")) for line in lines if (match := TRANSLATED_LINE.search(line))]
-    if told and told[-1] != len(found):
-        raise UserError(f"{path} holds {len(found)} sentences, and its log tells of {told[-1]}")
+    logged = [int(match[1].replace(",", "")) for line in lines if (match := TRANSLATED_LINE.search(line))]
+    if logged and logged[-1] != len(found):
+        raise UserError(f"{path} holds {len(found)} sentences, but its log says {logged[-1]}")
     return found
 
 
 def _cost(lines: list[str]) -> tuple[int | None, float | None]:
-    """Return a shard's decoder rows and seconds; None for what its log does not say."""
+    """Return a shard's decoder rows and seconds; each is None if the log does not tell it."""
     rows = [int(match[1]) for line in lines if (match := ROWS_LINE.search(line))]
     seconds = [float(match[1]) for line in lines if (match := SECONDS_LINE.search(line))]
     return rows[-1] if rows else None, seconds[-1] if seconds else None
 
 
 def _cost_lines(sentences: int, costs: list[tuple[int | None, float | None]]) -> list[str]:
-    """Return the sums as lines of the log; a sum is left out where a shard does not know its part."""
+    """Return the totals as log lines; a total is left out if a shard does not tell its part."""
     rows, seconds = zip(*costs, strict=True)
     lines = [] if None in rows else [f"{sentences} sentences, decoder rows so far: {sum(rows)}"]
     return lines + ([] if None in seconds else [f"Translated {sentences} sentences in {sum(seconds):.1f}s"])

@@ -1,4 +1,4 @@
-"""Puts results into tables, with means and standard deviations over seeds."""
+"""Makes tables of results, with means and standard deviations over seeds."""
 
 from collections.abc import Sequence
 
@@ -18,12 +18,12 @@ def over_seeds(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> pl.Dat
     """Average the results over their seeds.
 
     Args:
-        results: a row for each run, as `collect` returns it.
+        results: a row for each run, as `collect` returns them.
         names: the figures to average.
 
     Returns:
-        A row for each decoder and setting: `decoder`, the settings that differ, `NAME` and `NAME_sd` for each figure
-        that the results have, and `seeds`, how many there are.
+        A row for each decoder and setting, with the columns `decoder`, the settings that differ, `NAME` and `NAME_sd`
+        for each figure that the results have, and `seeds`, the number of seeds.
     """
     differing, measured = settings_that_differ(results), measured_of(results, names)
     seeds = pl.col("seed").n_unique().alias("seeds")
@@ -31,24 +31,24 @@ def over_seeds(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> pl.Dat
 
 
 def measured_of(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> list[str]:
-    """Return those of these figures that the results have."""
+    """Return the names of the figures that the results have."""
     return [name for name in names if name in results.columns]
 
 
 def settings_that_differ(results: pl.DataFrame) -> list[str]:
-    """Return the settings of which some decoder has more than one value."""
+    """Return the settings that have more than one value for at least one decoder."""
     settings = [name for name in results.columns if name.startswith(("mh_", "iter_"))]
     values = results.group_by("decoder").agg(pl.col(settings).n_unique())
     return [name for name in settings if (values[name] > 1).any()]
 
 
 def mean_and_sd(names: Sequence[str]) -> list[pl.Expr]:
-    """Return expressions for the columns `NAME` and `NAME_sd`; the latter is null where there is only one value."""
+    """Return expressions for the columns `NAME` and `NAME_sd`; the latter is null if there is only one value."""
     return [pl.col(name).mean() for name in names] + [pl.col(name).std().alias(f"{name}_sd") for name in names]
 
 
 def results_table(results: pl.DataFrame) -> str:
-    """Return the results as text: means over seeds, with standard deviations where there are several seeds."""
+    """Return the results as text: means over seeds, with standard deviations if there are several seeds."""
     table = over_seeds(results)
     settings, measured = settings_that_differ(results), measured_of(results)
     lines = [
@@ -61,6 +61,7 @@ def results_table(results: pl.DataFrame) -> str:
 
 
 def _figure(row: dict, name: str) -> str:
+    """Return a figure with its standard deviation, or "-" if the row does not have it."""
     if row[name] is None:
         return "-"
     text = FORMATS.get(name, "{:.3f}")

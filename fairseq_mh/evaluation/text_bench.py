@@ -1,4 +1,4 @@
-"""Runs experiments on open-ended generation: each run is what `fairseq-mh sample` does."""
+"""Runs experiments on open-ended generation: each run draws texts as `fairseq-mh sample` does."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -16,19 +16,19 @@ from fairseq_mh.open_ended.drawing import draw_texts, load_text_model
 from fairseq_mh.open_ended.options import TextOptions, check_text_options, parse_text_options
 from fairseq_mh.sampler_config import scan_of
 
-SECONDS = "seconds.txt"  # in a run's folder: what its texts have taken so far, over all attempts
+SECONDS = "seconds.txt"  # in a run's folder: the seconds that its texts have taken so far, over all attempts
 
 
 class TextBench:
     """A `Bench` of a masked language model.
 
     Args:
-        model: its folder or checkpoint.
-        judge: the causal model that says how likely the texts are; None: nobody says.
-        arguments: more options of `fairseq-mh sample`, such as --chains and --length.
+        model: the folder or checkpoint of the model.
+        judge: the causal model that evaluates the texts' likelihood; None leaves it out.
+        arguments: further options of `fairseq-mh sample`, such as --chains and --length.
 
     Raises:
-        UserError: where a model cannot be loaded.
+        UserError: if a model cannot be loaded.
     """
 
     own = ("--mh-", "--seed", "--output")
@@ -44,18 +44,18 @@ class TextBench:
 
     def settings(self, run: GridRun) -> dict[str, Any]:
         if other := [name for name in run.options if not name.startswith("mh-")]:
-            raise UserError(f"{other[0]} is no option of the sampler: give it after --, the same for all runs")
+            raise UserError(f"{other[0]} is not an option of the sampler: give it after --, for all runs")
         options = self._options(run, Path())
         check_text_options(options)
         own = {name: value for name, value in asdict(options.sampler).items() if name.startswith("mh_")}
         return own | {"mh_scan": scan_of(options.sampler)}
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        def spend(seconds: float) -> None:
+        def add_seconds(seconds: float) -> None:
             total = seconds_of(folder) + seconds
             write_whole(folder / SECONDS, lambda file: file.write(f"{total}\n".encode()))
 
-        draw_texts(self._options(run, folder), self.loaded, spend)
+        draw_texts(self._options(run, folder), self.loaded, add_seconds)
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         trace = read_trace(folder / "trace.jsonl")
@@ -70,6 +70,6 @@ class TextBench:
 
 
 def seconds_of(folder: Path) -> float:
-    """Return the seconds that the finished batches of a run have taken, whichever process drew them."""
+    """Return the seconds that all finished batches of a run have taken, over all processes that drew some."""
     path = folder / SECONDS
     return float(path.read_text(encoding="utf-8")) if path.exists() else 0.0

@@ -1,4 +1,4 @@
-"""Scores texts that `fairseq-mh sample` drew: how likely, how varied, and how their chains moved."""
+"""Scores the texts that `fairseq-mh sample` drew: likelihood, diversity, and the rates of their chains."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def read_texts(path: Path) -> list[str]:
     """Return the texts of a `samples.jsonl`.
 
     Raises:
-        UserError: where it cannot be read as one.
+        UserError: if the file is not a `samples.jsonl`.
     """
     return [sample["text"] for sample in read_samples(path)]
 
@@ -29,7 +29,7 @@ def read_texts(path: Path) -> list[str]:
 def self_bleu(texts: Sequence[str]) -> float | None:
     """Return the mean sentence BLEU of each text against all others (Zhu et al., 2018), from 0 to 100.
 
-    Lower is more diverse. One text alone has none (None).
+    Lower is more diverse. The result is None for a single text, which has nothing to be compared with.
     """
     if len(texts) < 2:
         return None
@@ -42,19 +42,19 @@ def self_bleu(texts: Sequence[str]) -> float | None:
 def distinct(texts: Sequence[str], n: int) -> float:
     """Return the share of the texts' n-grams that are distinct (Li et al., 2016), from 0 to 1.
 
-    Words are cut as BLEU cuts them. Higher is more diverse.
+    The texts are tokenised as for BLEU. Higher is more diverse.
     """
     words = [Tokenizer13a()(text).split() for text in texts]
-    grams = [tuple(line[place : place + n]) for line in words for place in range(len(line) - n + 1)]
+    grams = [tuple(line[start : start + n]) for line in words for start in range(len(line) - n + 1)]
     return len(set(grams)) / max(len(grams), 1)
 
 
 def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | None]:
-    """Return how varied texts are and, by a causal model where there is one, how likely.
+    """Return the diversity of texts and, if there is a causal model to judge them, their likelihood.
 
     Returns:
-        `self_bleu`, `distinct_1` and `distinct_2`; with a judge also `nats`, the mean of minus the
-        log-probability of a text, not divided by its tokens, and `perplexity`, the exponential of the nats per token.
+        `self_bleu`, `distinct_1` and `distinct_2`; with a judge also `nats`, the mean negative log-probability of a
+        text, not divided by its tokens, and `perplexity`, the exponential of the nats per token.
     """
     row: dict[str, float | None] = {"self_bleu": self_bleu(texts)}
     row |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
@@ -68,7 +68,7 @@ def texts_table(folders: list[Path], judge: CausalLM | None) -> str:
     """Return a table with a line for each folder of texts.
 
     Raises:
-        UserError: where a folder is not what `fairseq-mh sample` wrote, or a text cannot be judged.
+        UserError: if `fairseq-mh sample` did not write a folder, or if a text cannot be judged.
     """
     lines = []
     for folder in folders:

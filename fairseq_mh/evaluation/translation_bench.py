@@ -31,7 +31,7 @@ from fairseq_mh.translation.options.presets import with_preset
 
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}
-# What the generator's bar writes while a batch takes long: 17%|█▋        | 312/1800 [00:02<00:09, 155.10 sweeps/s]
+# The generator's progress bar, shown while a batch takes long: 17%|█▋        | 312/1800 [00:02<00:09, 155.10 sweeps/s]
 PROGRESS_LINE = re.compile(r"\b(\d+/\d+|\d+ sweeps) \[[^\]]* sweeps(/s)?\]\s*$")
 
 
@@ -42,9 +42,9 @@ class TranslationBench:
     data: Path  # fairseq's data folder
     checkpoint: Path
     subset: str
-    reference: Path | None  # plain text; None: the data's own targets
-    arguments: tuple[str, ...]  # more options of fairseq-generate, such as --post-process
-    limit: int | None = None  # decode the first sentences alone, so many
+    reference: Path | None  # plain text; None takes the data's own targets
+    arguments: tuple[str, ...]  # further options of fairseq-generate, such as --post-process
+    limit: int | None = None  # number of first sentences to decode; None decodes all
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -52,13 +52,13 @@ class TranslationBench:
 
     @cached_property
     def _contents(self) -> tuple[str, ...]:
-        """The fingerprints of the files that decide the results, read once."""
+        """The fingerprints of the files that decide the results, which are read only once."""
         files = [*self.data.glob(f"{self.subset}.*-*.*"), *self.data.glob("dict.*.txt"), self.checkpoint]
         files += [self.reference] if self.reference else []
         return tuple(fingerprint(path) for path in sorted(files) if path.exists())
 
     def identity(self) -> tuple[str, ...]:
-        """Return what decides a result besides the run; content decides, and not where a file lies."""
+        """Return everything that decides a result besides the run; files count by their content, not by their path."""
         limit = () if self.limit is None else (f"--limit {self.limit}",)
         return (self.data.name, self.subset, str(self.arguments), *self._contents, *limit)
 
@@ -70,8 +70,8 @@ class TranslationBench:
         return settings | {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        """Decode in a process of its own, and show its progress in sentences and sweeps."""
-        # Unbuffered, so that the process never writes half a line of its output before a line of its progress.
+        """Decode in a separate process, and show its progress in sentences and sweeps."""
+        # The output is unbuffered, so that half a line of it never comes before a line of the progress bar.
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         with (
             limited_data(self.data, self.subset, self.limit) as data,
@@ -80,7 +80,7 @@ class TranslationBench:
                 self._command(run, data, folder),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,  # a carriage return, with which progress bars begin, also ends a line
+                text=True,  # in text mode a carriage return, with which progress bars begin, ends a line
                 encoding="utf-8",
                 errors="replace",
                 env=environment,
@@ -90,7 +90,7 @@ class TranslationBench:
             assert process.stdout is not None
             try:
                 last = copy_output(process.stdout, output, bar)
-            except BaseException:  # a run that is interrupted does not leave its process behind
+            except BaseException:  # end the process of an interrupted run
                 process.terminate()
                 raise
         if process.returncode:
@@ -98,7 +98,7 @@ class TranslationBench:
             raise UserError(f"a run failed ({run.decoder}; all of it in {folder / 'output.txt'}): {said}")
 
     def _command(self, run: GridRun, data: Path, folder: Path) -> list[str]:
-        """Return the run's command line, which writes its trace into the run's folder."""
+        """Return the command line of a run, whose trace is written into its folder."""
         command = [sys.executable, "-m", "fairseq_cli.generate", str(data), "--task", "translation_mh"]
         command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--path", str(self.checkpoint)]
         command += ["--gen-subset", self.subset, "--mh-trace", str(folder / "trace.jsonl"), *self.arguments]
@@ -120,15 +120,15 @@ class TranslationBench:
 
 
 def copy_output(lines: Iterable[str], output: TextIO, bar: tqdm) -> str:
-    """Copy what a run prints, but for its progress, which the bar shows behind its count of sentences.
+    """Copy a run's output without the lines of its progress bar, and show its progress in this process's bar.
 
     Args:
         lines: the run's standard output and error, read with universal newlines.
         output: the file to write.
-        bar: counts the sentences that the run has printed.
+        bar: the bar that counts the printed sentences and shows the sweeps of the current batch.
 
     Returns:
-        The last line, without blanks around it; "" where there is none.
+        The last line, without surrounding blanks; "" if there is none.
     """
     last = ""
     for line in lines:
@@ -142,7 +142,7 @@ def copy_output(lines: Iterable[str], output: TextIO, bar: tqdm) -> str:
 
 
 def detokeniser(data: Path) -> Callable[[list[int]], str]:
-    """Return a function from token indices to text, by the data folder's target dictionary."""
+    """Return a function from token indices to text that uses the target dictionary of the data folder."""
     (path,) = data.glob(f"dict.{target_language(data)}.txt")
     dictionary = Dictionary.load(str(path))
     joined = subwords(dictionary)

@@ -1,4 +1,4 @@
-"""The demo on folders of any kind."""
+"""Tests of the demo on complete and incomplete folders."""
 
 import shutil
 
@@ -14,7 +14,7 @@ from fairseq_mh.evaluation.translation_bench import TranslationBench
 
 @pytest.mark.slow
 def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
-    """Its row is left out, which the last line says; all other decoders are shown."""
+    """The row of the teacher is left out, as the last line says; all other decoders are shown."""
     decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, best + teacher"]
     grid = demo.read_grid
     monkeypatch.setattr(demo, "read_grid", lambda *given: [run for run in grid(*given) if run.decoder in decoders])
@@ -24,10 +24,10 @@ def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
     assert [line.rsplit("  ")[0] for line in lines[5:7]] == decoders[:2]
     expected = f"{decoders[2]} is left out: {tiny.folder}/teacher.pt does not exist"
     assert lines[-1] == expected
-    assert sum(line.startswith("source ") for line in lines) == 2  # the fourth segment, and the fifth
+    assert sum(line.startswith("source ") for line in lines) == 2  # the fourth and the fifth segment
 
 
-def test_what_is_finished_is_shown_where_a_decoder_fails(tiny, monkeypatch, capsys):
+def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
     execute = TranslationBench.execute
 
     def fail(self, run, folder):
@@ -37,11 +37,11 @@ def test_what_is_finished_is_shown_where_a_decoder_fails(tiny, monkeypatch, caps
 
     monkeypatch.setattr(TranslationBench, "execute", fail)
     assert main(["demo", str(tiny.folder), "--all"]) == 1
-    said = capsys.readouterr()
-    assert said.out.startswith("\n6 segments")
-    assert "mask-predict, 10 passes" in said.out
-    assert "degenerate Gibbs" not in said.out
-    assert said.err.splitlines()[-1] == "fairseq-mh: error: a run failed"
+    printed = capsys.readouterr()
+    assert printed.out.startswith("\n6 segments")
+    assert "mask-predict, 10 passes" in printed.out
+    assert "degenerate Gibbs" not in printed.out
+    assert printed.err.splitlines()[-1] == "fairseq-mh: error: a run failed"
 
 
 def test_the_embedded_model_has_every_decoder():
@@ -57,13 +57,13 @@ def test_the_embedded_model_has_every_decoder():
     assert "--distributed-world-size" not in demo_bench(model, False, 3).arguments
 
 
-def test_outside_a_clone_it_says_what_to_do(tmp_path, monkeypatch, capsys):
+def test_the_message_outside_a_clone(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(fairseq_mh, "__file__", str(tmp_path / "site-packages" / "fairseq_mh" / "__init__.py"))
     assert main(["demo"]) == 1
-    said = capsys.readouterr().err
-    assert "fairseq-mh demo FOLDER" in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert "fairseq-mh demo FOLDER" in printed
+    assert printed.count("\n") == 1
 
 
 def test_a_missing_file_is_named_before_anything_is_decoded(tiny, tmp_path, capsys):
@@ -71,9 +71,9 @@ def test_a_missing_file_is_named_before_anything_is_decoded(tiny, tmp_path, caps
     shutil.copytree(tiny.folder, folder)
     (folder / "checkpoint.pt").unlink()
     assert main(["demo", str(folder)]) == 1
-    said = capsys.readouterr().err
-    assert said == f"fairseq-mh: error: {folder}/checkpoint.pt does not exist; the demo needs it\n"
+    printed = capsys.readouterr().err
+    assert printed == f"fairseq-mh: error: {folder}/checkpoint.pt does not exist; the demo needs it\n"
     assert main(["demo", str(tmp_path)]) == 1
-    assert "no folder of binarised data" in capsys.readouterr().err
+    assert "not a folder of binarised data" in capsys.readouterr().err
     assert main(["demo", str(tiny.folder), "--all", "--limit", "2"]) == 1
     assert "exclude each other" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Diagnostics on chains whose answer is known."""
+"""Tests of the diagnostics on chains with known results."""
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,7 @@ CHAINS, SWEEPS, LENGTH = 4, 200, 3
 
 
 def trace_of(tokens, temperature=lambda sweep: 1.0) -> pl.DataFrame:
-    """A trace of states (chains, sweeps + 1, LENGTH), whose energy is the sum of their symbols."""
+    """Return a trace of states (chains, sweeps + 1, LENGTH); the energy of a state is the sum of its symbols."""
     records = [
         {
             "id": 0,
@@ -28,7 +28,7 @@ def trace_of(tokens, temperature=lambda sweep: 1.0) -> pl.DataFrame:
         for chain, states in enumerate(tokens)
         for sweep, state in enumerate(states)
     ]
-    return pl.DataFrame(records).sample(fraction=1.0, shuffle=True, seed=1)  # in any order
+    return pl.DataFrame(records).sample(fraction=1.0, shuffle=True, seed=1)  # the order of the records must not matter
 
 
 def independent(seed=0):
@@ -36,7 +36,7 @@ def independent(seed=0):
 
 
 def autoregressive(coefficient, seed=0):
-    """Gaussian AR(1) energies of known autocorrelation, as whole numbers."""
+    """Return states whose energies are a Gaussian AR(1) series, in whole numbers."""
     noise = np.random.default_rng(seed).normal(size=(CHAINS, SWEEPS + 1))
     series = np.zeros_like(noise)
     for sweep in range(1, SWEEPS + 1):
@@ -62,7 +62,7 @@ def test_autocorrelation_and_ess_of_an_autoregressive_chain():
     assert 50 < row["ess_bulk"] < 150
 
 
-def test_chains_apart_have_not_converged():
+def test_chains_at_different_energies_have_not_converged():
     tokens = independent()
     tokens[0] += 1000
     assert diagnose(trace_of(tokens), burn_in=0)["r_hat"][0] > 1.5
@@ -92,10 +92,10 @@ def test_refusals():
     annealed = trace_of(independent(), temperature=lambda sweep: 1 - sweep / 1000)
     with pytest.raises(UserError, match="annealed"):
         diagnose(annealed, burn_in=0)
-    held = trace_of(independent(), temperature=lambda sweep: 2.0 if sweep <= 7 else 1.0)
-    assert diagnose(held, burn_in=7)["r_hat"][0] < 1.02
+    changed_once = trace_of(independent(), temperature=lambda sweep: 2.0 if sweep <= 7 else 1.0)
+    assert diagnose(changed_once, burn_in=7)["r_hat"][0] < 1.02
     with pytest.raises(UserError, match="annealed"):
-        diagnose(held, burn_in=6)
+        diagnose(changed_once, burn_in=6)
     with pytest.raises(UserError, match="too few"):
         diagnose(trace_of(independent()[:, :15]), burn_in=0)
 
@@ -109,12 +109,12 @@ CUTS = {
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_a_trace_that_is_not_whole_is_refused(name):
+def test_an_incomplete_trace_is_refused(name):
     with pytest.raises(UserError, match="cut off or was written twice: chain"):
         diagnose(CUTS[name](trace_of(independent())), burn_in=0)
 
 
-def test_of_one_chain_nothing_can_be_said():
+def test_convergence_of_one_chain_is_unknown():
     table = diagnose(trace_of(independent()[:1]), burn_in=0)
     summary = diagnosis_summary(table)
     assert table["r_hat"].to_list() == [None]

@@ -1,4 +1,4 @@
-"""Grids, and their runs on the tiny model."""
+"""Tests of grids and of their runs on the tiny model."""
 
 import io
 import shutil
@@ -54,7 +54,7 @@ def test_a_grid_is_every_combination(tmp_path):
     assert runs[0].key("other data") != runs[0].key()
 
 
-NO_GRIDS = [
+INVALID_GRIDS = [
     [],
     {"rums": []},
     {"runs": {}},
@@ -66,8 +66,8 @@ NO_GRIDS = [
 ]
 
 
-@pytest.mark.parametrize("grid", NO_GRIDS)
-def test_what_is_no_grid(tmp_path, grid):
+@pytest.mark.parametrize("grid", INVALID_GRIDS)
+def test_invalid_grids_are_refused(tmp_path, grid):
     with pytest.raises(UserError, match=r"grid\.yaml"):
         read_grid(grid_file(tmp_path, grid))
 
@@ -96,7 +96,7 @@ def test_the_data_folder_stands_for_itself_in_a_grid(tmp_path, tiny, capsys):
 
 @pytest.mark.slow
 def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
-    """All runs of the grid, in one table; what is finished is kept, what was stopped is run again."""
+    """All runs of the grid are in one table. Finished runs are kept, and an interrupted run is repeated."""
     bench = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
     runs, output = read_grid(grid_file(tmp_path))[1:], tmp_path / "results"
     folders = [runner.run_once(run, bench, output) for run in runs]
@@ -115,14 +115,14 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     assert table["seeds"].to_list() == [1, 2, 1]
     assert "mh_proposal_temperature" in table.columns
     assert "mask-predict" in results_table(results)
-    with pytest.raises(UserError, match="--mh-chains belongs into the grid"):
+    with pytest.raises(UserError, match="--mh-chains belongs in the grid"):
         runner.run_once(runs[0], replace(bench, arguments=("--mh-chains", "2")), output)
-    folders[0].rename(folders[0].with_suffix(".part"))  # as if stopped in the midst of it
-    asked = []
+    folders[0].rename(folders[0].with_suffix(".part"))  # as if the run was interrupted
+    done = []
     execute = TranslationBench.execute
-    monkeypatch.setattr(TranslationBench, "execute", lambda self, run, to: (asked.append(run), execute(self, run, to)))
+    monkeypatch.setattr(TranslationBench, "execute", lambda self, run, to: (done.append(run), execute(self, run, to)))
     assert [runner.run_once(run, bench, output) for run in runs] == folders
-    assert asked == runs[:1]
+    assert done == runs[:1]
 
 
 def test_pieces_are_fairseqs_symbols(tiny):
@@ -142,7 +142,7 @@ def test_a_failing_run_says_why(tiny, tmp_path):
 
 @pytest.mark.slow
 def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys):
-    """--limit decodes the first sentences alone; they keep their numbers and so their random streams."""
+    """--limit decodes only the first sentences; they keep their numbers and so their random streams."""
     grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": 2}}]}
     found = []
     for more in ((), ("--limit", "2")):
@@ -157,8 +157,8 @@ def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys)
     assert found[1].references == {number: found[0].references[number] for number in (0, 1)}
 
 
-def test_content_decides_the_identity_and_not_the_path(tiny, tmp_path):
-    """A checkpoint that was replaced in place is another one; the same one in another folder is the same."""
+def test_content_and_not_the_path_decides_the_identity(tiny, tmp_path):
+    """A checkpoint with new content changes the identity; the same checkpoint in another folder does not."""
     for name in ("one", "other"):
         shutil.copytree(tiny.folder, tmp_path / name / "data")
     one, other = (
@@ -176,12 +176,12 @@ def test_limits_decide_the_identity(tiny):
     assert len(identities) == 3
 
 
-def test_a_presets_settings_are_told(tiny):
+def test_the_settings_of_a_preset_are_recorded(tiny):
     bench = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ())
     settings = bench.settings(GridRun("", "fast", {"mh-preset": "fast", "mh-sweeps": 4}, 1))
     assert settings["mh_energy"] == "two-stream"
     assert settings["iter_decode_with_beam"] == "5"
-    assert settings["mh_sweeps"] == 4  # the grid's own option wins
+    assert settings["mh_sweeps"] == 4  # the grid's option replaces the preset's
     with pytest.raises(UserError, match="did you mean fast"):
         bench.settings(GridRun("", "fast", {"mh-preset": "fats"}, 1))
 
@@ -199,12 +199,12 @@ def test_progress_is_shown_and_not_kept(tmp_path):
     path = tmp_path / "printed"
     path.write_text(PRINTED)
     bar, kept = tqdm(disable=False, file=io.StringIO()), io.StringIO()
-    said = []
-    bar.set_postfix_str = said.append
-    with path.open() as lines:  # with universal newlines, as a process's output is read
+    postfixes = []
+    bar.set_postfix_str = postfixes.append
+    with path.open() as lines:  # universal newlines, as for the output of a process
         last = copy_output(lines, kept, bar)
     assert bar.n == 2
-    assert [text.split()[0] for text in said] == ["0/1800", "312/1800", "5"]
+    assert [text.split()[0] for text in postfixes] == ["0/1800", "312/1800", "5"]
     lines = kept.getvalue().splitlines()
     assert [line.split("\t")[0] for line in lines[1:4]] == ["S-1", "H-1", "H-0"]
     assert len(lines) == 5
@@ -213,5 +213,5 @@ def test_progress_is_shown_and_not_kept(tmp_path):
 
 def test_an_option_without_a_value_is_refused(tmp_path):
     (tmp_path / "g.yaml").write_text("runs: [{decoder: MH, options: {mh-sweeps: []}}]")
-    with pytest.raises(UserError, match="mh-sweeps has a list without a value"):
+    with pytest.raises(UserError, match="mh-sweeps has an empty list of values"):
         read_grid(tmp_path / "g.yaml")

@@ -1,4 +1,4 @@
-"""Shards of `fairseq-generate`, put together."""
+"""Tests of merging the outputs of `fairseq-generate`'s shards."""
 
 import pytest
 
@@ -24,7 +24,7 @@ RUN = (
 
 @pytest.fixture(scope="module")
 def shards(tiny, tmp_path_factory):
-    """The whole, and its thirds."""
+    """Return a folder with the output of a whole run and of its three shards."""
     folder = tmp_path_factory.mktemp("shards")
     for name, more in {
         "whole": (),
@@ -35,7 +35,7 @@ def shards(tiny, tmp_path_factory):
     return folder
 
 
-def test_together_they_are_the_whole(shards):
+def test_merged_shards_equal_the_whole_run(shards):
     paths = [shards / f"{n}.txt" for n in (2, 0, 1)]
     result = run_program("fairseq-mh", "merge", *paths)
     assert result.returncode == 0
@@ -57,39 +57,39 @@ def test_costs_are_added(shards, tmp_path):
     (tmp_path / "all.txt").write_text("\n".join(merged(paths, gaps=False)))
     output = read_output(tmp_path / "all.txt")
     assert (output.rows, output.seconds, len(output.hypotheses)) == (372, 4.5, 6)
-    paths[0] = shards / "0.txt"  # its log was not kept
+    paths[0] = shards / "0.txt"  # an output without the log
     (tmp_path / "all.txt").write_text("\n".join(merged(paths, gaps=False)))
     assert read_output(tmp_path / "all.txt").rows is None
 
 
-def test_what_is_not_whole_is_refused(shards, tmp_path):
+def test_incomplete_outputs_are_refused(shards, tmp_path):
     paths = [shards / f"{n}.txt" for n in range(3)]
     with pytest.raises(UserError, match="in none of the files"):
         merged(paths[:2], gaps=False)
     assert merged(paths[:2], gaps=True)
-    with pytest.raises(UserError, match=r"0\.txt, and in a file before"):
+    with pytest.raises(UserError, match=r"0\.txt and in an earlier file"):
         merged([*paths, paths[0]], gaps=False)
-    with pytest.raises(UserError, match="6 sentences are in the files, and not 7"):
+    with pytest.raises(UserError, match="the files hold 6 sentences, not 7"):
         merged(paths, gaps=False, sentences=7)
     whole = paths[2].read_text()
-    for content, said in ((whole * 2, "twice"), (f"{whole}Translated 3 sentences in 1s", "its log tells of 3")):
+    for content, message in ((whole * 2, "twice"), (f"{whole}Translated 3 sentences in 1s", "its log says 3")):
         (tmp_path / "odd.txt").write_text(content)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             merged([*paths[:2], tmp_path / "odd.txt"], gaps=False)
     lines = whole.splitlines()
     cut = tmp_path / "cut.txt"
-    for kept, said in (
+    for kept, message in (
         (len(lines) - 1, "cut off: its last line"),
         (len(lines) // 2 - 5, "cut off"),
         (0, "no sentence"),
     ):
         cut.write_text("".join(f"{line}\n" for line in lines[:kept]))
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             merged([*paths[:2], cut], gaps=False)
 
 
 def test_a_shard_without_sentences_is_merged(shards, tmp_path, capsys):
-    """What `fairseq-generate` prints where there are fewer batches than shards."""
+    """`fairseq-generate` prints this line if there are fewer batches than shards."""
     (tmp_path / "empty.txt").write_text("Translated 0 sentences: shard 3 of 4 has none\n")
     lines = merged([shards / f"{n}.txt" for n in (0, 1, 2)], gaps=False)
     assert merged([shards / "0.txt", tmp_path / "empty.txt", shards / "1.txt", shards / "2.txt"], gaps=False) == lines

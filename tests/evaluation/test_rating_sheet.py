@@ -1,4 +1,4 @@
-"""The sheet for raters does not say where a text is from; its key does."""
+"""Tests that the sheet for raters hides the samplers of its texts, and that its key names them."""
 
 import json
 
@@ -22,8 +22,8 @@ def samplers(tmp_path):
 
 def test_sheet_and_key(samplers, tmp_path, capsys):
     assert run(*samplers, "--texts", 4, "--output", tmp_path / "sheet.csv") == 0
-    said = f"{tmp_path}/sheet.csv is written: 8 texts; {tmp_path}/sheet.key.csv says where they are from\n"
-    assert capsys.readouterr().out == said
+    expected = f"{tmp_path}/sheet.csv is written: 8 texts; {tmp_path}/sheet.key.csv says where they are from\n"
+    assert capsys.readouterr().out == expected
     sheet, key = pl.read_csv(tmp_path / "sheet.csv"), pl.read_csv(tmp_path / "sheet.key.csv")
     assert sheet.columns == ["item", "text", "fluency", "comment"]
     assert sorted(key["sampler"].to_list()) == ["gibbs"] * 4 + ["mh"] * 4

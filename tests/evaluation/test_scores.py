@@ -1,4 +1,4 @@
-"""Numbers of a run from its trace."""
+"""Tests of the scores of a run."""
 
 import json
 
@@ -9,7 +9,7 @@ from tests.evaluation.report_results import STATES
 
 
 def write_trace(path, energies):
-    """Two sentences, a start and two sweeps each; energies: of the states, or None."""
+    """Write two sentences with a start and two sweeps each; `energies` are those of the states, or None."""
     lines = []
     for number, states in STATES.items():
         for sweep, tokens in enumerate(states):
@@ -29,25 +29,25 @@ def test_energies_and_rates(tmp_path):
     assert (row["novel_rate"], row["rows"]) == (0.5, 18)
 
 
-def test_energies_that_a_chain_did_not_know_are_unknown(tmp_path):
+def test_energies_that_the_trace_lacks_are_none(tmp_path):
     write_trace(tmp_path / "trace", None)
     row = trace_scores(read_trace(tmp_path / "trace"))
     assert all(row[name] is None for name in ("energy_norm", "corpus_energy_norm", "best_energy_norm", "energy_raw"))
     assert row["rows"] == 18
 
 
-def test_intervals_hold_resampled_scores_and_leave_the_signature_alone():
+def test_intervals_come_from_resamples_and_do_not_change_the_signature():
     references = [f"the house number {n} stands on the old hill" for n in range(60)]
     hypotheses = [text if n % 2 else text.replace("old hill", "sea") for n, text in enumerate(references)]
     row = corpus_scores(hypotheses, references)
     half = corpus_scores(hypotheses[:30], references[:30])
-    assert 1 < row["bleu_ci"] < half["bleu_ci"] < 20  # fewer sentences say less
+    assert 1 < row["bleu_ci"] < half["bleu_ci"] < 20  # the interval of fewer sentences is wider
     assert 1 < row["chrf_ci"] < half["chrf_ci"] < 20
     assert corpus_scores(references, references)["bleu_ci"] == 0
     assert "bs:" not in row["bleu_signature"] + row["chrf_signature"]
 
 
-def test_a_corpus_of_which_some_resamples_share_nothing_with_their_references():
+def test_chrf_if_some_resamples_have_nothing_in_common_with_the_references():
     row = corpus_scores(["a", "qqqqqqq", "zz"], ["bc", "der qq", "x"])
     assert 0 < row["chrf"] < 100
     assert row["chrf_ci"] > 0

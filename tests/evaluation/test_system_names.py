@@ -1,4 +1,4 @@
-"""Outputs of experiments are named by what made them; others by their paths."""
+"""Tests that outputs of experiments are named by decoder and settings, and other outputs by their paths."""
 
 import json
 
@@ -11,7 +11,7 @@ def write(folder, **row):
     return folder / "output.txt"
 
 
-def test_what_differs_is_in_the_name(tmp_path):
+def test_differing_settings_are_in_the_name(tmp_path):
     paths = [
         write(tmp_path / "a", decoder="mask-predict", seed=1, mh_sweeps="6"),
         write(tmp_path / "b", decoder="MH", seed=1, mh_sweeps="6", mh_energy="norm"),
@@ -20,7 +20,7 @@ def test_what_differs_is_in_the_name(tmp_path):
     assert system_names(paths) == ["mask-predict", "MH, seed 1, sweeps 6", "MH, seed 2, sweeps 12"]
 
 
-def test_paths_where_nothing_else_is_known_or_two_would_be_the_same(tmp_path):
+def test_paths_are_the_names_of_unknown_or_equal_runs(tmp_path):
     same = [write(tmp_path / name, decoder="MH", seed=1) for name in "ab"]
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "row.json").write_text("[" * 100_000, encoding="utf-8")

@@ -106,7 +106,7 @@ def test_a_grid_of_samplers(tmp_path, judge_folder):
     assert [run_once(run, bench, tmp_path / "out") for run in read_grid(tmp_path / "grid.yaml")] == folders
     assert "perplexity" in results_table(results)
     bench.arguments = ("--mh-sweeps", "3")
-    with pytest.raises(UserError, match="belongs into the grid"):
+    with pytest.raises(UserError, match="belongs in the grid"):
         run_once(read_grid(tmp_path / "grid.yaml")[0], bench, tmp_path / "out")
 
 
