@@ -15,18 +15,18 @@ from functools import partial
 import numpy as np
 import scipy.stats
 import torch
+from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
+from fairseq_mh.translation.rescoring import energies
 from tabulate import tabulate
 
 from benchmarks.decoding import load_decoder, sample_of
 from fairseq_mh.energies.electric import load_electric
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.moves.masked import draw_masked
-from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.chains.mask_predict import mask_predict
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.options.config import TranslationMHConfig
-from fairseq_mh.translation.rescoring import energies
 
 BATCH = 10  # sentences
 

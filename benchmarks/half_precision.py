@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import sacrebleu
 import torch
+from fairseq_mh.translation.rescoring import energies
 from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.decoding import load_decoder, sample_of
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.options.config import TranslationMHConfig
-from fairseq_mh.translation.rescoring import energies
 
 PRECISIONS = {"float32": (), "bf16": ("--bf16",), "fp16": ("--fp16",)}
 DECODERS = {

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fairseq_mh.translation.rescoring import energies
 
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.electric import Electric
@@ -11,7 +12,6 @@ from fairseq_mh.mcmc.chain import chain_stream, run
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.translation.options.config import TranslationMHConfig
-from fairseq_mh.translation.rescoring import energies
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN
 from tests.tiny_cmlm import dictionary_of, model_of
