@@ -1,4 +1,4 @@
-"""Reads which parts of a text are given, and where its blanks are: `Click {2} to {}.`"""
+"""Parses templates, which are texts with blanks, such as `Click {2} to {}.`"""
 
 import re
 from typing import NamedTuple
@@ -11,7 +11,7 @@ BLANK = re.compile(r"\{(\d*)\}")
 
 
 class Template(NamedTuple):
-    """A text in which `{n}` is a blank of n symbols, and `{}` an open blank, of a random number of symbols."""
+    """A text in which `{n}` is a blank of n symbols, and `{}` an open blank of a random number of symbols."""
 
     given: str
 
@@ -19,11 +19,11 @@ class Template(NamedTuple):
         """Return the template itself.
 
         Raises:
-            UserError: where there is nothing to fill in.
+            UserError: if there is no blank to fill.
         """
         if not any(number != "0" for number in BLANK.findall(self.given)):
             raise UserError(
-                f"the text {self.given!r} has no blank: write {{3}} for one of 3 symbols, {{}} for any number"
+                f"the text {self.given!r} has no blank: write {{3}} for a blank of 3 symbols, {{}} for any number"
             )
         return self
 
@@ -31,13 +31,13 @@ class Template(NamedTuple):
         """Return the text with a mask for each symbol of its blanks.
 
         Args:
-            mask: how the model writes a mask.
-            lengths: the numbers of symbols of which an open blank draws one, all equally likely.
-            stream: draws them.
+            mask: the string that stands for a mask.
+            lengths: the possible numbers of symbols of an open blank, all equally likely.
+            stream: the generator that draws these numbers.
         """
 
-        def masks(blank: re.Match) -> str:
+        def masks_for(blank: re.Match) -> str:
             number = int(blank[1]) if blank[1] else int(stream.integers(lengths.start, lengths.stop))
             return mask * number
 
-        return BLANK.sub(masks, self.given)
+        return BLANK.sub(masks_for, self.given)

@@ -1,4 +1,4 @@
-"""Reads Mask-Predict's published checkpoints without executing anything, and translates their names into fairseq's."""
+"""Reads Mask-Predict's published checkpoints without executing their code, and renames weights as in fairseq."""
 
 import io
 import lzma
@@ -29,19 +29,19 @@ RENAMED = (
     (r"^decoder\.embed_out$", "decoder.output_projection.weight"),
 )
 FUSED = re.compile(r"(.*)\.in_proj_(weight|bias)")
-VERSION = re.compile(r"(encoder|decoder)\.version")  # the format's number; fairseq's counts from another one
+VERSION = re.compile(r"(encoder|decoder)\.version")  # of the format; fairseq counts its versions differently
 
-# Trainers of that time kept these meters in their checkpoints. Empty classes stand in for them: nothing reads them.
+# Trainers of that time stored these meters in their checkpoints. Nothing reads them, so empty classes are enough.
 METERS = [(type(name, (), {}), f"fairseq.meters.{name}") for name in ("AverageMeter", "TimeMeter", "StopwatchMeter")]
 
-Files = dict[str, bytes]  # name without folder -> content
+Files = dict[str, bytes]  # file name without folder -> content
 
 
 def files_of(source: Path) -> Files:
-    """Read the checkpoint and the dictionaries of a folder or a tar archive; nothing is unpacked to disk.
+    """Read the checkpoint and the dictionaries from a folder or a tar archive, which is not unpacked to disk.
 
     Raises:
-        UserError: where the source does not exist or is damaged, and where a member of the archive leads out of it.
+        UserError: if the source does not exist or is damaged, or if a member of the archive leads out of it.
     """
     if not source.exists():
         raise UserError(f"{source} does not exist")
@@ -58,14 +58,15 @@ def files_of(source: Path) -> Files:
                 (path.name, archive.extractfile(member)) for member, path in members.items() if _wanted(path.name)
             )
             files = {name: content.read() for name, content in contents if content}
-            while archive.fileobj and archive.fileobj.read(2**20):  # reads to the end, where the checksum is
+            while archive.fileobj and archive.fileobj.read(2**20):  # the checksum is at the end
                 pass
             return files
     except (tarfile.TarError, EOFError, OSError, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f"{source} is no readable archive ({error})") from None
+        raise UserError(f"{source} cannot be read as an archive ({error})") from None
 
 
 def _wanted(name: str) -> bool:
+    """Return whether a file is the checkpoint or a dictionary."""
     return name == CHECKPOINT or bool(DICTIONARY.fullmatch(name))
 
 
@@ -73,15 +74,15 @@ def load_published(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
     """Return the arguments and the weights of a checkpoint in the published format.
 
     Raises:
-        UserError: where it is damaged, holds more than data, or is of another format.
+        UserError: if it is damaged, holds more than data, or has another format.
     """
     torch.serialization.add_safe_globals([Namespace, *METERS])
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle raises anything
+    except Exception as error:  # a damaged pickle can raise any error
         foreign = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {foreign[1]}, which is no data" if foreign else "it is damaged, or no checkpoint"
-        raise UserError(f"{CHECKPOINT} was not loaded: {reason}") from None
+        reason = f"it holds {foreign[1]}, which is not data" if foreign else "it is damaged, or not a checkpoint"
+        raise UserError(f"{CHECKPOINT} cannot be loaded: {reason}") from None
     args, weights = (state.get(key) if isinstance(state, dict) else None for key in ("args", "model"))
     named = isinstance(weights, dict) and all(isinstance(w, Tensor) and isinstance(n, str) for n, w in weights.items())
     if not isinstance(args, Namespace) or not isinstance(weights, dict) or not named:
@@ -89,7 +90,7 @@ def load_published(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
     for name, expected in FORMAT.items():
         found = getattr(args, name, None)
         if found != expected:
-            raise UserError(f"{CHECKPOINT} has {name} {found!r}; Mask-Predict's have {expected!r}")
+            raise UserError(f"{CHECKPOINT} has {name} {found!r}; Mask-Predict's checkpoints have {expected!r}")
     missing = [name for name in (*KEPT, *SHARED, "source_lang", "target_lang") if not hasattr(args, name)]
     if missing:
         raise UserError(f"{CHECKPOINT} lacks the arguments {', '.join(missing)}")
@@ -97,17 +98,17 @@ def load_published(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
 
 
 def fairseq_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the weights under fairseq's names, with fused projections split into their three parts."""
+    """Return the weights with fairseq's names; fused projections are split into their three parts."""
     result = {}
     for name, weight in weights.items():
         for old, new in RENAMED:
             name = re.sub(old, new, name)
         fused = FUSED.fullmatch(name)
         if fused:
-            for part, own in zip("qkv", weight.chunk(3), strict=True):
-                result[f"{fused[1]}.{part}_proj.{fused[2]}"] = own.clone()
+            for part, piece in zip("qkv", weight.chunk(3), strict=True):
+                result[f"{fused[1]}.{part}_proj.{fused[2]}"] = piece.clone()
         else:
             result[name] = torch.tensor([3.0]) if VERSION.fullmatch(name) else weight
-    if "decoder.embed_tokens.weight" in result:  # shared with the output, unless that has its own
+    if "decoder.embed_tokens.weight" in result:  # the output projection shares it, or has its own
         result.setdefault("decoder.output_projection.weight", result["decoder.embed_tokens.weight"])
     return result

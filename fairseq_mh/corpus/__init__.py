@@ -1,1 +1,1 @@
-"""Whole corpora: lines in, records out, on any number of workers."""
+"""Translation of whole corpora, from lines of text to records, on any number of workers."""

@@ -1,4 +1,4 @@
-"""Write records as Parquet."""
+"""Writes records as Parquet files, and joins such files."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,29 +13,29 @@ try:
 except ImportError:
     raise UserError("Parquet needs polars, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
-FOUND: dict[str, Any] = {"text": pl.String, "score": pl.Float64, "energy": pl.Float64, "energy_raw": pl.Float64}
-FOUND |= {"energy_norm": pl.Float64, "energy_centred": pl.Float64}
-FOUND |= {"length": pl.Int64, "chain": pl.Int64, "sweep": pl.Int64}
+FIELDS: dict[str, Any] = {"text": pl.String, "score": pl.Float64, "energy": pl.Float64, "energy_raw": pl.Float64}
+FIELDS |= {"energy_norm": pl.Float64, "energy_centred": pl.Float64}
+FIELDS |= {"length": pl.Int64, "chain": pl.Int64, "sweep": pl.Int64}
 SCHEMA: dict[str, Any] = {"sentence": pl.Int64, "id": pl.String, "source": pl.String}
-SCHEMA |= {name: pl.List(pl.Struct(FOUND)) for name in ("translations", "samples")}
+SCHEMA |= {name: pl.List(pl.Struct(FIELDS)) for name in ("translations", "samples")}
 SCHEMA |= {"rows": pl.Int64, "untranslated": pl.String}
 
 
 def write_parquet(records: str, file: BinaryIO) -> None:
-    """Write records, given as JSON lines, as a Parquet file."""
+    """Write a Parquet file of records that are given as JSON lines."""
     with _as_os_error():
         pl.read_ndjson(StringIO(records), schema=SCHEMA).write_parquet(file)
 
 
 def join(parts: Sequence[Path], file: BinaryIO) -> None:
-    """Write the records of several Parquet files as one."""
+    """Join several Parquet files into one."""
     with _as_os_error():
         pl.scan_parquet(list(parts), glob=False).sink_parquet(file)
 
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Raise what polars says of a full disk as OSError."""
+    """Raise errors of polars, such as those of a full disk, as OSError."""
     try:
         yield
     except pl.exceptions.PolarsError as error:

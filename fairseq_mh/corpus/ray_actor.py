@@ -1,7 +1,7 @@
-"""What works on Ray: actors that translate, and the one that they tell how far they are and which devices failed.
+"""Ray actors that translate, and the actor to which they report finished sweeps and failed devices.
 
-An actor whose device fails ends itself, because nothing of CUDA works in its process from then on. The next one takes
-another device of its machine.
+If the device of an actor fails, the actor ends its process, because CUDA no longer works there. Its successor takes
+another device of the same machine.
 """
 
 import os
@@ -17,55 +17,55 @@ from fairseq_mh.corpus.worker import Chunk, Job, worker
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.mcmc.chain import convert_events, finish
 
-SECONDS = 2  # between two reports of progress
-DEVICES = "CUDA_VISIBLE_DEVICES"  # which a process sees: Ray sets it to an actor's own
-Place = tuple[str, str]  # a machine, and a device of it
+REPORT_SECONDS = 2  # between two reports of progress
+DEVICES = "CUDA_VISIBLE_DEVICES"  # the devices that a process sees; Ray sets it to the device of the actor
+Place = tuple[str, str]  # the Ray node ID of a machine, and a device of that machine
 
 
 def device_failed(error: RuntimeError) -> bool:
-    """Return whether an error says that a device can be used no more."""
+    """Return whether an error means that the device can no longer be used."""
     return "CUDA error" in str(error)
 
 
 class Actor:
-    """A worker to Ray Data, which speaks of rows; what the user must mend comes back as one, too."""
+    """A worker for Ray Data, which calls it with rows; an error that the user must fix is returned as a row, too."""
 
     def __init__(self, job: Job, tally: Any):
-        self.job, self.tally, self.ended, self.told = job, tally, 0, time.monotonic()
+        self.job, self.tally, self.ended, self.reported = job, tally, 0, time.monotonic()
         self.translate: Callable[[Span], Generator[int, None, Chunk]] | None = None
         self.place = ray.get_runtime_context().get_node_id(), os.environ.get(DEVICES, "")
         if self.place[1]:
-            self.place = ray.get(tally.settled.remote(self.place))
-            os.environ[DEVICES] = self.place[1]  # before anything asks for a device
+            self.place = ray.get(tally.assign_device.remote(self.place))
+            os.environ[DEVICES] = self.place[1]  # must be set before CUDA is initialised
 
-    def tell(self, ended: int) -> list[int]:
+    def report(self, ended: int) -> list[int]:
         """Count sweeps that have ended, and tell the tally of them now and then."""
         self.ended += ended
-        if time.monotonic() - self.told > SECONDS:
+        if time.monotonic() - self.reported > REPORT_SECONDS:
             self.tally.add.remote(self.ended)
-            self.ended, self.told = 0, time.monotonic()
+            self.ended, self.reported = 0, time.monotonic()
         return []
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
             self.translate = self.translate or worker(self.job)
-            chunk = finish(convert_events(self.translate(Span(**row)), self.tell))
+            chunk = finish(convert_events(self.translate(Span(**row)), self.report))
             return {**chunk._asdict(), "error": ""}
         except (UserError, OSError) as error:
             return {**Chunk(row["number"], "", "")._asdict(), "error": one_line(error)}
         except RuntimeError as error:
             if device_failed(error):
-                ray.get(self.tally.lose.remote(self.place))
+                ray.get(self.tally.mark_failed.remote(self.place))
                 os._exit(1)
             raise
 
 
 class Tally:
-    """Counts the sweeps that all workers have ended, for the driver's progress bar, and knows which devices failed."""
+    """Counts the finished sweeps of all workers for the driver's progress bar, and keeps a list of failed devices."""
 
     def __init__(self) -> None:
         self.ended = 0
-        self.workers: Counter[Place] = Counter()  # by the device that they began with, those that it lost left out
+        self.workers: Counter[Place] = Counter()  # number of living workers that were assigned to each device
         self.failed: set[Place] = set()
 
     def add(self, ended: int) -> None:
@@ -74,14 +74,14 @@ class Tally:
     def value(self) -> int:
         return self.ended
 
-    def settled(self, place: Place) -> Place:
-        """Return where a worker that was given this device is to be: where it failed, at the idlest other one."""
+    def assign_device(self, place: Place) -> Place:
+        """Return the device for a new worker: the one from Ray, or the least used other one if that has failed."""
         others = [other for other in self.workers if other[0] == place[0] and other not in self.failed]
         if place in self.failed and others:
             place = min(others, key=lambda other: self.workers[other])
         self.workers[place] += 1
         return place
 
-    def lose(self, place: Place) -> None:
+    def mark_failed(self, place: Place) -> None:
         self.failed.add(place)
         self.workers[place] -= 1

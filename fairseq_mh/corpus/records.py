@@ -1,4 +1,4 @@
-"""What is written of a source: its translations, best first, and what the chains visited."""
+"""Output records: a source with its translations, best first, and the states that its chains visited."""
 
 from typing import Any
 
@@ -10,25 +10,25 @@ Record = dict[str, Any]
 
 
 def record_of(source: Source, result: SentenceResult) -> Record:
-    """Return the record of a source, as JSON holds it: no number where a number is infinite or none."""
+    """Return the record of a source for JSON, with None for a number that is infinite, NaN or missing."""
     return {
         "sentence": source.sentence,
         "id": source.id,
         "source": source.text,
-        "translations": [_fields(found) for found in result.translations],
-        "samples": [_fields(found) for found in result.samples],
+        "translations": [_fields(translation) for translation in result.translations],
+        "samples": [_fields(sample) for sample in result.samples],
         "rows": result.rows,
         "untranslated": result.untranslated,
     }
 
 
-def _fields(found: Translation) -> Record:
+def _fields(translation: Translation) -> Record:
     return {
-        "text": found.text,
-        "score": json_number(found.score),
-        "energy": json_number(found.energy),
-        **{f"energy_{name}": json_number(nats) for name, nats in found.energies.items()},
-        "length": found.length,
-        "chain": found.chain,
-        "sweep": found.sweep,
+        "text": translation.text,
+        "score": json_number(translation.score),
+        "energy": json_number(translation.energy),
+        **{f"energy_{name}": json_number(nats) for name, nats in translation.energies.items()},
+        "length": translation.length,
+        "chain": translation.chain,
+        "sweep": translation.sweep,
     }

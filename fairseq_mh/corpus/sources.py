@@ -1,4 +1,7 @@
-"""The input of a corpus: text, a sentence a line, or JSON lines. It is read once to check it, and then in spans."""
+"""Reads the input of a corpus: text with one sentence per line, or JSON lines.
+
+The input is read once to check it, and then again span by span.
+"""
 
 import hashlib
 import json
@@ -16,44 +19,46 @@ JSON_LINES = (".jsonl", ".ndjson")
 class Source(NamedTuple):
     """A sentence to translate."""
 
-    sentence: int  # its line, counted from 0: it keys the randomness of the chains
-    id: str  # the record's own, or the line number
+    sentence: int  # line number from 0; the random draws of the chains depend on it
+    id: str  # from the record, or the line number
     text: str
-    phrases: tuple[str, ...] = ()  # that its translation must hold; of text, they are behind tabs in `text`
+    phrases: tuple[str, ...] = ()  # the translation must contain them; for text, see `with_phrases`
 
 
 class Span(NamedTuple):
-    """The lines of a chunk, and where and what they were when they were checked."""
+    """The lines of a chunk: their place in the file, and the hash of their content when they were checked."""
 
     number: int  # of the chunk
-    first: int  # line
-    lines: int
-    offset: int  # bytes
-    size: int
-    digest: str
+    first: int  # number of the first line, from 0
+    lines: int  # number of lines
+    offset: int  # of the first line in the file, in bytes
+    size: int  # of all lines, in bytes
+    digest: str  # SHA-256 of the lines
 
 
 class Corpus(NamedTuple):
-    """An input that was checked."""
+    """An input file that was checked."""
 
     path: Path
     spans: list[Span]
 
     @property
     def digest(self) -> str:
-        """A hash of the content, and of how that is read."""
+        """Return a hash of the content and of the format in which it is read."""
         digests = [self.path.suffix if self.path.suffix in JSON_LINES else "", *(span.digest for span in self.spans)]
         return hashlib.sha256("".join(digests).encode()).hexdigest()[:16]
 
 
 def scan(path: Path, lines: int, limit: int | None = None) -> Corpus:
-    """Check an input, and cut it into spans of so many lines.
+    """Check an input, and cut it into spans.
 
     Args:
-        limit: read the first lines alone.
+        path: the input file.
+        lines: number of lines in a span; the last span may have fewer.
+        limit: number of first lines to read; None: all lines.
 
     Raises:
-        UserError: where it cannot be read, is no text or JSON lines throughout, or is empty.
+        UserError: if the file cannot be read or is empty, or if a line is not valid text or JSON.
     """
     spans: list[Span] = []
     offset = first = 0
@@ -76,13 +81,13 @@ def read(path: Path, span: Span) -> list[Source]:
     """Read the sources of a span.
 
     Raises:
-        UserError: where the file is not the one that was checked.
+        UserError: if the file has changed since it was checked.
     """
     with path.open("rb") as file:
         file.seek(span.offset)
         content = file.read(span.size)
     if _digest(content) != span.digest:
-        raise UserError(f"{path} is not what it was when it was checked (line {span.first + 1} and on)")
+        raise UserError(f"{path} has changed since it was checked (at line {span.first + 1} or later)")
     return [source(path, number, line) for number, line in enumerate(BytesIO(content), start=span.first)]
 
 
@@ -91,46 +96,54 @@ def _digest(content: bytes) -> str:
 
 
 def source(path: Path, sentence: int, line: bytes) -> Source:
-    """Read the source of a line.
+    """Read the source on a line.
+
+    Args:
+        path: the input file; its suffix decides the format.
+        sentence: line number, counted from 0.
+        line: content of the line, in UTF-8.
 
     Raises:
-        UserError: for a line that holds none; the message counts lines from 1, as editors do.
+        UserError: if the line holds no source; the message counts lines from 1, as editors do.
     """
-    where = f"{path}, line {sentence + 1}"
+    location = f"{path}, line {sentence + 1}"
     try:
-        text = line.decode("utf-8" if sentence else "utf-8-sig")  # a file may begin with a mark of its encoding
+        text = line.decode("utf-8" if sentence else "utf-8-sig")  # a file may begin with a byte order mark
     except UnicodeDecodeError as error:
-        raise UserError(f"{where} is not UTF-8 (byte {error.start + 1}); is the file compressed, or encoded?") from None
-    own: Any = sentence
+        raise UserError(
+            f"{location} is not UTF-8 (byte {error.start + 1}); is it compressed, or encoded otherwise?"
+        ) from None
+    identifier: Any = sentence
     phrases: list[str] = []
     if path.suffix in JSON_LINES:
-        own, text, phrases = _fields(where, text, sentence)
+        identifier, text, phrases = _fields(location, text, sentence)
     if "\0" in text:
-        raise UserError(f"{where} holds a NUL character; is this text?")
-    return Source(sentence, str(own), text.strip(), tuple(phrases))
+        raise UserError(f"{location} holds a NUL character; is this a text file?")
+    return Source(sentence, str(identifier), text.strip(), tuple(phrases))
 
 
 def with_phrases(source: Source) -> Source:
-    """Return a source whose text is that before the first tab, and whose phrases stand behind tabs."""
+    """Return a source in which the phrases that follow the text, each after a tab, are moved into `phrases`."""
     text, phrases = split_phrases(source.text)
     return source._replace(text=text, phrases=(*phrases, *source.phrases))
 
 
-def _fields(where: str, line: str, sentence: int) -> tuple[Any, str, list[str]]:
+def _fields(location: str, line: str, sentence: int) -> tuple[Any, str, list[str]]:
+    """Return the ID, text and phrases of a JSON line; the ID defaults to the line number."""
     wanted = (
-        '{"text": "...", "id": "...", "phrases": ["..."]}, the id as a string or number, or none, and phrases or none'
+        '{"text": "...", "id": "...", "phrases": ["..."]}; "id" (a string or a number) and "phrases" may be left out'
     )
     try:
         record = json.loads(line)
-        own, text, phrases = record.get("id"), record["text"], record.get("phrases") or []
-        own = sentence if own is None else own
+        identifier, text, phrases = record.get("id"), record["text"], record.get("phrases") or []
+        identifier = sentence if identifier is None else identifier
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise UserError(f"{where} is cut off, or not of the form {wanted}") from None
+        raise UserError(f"{location} is cut off, or not of the form {wanted}") from None
     texts = isinstance(phrases, list) and all(isinstance(one, str) for one in [text, *phrases])
-    if not texts or isinstance(own, bool) or not isinstance(own, str | int | float):
-        raise UserError(f"{where} is not of the form {wanted}")
+    if not texts or isinstance(identifier, bool) or not isinstance(identifier, str | int | float):
+        raise UserError(f"{location} is not of the form {wanted}")
     try:
-        f"{own}{text}{phrases}".encode()
+        f"{identifier}{text}{phrases}".encode()
     except UnicodeEncodeError:
-        raise UserError(f"{where} holds half a character (a lone surrogate)") from None
-    return own, text, phrases
+        raise UserError(f"{location} holds half a character (a lone surrogate)") from None
+    return identifier, text, phrases

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, and files of others."""
+"""Files that are written completely or not at all, and files that other programs wrote."""

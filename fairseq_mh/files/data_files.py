@@ -1,6 +1,6 @@
-"""A check that the binarised files of a split are whole.
+"""Checks that the binarised files of a split are complete.
 
-fairseq reads them through a memory map, and would fail in the middle of a run.
+fairseq reads them through a memory map, so that a truncated file would make it fail in the middle of a run.
 """
 
 import struct
@@ -12,18 +12,18 @@ from fairseq_mh.errors import UserError
 
 MAGIC = b"MMIDIDX\x00\x00"  # the first bytes of an index
 HEADER = struct.Struct("<QBQ")  # version, code of the tokens' type, number of sentences
-SIZE, POINTER = struct.Struct("<i"), struct.Struct("<q")  # of each sentence: its tokens, and its first byte
+SIZE, POINTER = struct.Struct("<i"), struct.Struct("<q")  # per sentence: number of tokens, offset of the first byte
 
 
 def check_split(folder: Path, split: str) -> None:
-    """Check each index of a split and its data.
+    """Check each index of a split, and the data file that belongs to it.
 
     Args:
-        folder: with the binarised files.
-        split: `train`, `valid`, `test`, or another name of a subset.
+        folder: the folder with the binarised files.
+        split: `train`, `valid`, `test`, or the name of another subset.
 
     Raises:
-        UserError: where an index or its data is missing, or has another size than the index says.
+        UserError: if an index or its data file is missing, or if their sizes do not agree.
     """
     files = [path for ending in ("idx", "bin") for path in folder.glob(f"{split}.*-*.*.{ending}")]
     for prefix in sorted({path.with_suffix("") for path in files}):
@@ -33,11 +33,11 @@ def check_split(folder: Path, split: str) -> None:
                 raise UserError(f"{path} is missing")
         content = index.read_bytes()
         if content.startswith(MAGIC) and data.stat().st_size != _data_size(index, content):
-            raise UserError(f"{data} is truncated, or not the one that its index was made for")
+            raise UserError(f"{data} is truncated, or does not belong to its index")
 
 
 def _data_size(index: Path, content: bytes) -> int:
-    """Return the number of bytes that the data file of this index must have."""
+    """Return the size in bytes that the index gives for its data file."""
     start = len(MAGIC) + HEADER.size
     if len(content) < start:
         raise UserError(f"{index} is truncated")

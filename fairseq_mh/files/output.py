@@ -1,4 +1,4 @@
-"""Reads what `fairseq-generate` printed (translations, references, cost) and what `fairseq-mh sample` wrote."""
+"""Reads the output of `fairseq-generate` (translations, references, cost) and of `fairseq-mh sample`."""
 
 import json
 import re
@@ -16,52 +16,52 @@ NBest = dict[int, list[str]]  # sentence number -> candidates
 
 
 class Output(NamedTuple):
-    """The translations of a run and what they cost."""
+    """The translations of a run, and their cost."""
 
     hypotheses: dict[int, str]  # sentence number -> best translation
-    references: dict[int, str]  # empty where the data has none
+    references: dict[int, str]  # empty if the data has none
     sources: dict[int, str]
-    rows: int | None  # decoder rows; None where another decoder than this package's ran
-    seconds: float | None  # spent in the decoder
+    rows: int | None  # decoder rows; None if the decoder was not one of this package
+    seconds: float | None  # time in the decoder
 
 
 def read_output(path: Path) -> Output:
-    """Read a run's standard output, or its `--results-path` file, with or without log lines.
+    """Read the standard output of a run or its `--results-path` file, with or without log lines.
 
     Raises:
-        UserError: where the file cannot be read or holds no translation.
+        UserError: if the file cannot be read or holds no translation.
     """
     hypotheses: dict[int, str] = {}
     references: dict[int, str] = {}
     sources: dict[int, str] = {}
-    kept, rows, seconds = {"T": references, "S": sources}, None, None
+    texts, rows, seconds = {"T": references, "S": sources}, None, None
     for line in readable_lines(path):
         if match := SENTENCE_LINE.match(line):
             kind, number, rest = match[1], int(match[2]), match[3]
             if kind == "D":
                 hypotheses.setdefault(number, rest.partition("\t")[2])  # an n-best list begins with the best
-            elif kind in kept:
-                kept[kind][number] = rest
+            elif kind in texts:
+                texts[kind][number] = rest
         elif found := ROWS_LINE.search(line):
             rows = int(found[1])
         elif found := SECONDS_LINE.search(line):
             seconds = float(found[1])
     if not hypotheses:
-        raise UserError(f"{path} holds no D- line: not the output of fairseq-generate, or of a run that failed")
+        raise UserError(f"{path} holds no D- line: it is not an output of fairseq-generate, or the run failed")
     return Output(hypotheses, references, sources, rows, seconds)
 
 
 def first_sentences(output: Output, limit: int) -> Output:
-    """Return an output with the translations of its first sentences alone; the cost stays that of all of them."""
+    """Return an output with only the translations of its first sentences; its cost is still that of all sentences."""
     numbers = sorted(output.hypotheses)[:limit]
     return output._replace(hypotheses={number: output.hypotheses[number] for number in numbers})
 
 
 def read_nbest(path: Path) -> NBest:
-    """Return all translations of each sentence number, in the order in which they are printed.
+    """Return all translations of each sentence number, in their printed order.
 
     Raises:
-        UserError: where the file cannot be read.
+        UserError: if the file cannot be read.
     """
     found: NBest = {}
     for line in readable_lines(path):
@@ -71,14 +71,14 @@ def read_nbest(path: Path) -> NBest:
 
 
 def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
-    """Return the candidates that several outputs hold for each sentence, each candidate once.
+    """Return the distinct candidates for each sentence in several outputs.
 
     Args:
         paths: outputs of `fairseq-generate`.
-        limit: how many sentences to keep, those with the lowest numbers; None keeps all.
+        limit: number of sentences to keep, in the order of their numbers; None: all sentences.
 
     Raises:
-        UserError: where an output cannot be read.
+        UserError: if an output cannot be read.
     """
     found: dict[int, dict[str, None]] = {}
     for path in paths:
@@ -88,15 +88,15 @@ def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return a text's lines as fairseq counts them: U+2028 and similar characters do not end a line."""
+    """Return the lines of a text as fairseq counts them: U+2028 and similar characters do not end a line."""
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def readable_lines(path: Path) -> list[str]:
-    """Return a text's lines as `read_lines` does.
+    """Return the lines of a text, as `read_lines` does.
 
     Raises:
-        UserError: where the file cannot be read.
+        UserError: if the file cannot be read.
     """
     try:
         return read_lines(path)
@@ -105,35 +105,35 @@ def readable_lines(path: Path) -> list[str]:
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Read the records of a `samples.jsonl` that `fairseq-mh sample` wrote: each has `id`, `text` and more.
+    """Read the records of a `samples.jsonl` from `fairseq-mh sample`; each has at least `id` and `text`.
 
     Raises:
-        UserError: where the file cannot be read, or is no such file.
+        UserError: if the file cannot be read, or is not such a file.
     """
     try:
         samples = [json.loads(line) for line in readable_lines(path) if line]
         return [{**sample, "id": sample["id"], "text": sample["text"]} for sample in samples]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path} is no samples.jsonl of fairseq-mh sample") from None
+        raise UserError(f"{path} is not a samples.jsonl from fairseq-mh sample") from None
 
 
 def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[list[str], list[str]]:
     """Return the translations and their references as two lists, in the order of the sentence numbers.
 
     Raises:
-        UserError: where a translated sentence has no reference.
+        UserError: if a translated sentence has no reference.
     """
     numbers = sorted(hypotheses)
     missing = [number for number in numbers if number not in references]
     if missing:
-        raise UserError(f"sentence {missing[0]} has no reference; give the right ones with --reference")
+        raise UserError(f"sentence {missing[0]} has no reference; give the references with --reference")
     return [hypotheses[n] for n in numbers], [references[n] for n in numbers]
 
 
 def read_references(path: Path) -> dict[int, str]:
-    """Read plain text with a sentence in each line, numbered from 0 as fairseq numbers sentences.
+    """Read plain text with one sentence per line, numbered from 0 as in fairseq.
 
     Raises:
-        UserError: where the file cannot be read.
+        UserError: if the file cannot be read.
     """
     return dict(enumerate(readable_lines(path)))

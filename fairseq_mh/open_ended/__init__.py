@@ -1,1 +1,1 @@
-"""Open-ended generation: the sampler on masked language models of text alone, the other half of the paper."""
+"""Open-ended generation, the second task of the paper: sampling from masked language models without a source."""

@@ -1,11 +1,11 @@
 """Turns texts with blanks into a `MaskedLM` whose states are the texts without the model's special symbols.
 
-A text is what the model reads: the given symbols, the model's special symbols, and a mask at each place of a blank. The
-given symbols are held positions of the state, as those of a translation's template are: no move draws them again, and
-the energy has their terms. A text of masks alone is generated as a whole.
+A text is the input of the model: the given symbols, the model's special symbols, and one mask for each symbol of a
+blank. The given symbols are held positions of the state, as in the template of a translation: no move changes them, but
+the energy includes their terms. If a text consists only of masks, all of it is generated.
 
-Shapes: B texts, N chains, M texts of a query, S symbols of a text, T symbols of a state, P sites, D features, V symbols
-of the vocabulary.
+Shapes: B texts, N chains, M texts in a query, S symbols in a text, T symbols in a state, P sites, D features, V symbols
+in the vocabulary.
 """
 
 from typing import Protocol
@@ -20,28 +20,28 @@ class TextModel(Protocol):
 
     pad: int
     mask: int
-    allowed: Tensor  # (V,) bool: the symbols that a blank may hold
-    longest: int  # symbols that the model reads at once
+    allowed: Tensor  # (V,) bool: symbols that may fill a blank
+    longest: int  # maximum number of symbols in an input of the model
 
     def encode(self, text: str) -> list[int]:
-        """Return the symbols that the model reads of a text, in which `blank` stands for a mask."""
+        """Return the model's input symbols for a text in which `blank` stands for a mask."""
         ...
 
     def decode(self, tokens: Tensor) -> str:
-        """Return the text, without special symbols, of what the model reads: (S,) long."""
+        """Return the text of input symbols (S,) long, without special symbols."""
         ...
 
     @property
     def blank(self) -> str:
-        """How a mask is written in a text for `encode`."""
+        """Return the string that stands for a mask in a text for `encode`."""
         ...
 
     def read(self, tokens: Tensor, sites: Tensor) -> Tensor:
-        """Return the model's features at some sites of texts.
+        """Return the model's features at sites of texts.
 
         Args:
             tokens: (M, S) long, padded.
-            sites: (M, S) bool, P of them in all.
+            sites: (M, S) bool, P of them in total.
 
         Returns:
             (P, D), in row-major order of the sites.
@@ -49,20 +49,20 @@ class TextModel(Protocol):
         ...
 
     def no_features(self, *sizes: int) -> Tensor:
-        """As in a `MaskedLM`."""
+        """Return zeros in the form of features, as `MaskedLM.no_features` does."""
         ...
 
     def project(self, features: Tensor) -> Tensor:
-        """As in a `MaskedLM`."""
+        """Return logits over the vocabulary, as `MaskedLM.project` does."""
         ...
 
 
 class Blanks:
-    """A `MaskedLM` of a batch of texts with blanks, each of them a context.
+    """A `MaskedLM` over a batch of texts with blanks, where each text is a context.
 
     Args:
-        model: of texts.
-        texts: (B, S) long, padded, with masks in the blanks.
+        model: the masked language model of text.
+        texts: (B, S) long, padded, with a mask for each symbol of a blank.
     """
 
     def __init__(self, model: TextModel, texts: Tensor):
@@ -70,25 +70,25 @@ class Blanks:
         self.pad, self.allowed = model.pad, model.allowed
         self.no_features, self.project = model.no_features, model.project
         inside = texts.eq(model.mask) | model.allowed[texts]
-        self.lengths = inside.sum(1)  # (B,) long: symbols of each state
+        self.lengths = inside.sum(1)  # (B,) long: number of symbols in each state
         positions = torch.arange(int(self.lengths.max()), device=texts.device)
         self.padding = positions >= self.lengths[:, None]  # (B, T) bool
-        places = (~inside).long().argsort(dim=1, stable=True)[:, : self.padding.size(1)]
-        # Where each symbol of a state is in its text: (B, T). Padding's place is one past the text's end.
-        self.places = places.masked_fill(self.padding, texts.size(1))
+        positions_in_text = (~inside).long().argsort(dim=1, stable=True)[:, : self.padding.size(1)]
+        # (B, T) long: the position in its text of each symbol of a state; padding has the position after the text.
+        self.text_positions = positions_in_text.masked_fill(self.padding, texts.size(1))
 
     def states(self) -> Tensor:
-        """Return the states before anything is filled in: (B, T) long."""
-        return F.pad(self.texts, (0, 1), value=self.pad).gather(1, self.places)
+        """Return the states before any blank is filled: (B, T) long."""
+        return F.pad(self.texts, (0, 1), value=self.pad).gather(1, self.text_positions)
 
     def filled(self, tokens: Tensor, context: Tensor) -> Tensor:
-        """Return the contexts' texts with these states filled in: (M, T) long, (M,) long -> (M, S) long."""
-        return F.pad(self.texts[context], (0, 1)).scatter(1, self.places[context], tokens)[:, :-1]
+        """Return the texts of contexts (M,) long, filled with states (M, T) long: (M, S) long."""
+        return F.pad(self.texts[context], (0, 1)).scatter(1, self.text_positions[context], tokens)[:, :-1]
 
     def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
+        """Return the features at masked positions of states, as `Features.features` does."""
         inputs = self.filled(tokens.masked_fill(masked, self.model.mask), context)
-        sites = torch.zeros_like(F.pad(inputs, (0, 1)), dtype=torch.bool).scatter(1, self.places[context], masked)[
-            :, :-1
-        ]
+        sites = torch.zeros_like(F.pad(inputs, (0, 1)), dtype=torch.bool)
+        sites = sites.scatter(1, self.text_positions[context], masked)[:, :-1]
         longest = int(inputs.ne(self.pad).sum(1).max())
         return self.model.read(inputs[:, :longest], sites[:, :longest])

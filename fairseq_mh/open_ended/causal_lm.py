@@ -1,4 +1,4 @@
-"""Lets a causal language model judge how likely texts are, as in the paper's Table 2."""
+"""Scores texts with a causal language model, as in Table 2 of the paper."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,23 +14,23 @@ TEXTS_AT_ONCE = 16
 
 
 class Judged(NamedTuple):
-    """What a causal model says of N texts."""
+    """The scores that a causal language model gives to N texts."""
 
-    nats: Tensor  # (N,) float64: minus the log-probability of each
-    tokens: Tensor  # (N,) long: how many tokens of the causal model each text has
+    nats: Tensor  # (N,) float64: negative log-probability of each text
+    tokens: Tensor  # (N,) long: number of predicted tokens in each text
 
     def perplexity(self) -> float:
-        """Return the exponential of the nats per token, over all texts."""
+        """Return the exponential of the nats per token over all texts."""
         return float((self.nats.sum() / self.tokens.sum()).exp())
 
 
 class CausalLM:
-    """A causal model with its tokenizer.
+    """A causal language model with its tokenizer.
 
-    Where the tokenizer has a BOS, a text's first token is predicted from it; otherwise the first token counts nothing.
+    If the tokenizer has a BOS, the first token of a text is predicted from it; otherwise the first token is not scored.
 
     Raises:
-        UserError: for a model whose predictions depend on later tokens.
+        UserError: if the predictions of the model depend on later tokens.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
@@ -39,14 +39,14 @@ class CausalLM:
         with torch.no_grad():
             one, other = model(input_ids=torch.tensor([[0, 1], [0, 2]], device=model.device)).logits[:, 0]
         if not torch.allclose(one, other, atol=1e-4):
-            raise UserError(f"{type(model).__name__} looks ahead: it cannot say how likely a text is")
+            raise UserError(f"{type(model).__name__} looks ahead: it is not causal, and cannot judge texts")
 
     @torch.no_grad()
     def judge(self, texts: Sequence[str]) -> Judged:
-        """Say how likely texts are.
+        """Return the scores of texts.
 
         Raises:
-            UserError: for a text without a token to predict, and for one that is longer than the model's positions.
+            UserError: if a text has no token to predict, or has more tokens than the model has positions.
         """
         bos = self.tokenizer.bos_token_id
         lines = [
@@ -56,7 +56,7 @@ class CausalLM:
         for text, line in zip(texts, lines, strict=True):
             if not 2 <= len(line) <= self.longest:
                 raise UserError(
-                    f"a text of {len(line)} tokens (not 2 to {self.longest}) cannot be judged: {text[:60]!r}"
+                    f"a text of {len(line)} tokens cannot be judged, only 2 to {self.longest}: {text[:60]!r}"
                 )
         nats = torch.cat([self._nats(lines[n : n + TEXTS_AT_ONCE]) for n in range(0, len(lines), TEXTS_AT_ONCE)])
         return Judged(nats, torch.tensor([len(line) - 1 for line in lines]))
@@ -68,18 +68,18 @@ class CausalLM:
         )
         tokens = torch.tensor([line + [0] * (longest - len(line)) for line in lines], device=self.model.device)
         logits = self.model(input_ids=tokens, attention_mask=valid).logits[:, :-1].double()
-        found = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
-        return -(found * valid[:, 1:]).sum(1).cpu()
+        log_probabilities = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
+        return -(log_probabilities * valid[:, 1:]).sum(1).cpu()
 
 
 def load_causal_lm(path: Path, device: str) -> CausalLM:
-    """Load a Hugging Face model from a local folder or a GGUF file; nothing is downloaded.
+    """Load a Hugging Face model from a local folder or a GGUF file, without any download.
 
     Raises:
-        UserError: where there is no such model, or it is not causal.
+        UserError: if there is no such model, or if it is not causal.
     """
     if not path.exists():
-        raise UserError(f"{path} does not exist: a causal language model is a local folder, or a .gguf file")
-    where, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
-    model, tokenizer = load_pretrained(transformers.AutoModelForCausalLM, where, **more)
+        raise UserError(f"{path} does not exist: give the folder of a causal language model, or a .gguf file")
+    folder, options = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+    model, tokenizer = load_pretrained(transformers.AutoModelForCausalLM, folder, **options)
     return CausalLM(model.to(device), tokenizer)

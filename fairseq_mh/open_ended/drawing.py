@@ -1,4 +1,4 @@
-"""Draws texts in batches of chains, and writes each batch as a chunk, so that an interrupted run can go on."""
+"""Draws texts in batches of chains, and writes each batch as a chunk, so that an interrupted run can continue."""
 
 import json
 import time
@@ -22,10 +22,10 @@ FILES = ("samples.jsonl", "trace.jsonl")
 
 
 def load_text_model(options: TextOptions) -> TextModel:
-    """Load the model that the options name, importing only what its kind needs.
+    """Load the model that the options name; only the library for its kind is imported.
 
     Raises:
-        UserError: where it cannot be loaded.
+        UserError: if it cannot be loaded.
     """
     if options.model.suffix == ".pt":
         from fairseq_mh.masked_lms.roberta import load_fairseq
@@ -37,15 +37,15 @@ def load_text_model(options: TextOptions) -> TextModel:
 
 
 def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], object] | None = None) -> None:
-    """Draw the texts that are not in the output folder yet, and write them there.
+    """Draw the texts that are not yet in the output folder, and write them to it.
 
     Args:
-        options: as `check_text_options` accepts them.
-        model: as `load_text_model` loads it.
-        spend: is told the seconds that a batch took, when it is written.
+        options: the options, after `check_text_options`.
+        model: the model from `load_text_model`.
+        spend: called with the seconds that each batch took, after the batch is written.
 
     Raises:
-        UserError: where the model cannot read the text, or the folder holds something else.
+        UserError: if the model cannot read the text, or if the folder holds other files.
     """
     template, lengths = Template(options.text), range(options.length[0], options.length[1] + 1)
     check_text(model, template, lengths[-1])

@@ -1,4 +1,4 @@
-"""The options of `fairseq-mh sample`, which the grids of texts give as well."""
+"""The options of `fairseq-mh sample`, which grids that draw texts also use."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -23,51 +23,51 @@ SAMPLER_DEFAULTS: dict[str, Any] = {
     "mh_scan": "random",
     "mh_sweeps": 33,
 }
-MODEL_FILES = ("model", "sentencepiece_model")  # options that name files: their content decides, not the path
+MODEL_FILES = ("model", "sentencepiece_model")  # options that name files, whose content decides the texts
 SAMPLER_FIELDS = [field.name for field in fields(SamplerConfig) if field.name.startswith("mh_")]
 
 
 @dataclass(frozen=True)
 class TextOptions:
-    """What a command line asks for: texts of a model, and how to sample them."""
+    """The options of `fairseq-mh sample`: a model, the texts to draw, and the sampler."""
 
-    model: Path  # a Hugging Face model's folder, or a fairseq RoBERTa's checkpoint
+    model: Path  # folder of a Hugging Face model, or checkpoint of a fairseq RoBERTa
     output: Path  # the folder to write
-    chains: int  # how many texts
-    length: tuple[int, int]  # fewest and most symbols of an open blank
-    text: str  # with blanks
-    batch_size: int  # chains that run at once
+    chains: int  # number of texts
+    length: tuple[int, int]  # minimum and maximum number of symbols in an open blank
+    text: str  # the template, with blanks
+    batch_size: int  # number of chains that run at once
     seed: int
     device: str
     sentencepiece_model: Path | None
     sampler: SamplerConfig
 
     def identity(self) -> dict[str, Any]:
-        """Return everything that decides the texts, by option name."""
+        """Return all options that decide the texts, by name."""
         own = {name: value for name, value in vars(self).items() if name not in ("output", "device", "sampler")}
         return by_content(own, MODEL_FILES) | {name: getattr(self.sampler, name) for name in SAMPLER_FIELDS}
 
 
 def add_text_options(parser: ArgumentParser) -> None:
-    """Add the options to a command's parser."""
+    """Add the options to the parser of a command."""
     parser.add_argument("model", type=Path, help="folder of a Hugging Face model, or checkpoint of a fairseq RoBERTa")
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
-    parser.add_argument("--chains", type=int, default=100, help="how many texts; default: %(default)s")
+    parser.add_argument("--chains", type=int, default=100, help="number of texts; default: %(default)s")
     parser.add_argument(
         "--length",
         type=int,
         nargs=2,
         default=(15, 45),
         metavar=("MIN", "MAX"),
-        help="fewest and most symbols of an open blank {}; default: 15 45",
+        help="minimum and maximum number of symbols in an open blank {}; default: 15 45",
     )
-    parser.add_argument("--text", default="{}", help="the text, with blanks: {3} of 3 symbols, {} of a random number")
-    parser.add_argument("--batch-size", type=int, default=25, help="chains that run at once; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=1, help="default: %(default)s")
+    parser.add_argument("--text", default="{}", help="the text; {3} is a blank of 3 symbols, {} one of a random number")
+    parser.add_argument("--batch-size", type=int, default=25, help="chains to run at once; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random draws; default: %(default)s")
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    parser.add_argument("--device", default=device, help="default: %(default)s")
+    parser.add_argument("--device", default=device, help="device of the model; default: %(default)s")
     parser.add_argument(
-        "--sentencepiece-model", type=Path, help="for a fairseq RoBERTa: the model that cuts text into its pieces"
+        "--sentencepiece-model", type=Path, help="for a fairseq RoBERTa: the SentencePiece model of its pieces"
     )
     group = parser.add_argument_group("the sampler's options")
     gen_parser_from_dataclass(group, SamplerConfig())
@@ -78,7 +78,7 @@ def add_text_options(parser: ArgumentParser) -> None:
 
 
 def text_options(args: Namespace) -> TextOptions:
-    """Return the options that a parser of `add_text_options` has read."""
+    """Return the options from arguments that a parser with `add_text_options` has read."""
     given = vars(args)
     names = [field.name for field in fields(TextOptions) if field.name not in ("length", "sampler")]
     sampler = SamplerConfig(**{name: given[name] for name in SAMPLER_FIELDS})
@@ -89,7 +89,7 @@ def parse_text_options(arguments: Sequence[str]) -> TextOptions:
     """Parse a command line of `fairseq-mh sample`.
 
     Raises:
-        UserError: for a command line that means nothing.
+        UserError: if the command line cannot be parsed.
     """
     parser = _Parser(allow_abbrev=False)
     add_text_options(parser)
@@ -102,20 +102,20 @@ class _Parser(ArgumentParser):
 
 
 def check_text_options(options: TextOptions) -> None:
-    """Refuse options that mean nothing, before anything is loaded or written.
+    """Check the options before anything is loaded or written.
 
     Raises:
-        UserError: for the first of them.
+        UserError: if an option cannot be used.
     """
     check_sampler(options.sampler)
     shortest, longest = options.length
     cuda = options.device.startswith("cuda")
     refusals = {
-        "--length MIN MAX must be 1 or more, the first no more than the second": not 1 <= shortest <= longest,
+        "--length MIN MAX must be 1 or more, and MIN at most MAX": not 1 <= shortest <= longest,
         "--chains must be 1 or more": options.chains < 1,
         "--batch-size must be 1 or more": options.batch_size < 1,
         "--seed must not be negative": options.seed < 0,
-        "--device cuda: there is none": cuda and not torch.cuda.is_available(),
+        "--device cuda: there is no GPU": cuda and not torch.cuda.is_available(),
         "--sentencepiece-model is for a fairseq checkpoint": (
             options.sentencepiece_model is not None and options.model.suffix != ".pt"
         ),

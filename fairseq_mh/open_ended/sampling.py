@@ -1,4 +1,4 @@
-"""Runs chains over the blanks of texts: masks are filled in one by one, and the chain goes on from there."""
+"""Runs chains over the blanks of texts; the masks are filled one by one to get the first state of each chain."""
 
 from collections.abc import Generator, Sequence
 from functools import partial
@@ -24,9 +24,9 @@ class Chains(NamedTuple):
     """N finished chains."""
 
     ids: Sequence[int]
-    lengths: list[int]  # symbols of each chain's state
-    sweeps: list[Sweep]  # of N chains each; sweep 0 is the start, and its rows include those of filling the blanks
-    texts: list[str]  # where each chain ended
+    lengths: list[int]  # number of symbols in the states of each chain
+    sweeps: list[Sweep]  # each of N chains; the rows of sweep 0, the start, include those of filling the blanks
+    texts: list[str]  # the last state of each chain
 
 
 @torch.no_grad()
@@ -41,9 +41,9 @@ def sample(
     """Run chains. What a chain draws depends on the seed and the chain's number, not on its batch.
 
     Args:
-        model: of texts.
+        model: the masked language model of text.
         template: the text with its blanks.
-        lengths: the symbols that an open blank may have; each chain draws its own (`check_text` refuses too many).
+        lengths: the possible numbers of symbols of an open blank, which each chain draws (see `check_text`).
         ids: the numbers of the chains.
         seed: of all randomness, with the chain's number.
         cfg: the sampler's options.
@@ -68,15 +68,15 @@ def text_energy(cfg: SamplerConfig) -> Energy:
 
 
 def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditional) -> tuple[Tensor, Tensor]:
-    """Fill the blanks in one by one, in random order, each with a look at those filled before it.
+    """Fill the masks one by one in random order; each symbol is drawn given the symbols that are already filled.
 
     Args:
-        blanks: of N texts.
-        streams: a generator for each text.
-        log_q: the proposal's conditional.
+        blanks: N texts with their blanks.
+        streams: one random generator for each text.
+        log_q: the conditional of the proposal.
 
     Returns:
-        States (N, T) long, and the decoder rows (N,) long that they took.
+        The filled states (N, T) long, and the number of decoder rows (N,) long for each.
     """
     tokens, contexts = blanks.states(), torch.arange(len(streams), device=blanks.texts.device)
     turn, uniforms = np.full(tokens.shape, -1), np.zeros(tokens.shape)
@@ -88,7 +88,7 @@ def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditio
         masked = unevaluated(blanks, tokens, contexts)
         drawn = draw_masked(blanks, masked, turns == now, draws[:, now : now + 1], log_q)
         tokens, rows = drawn.candidate, rows + drawn.rows
-    anything = int(blanks.allowed.nonzero()[0])  # fills a mask where the model is broken, and draws nothing
+    anything = int(blanks.allowed.nonzero()[0])  # for masks that stay because the model produced NaN
     return tokens.masked_fill(tokens == blanks.model.mask, anything), rows.cpu()
 
 
@@ -96,21 +96,21 @@ def check_text(model: TextModel, template: Template, longest: int) -> None:
     """Check that the model can read a template whose open blanks have `longest` symbols.
 
     Raises:
-        UserError: where the text is too long, or has symbols that the model does not know.
+        UserError: if the text is too long, or has symbols that the model does not know.
     """
     stream = np.random.default_rng()
     text = model.encode(template.text(model.blank, range(longest, longest + 1), stream))
     if len(text) > model.longest:
-        raise UserError(f"the model reads {model.longest} symbols at once: shorten the text, or --length")
+        raise UserError(f"the model reads {model.longest} symbols at once: shorten the text, or reduce --length")
     around = model.encode(model.blank).index(model.mask)
     given = torch.tensor(text[around : len(text) - len(model.encode(model.blank)) + around + 1])
     strange = given[~model.allowed.cpu()[given] & (given != model.mask)]
     if len(strange):
-        raise UserError(f"the model has no symbols for all that is given: it reads {model.decode(given)!r}")
+        raise UserError(f"the model has no symbols for parts of the text: it reads {model.decode(given)!r}")
 
 
 def padded(model: TextModel, texts: list[str]) -> Tensor:
-    """Encode texts as the model reads them, padded: (N, S) long."""
+    """Return the model's input for N texts, padded: (N, S) long."""
     lines = [model.encode(text) for text in texts]
     rows = [line + [model.pad] * (max(map(len, lines)) - len(line)) for line in lines]
     return torch.tensor(rows, device=model.allowed.device)

@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a corpus ends in a whole output, or in one clear line and a status that is not 0."""
+"""A fault in a corpus run leads to a complete output, or to one clear error line and a status that is not 0."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from fairseq_mh.translation.halves import in_halves, out_of_memory
 from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, started, write_corpus
 from tests.tiny_cmlm import write_checkpoint
 
-INPUTS = {  # name -> content, and what the line says
+INPUTS = {  # name -> content, and a part of the error message
     "c.de": (b"", "is empty"),
     "latin1.de": ("a b\nö\n".encode("latin-1"), "line 2 is not UTF-8"),
     "cut.de": ("a b\na ö".encode()[:-1], "line 2 is not UTF-8"),
@@ -37,54 +37,54 @@ INPUTS = {  # name -> content, and what the line says
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_inputs_are_refused_before_anything_is_written(tiny, tmp_path, name):
-    content, said = INPUTS[name]
+def test_bad_inputs_are_refused_before_anything_is_written(tiny, tmp_path, name):
+    content, message = INPUTS[name]
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         corpus_run(tiny, tmp_path / name, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 OPTIONS = {
-    "no chunk": (("--chunk-size", 0), (), "--chunk-size"),
-    "fewer than no workers": (("--workers", -1), (), "--workers"),
-    "nobody at the address": (("--workers", 0, "--address", "auto"), (), "--address"),
+    "empty chunks": (("--chunk-size", 0), (), "--chunk-size"),
+    "negative number of workers": (("--workers", -1), (), "--workers"),
+    "address without Ray workers": (("--workers", 0, "--address", "auto"), (), "--address"),
     "a trace": ((), ("--mh-trace", "trace"), "--samples"),
-    "no references": ((), ("--mh-gold-length",), "references"),
+    "lengths of references": ((), ("--mh-gold-length",), "references"),
     "an option of the sampler": ((), ("--mh-chains", "0"), "--mh-chains"),
-    "a value that fairseq refuses late": ((), ("--post-process", "x"), "post_process"),
-    "half of two kinds": ((), ("--fp16", "--bf16"), "fp16"),
-    "samples of no chain": (("--samples",), ("--mh-decoding", "mask-predict"), "--samples"),
+    "a value that fairseq would refuse late": ((), ("--post-process", "x"), "post_process"),
+    "two half precisions": ((), ("--fp16", "--bf16"), "fp16"),
+    "samples without chains": (("--samples",), ("--mh-decoding", "mask-predict"), "--samples"),
     "shards": ((), ("--distributed-world-size", "2"), "--workers"),
-    "a batch of none": ((), ("--batch-size", "0"), "--batch-size"),
+    "empty batches": ((), ("--batch-size", "0"), "--batch-size"),
     "an alignment dictionary": ((), ("--replace-unk", "x"), "--replace-unk"),
-    "odd overrides": ((), ("--model-overrides", "x"), "options cannot be used"),
+    "overrides that are no dictionary": ((), ("--model-overrides", "x"), "options cannot be used"),
     "an unknown tokenizer": ((), ("--tokenizer", "moses"), "cannot be"),
     "pieces without a model": ((), ("--bpe", "sentencepiece"), "--bpe"),
-    "pieces of no model": ((), ("--bpe", "sentencepiece", "--sentencepiece-model", __file__), "--bpe"),
+    "pieces with a file that is no model": ((), ("--bpe", "sentencepiece", "--sentencepiece-model", __file__), "--bpe"),
     "an unknown option": ((), ("--mh-energie", "raw"), "--mh-energie"),
 }
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options_that_mean_nothing_are_refused(tiny, tmp_path, name):
-    own, more, said = OPTIONS[name]
-    with pytest.raises(UserError, match=said):
+def test_bad_options_are_refused(tiny, tmp_path, name):
+    own, more, message = OPTIONS[name]
+    with pytest.raises(UserError, match=message):
         corpus_run(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", *own, more=(*RUN, *more))
     assert not (tmp_path / "out").exists()
 
 
-def test_a_corpus_that_changes_meanwhile(tmp_path):
+def test_a_corpus_that_changes_during_the_run_is_refused(tmp_path):
     corpus = scan(write_corpus(tmp_path / "c.de"), 4)
     assert [(span.first, span.lines) for span in corpus.spans] == [(0, 4), (4, 2)]
     assert [source.text for source in read(corpus.path, corpus.spans[1])] == ["a c b", "b c a"]
     for content in ("a\n" * 3, "b" + corpus.path.read_text()[1:]):
         (tmp_path / "c.de").write_text(content)
-        with pytest.raises(UserError, match="not what it was"):
+        with pytest.raises(UserError, match="has changed since"):
             read(corpus.path, corpus.spans[0])
 
 
-def test_a_mark_of_the_encoding_is_no_word(tmp_path):
+def test_a_byte_order_mark_is_not_part_of_the_text(tmp_path):
     (tmp_path / "c.de").write_bytes(b"\xef\xbb\xbfa b\n")
     (tmp_path / "c.jsonl").write_bytes(b'\xef\xbb\xbf{"text": "a b", "id": null}\n')
     for name in ("c.de", "c.jsonl"):
@@ -92,19 +92,19 @@ def test_a_mark_of_the_encoding_is_no_word(tmp_path):
         assert [tuple(source) for source in read(corpus.path, corpus.spans[0])] == [(0, "0", "a b", ())]
 
 
-def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
+def test_a_folder_of_another_corpus_model_or_option_is_refused(tiny, tmp_path):
     corpus = write_corpus(tmp_path / "c.de")
     corpus_run(tiny, corpus, tmp_path / "out")
-    corpus_run(tiny, corpus, tmp_path / "out", "--workers", 3)  # finished: nobody is started
+    corpus_run(tiny, corpus, tmp_path / "out", "--workers", 3)  # the run is finished, so no worker is started
     with pytest.raises(UserError, match="other settings"):
         corpus_run(tiny, write_corpus(corpus, 2), tmp_path / "out")
     write_corpus(corpus)
-    for more, said in (
+    for more, message in (
         (("--model-overrides", "{'no_scale_embedding': True}"), "model_overrides was {}, and is"),
-        (("--nbest", "2"), "nbest was 1, and is 2 now"),
-        (("--seed", "2"), "task.seed was 1, and is 2 now"),
+        (("--nbest", "2"), "nbest was 1, and is now 2"),
+        (("--seed", "2"), "task.seed was 1, and is now 2"),
     ):
-        with pytest.raises(UserError, match=f"other settings .{said}"):
+        with pytest.raises(UserError, match=f"other settings .{message}"):
             corpus_run(tiny, corpus, tmp_path / "out", more=(*RUN, *more))
     corpus_run(tiny._replace(folder=tiny.folder / "."), corpus, tmp_path / "out", more=(*RUN, "--batch-size", "1"))
     other = tiny._replace(folder=tmp_path / "data")
@@ -114,8 +114,8 @@ def test_another_corpus_or_model_is_not_mixed_in(tiny, tmp_path):
         corpus_run(other, corpus, tmp_path / "out")
 
 
-def test_the_same_file_by_another_path_is_the_same(tiny, tmp_path):
-    """A sentencepiece model by its absolute path; another one under the same path is refused."""
+def test_the_path_of_a_sentencepiece_model_does_not_matter(tiny, tmp_path):
+    """The same model by its absolute path is accepted; another model under the same path is refused."""
     corpus, models = write_corpus(tmp_path / "c.de"), []
     for name, size in (("spm", 8), ("other", 9)):
         sentencepiece.SentencePieceTrainer.train(
@@ -131,7 +131,7 @@ def test_the_same_file_by_another_path_is_the_same(tiny, tmp_path):
 
 
 def refusal(arguments) -> str:
-    """The one line that the script ends with."""
+    """Return the one error line of a run that fails."""
     process = started(arguments)
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
@@ -143,7 +143,7 @@ def refusal(arguments) -> str:
 
 
 @pytest.mark.slow
-def test_unwritable_outputs_and_missing_files(tiny, tmp_path):
+def test_unwritable_outputs_and_missing_files_are_refused(tiny, tmp_path):
     corpus, run = write_corpus(tmp_path / "c.de"), ("--workers", 0, "--", *RUN)
     assert "Not a directory" in refusal([tiny.folder, corpus, "--output", corpus / "out", *run])
     assert "c.fr" in refusal([tiny.folder, tmp_path / "c.fr", "--output", tmp_path / "out", *run])
@@ -156,7 +156,7 @@ def test_unwritable_outputs_and_missing_files(tiny, tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 64 kB, and how to make it larger."""
+    """A file system of 64 kB, and a function that makes it larger."""
     disk = tmp_path / "disk"
     disk.mkdir()
 
@@ -171,8 +171,8 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk(tiny, tmp_path, small_disk):
-    """What is whole is kept; with room again, the same command goes on."""
+def test_a_run_continues_after_a_full_disk(tiny, tmp_path, small_disk):
+    """Complete chunks are kept; when there is room again, the same command continues."""
     disk, enlarge = small_disk
     corpus = write_corpus(tmp_path / "c.de", 20)
     run = ("--workers", 0, "--chunk-size", 6, "--samples", "--", *RUN)
@@ -189,8 +189,8 @@ def test_a_full_disk(tiny, tmp_path, small_disk):
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 @pytest.mark.parametrize("more", [(), ("--mh-decoding", "mask-predict"), ("--mh-energy", "two-stream")], ids=str)
-def test_broken_logits_are_rejected_counted_and_reported(tiny, tmp_path, value, more):
-    """A decoder that says nothing at all: every record is there, holds words alone, and claims no energy."""
+def test_nan_logits_are_rejected_counted_and_reported(tiny, tmp_path, value, more):
+    """The decoder gives only NaN: every record is written, holds only words, and has no energy."""
     state = torch.load(tiny.folder / "checkpoint.pt")
     state["model"]["decoder.layers.0.final_layer_norm.bias"][1] = value
     torch.save(state, tmp_path / "broken.pt")
@@ -203,7 +203,7 @@ def test_broken_logits_are_rejected_counted_and_reported(tiny, tmp_path, value, 
         assert set(found["text"].split()) <= set("abc")
 
 
-def test_broken_lengths_are_refused(tiny, tmp_path):
+def test_nan_lengths_are_refused(tiny, tmp_path):
     state = torch.load(tiny.folder / "checkpoint.pt")
     state["model"]["encoder.layers.0.final_layer_norm.bias"][1] = torch.nan
     torch.save(state, tmp_path / "broken.pt")
@@ -213,16 +213,16 @@ def test_broken_lengths_are_refused(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 500])
-def test_lines_that_cannot_be_translated_stop_no_corpus(tiny, tmp_path, monkeypatch, chunk):
-    """Not in a last chunk of one line, not beside an empty one, and not on the way of a resumed run."""
+def test_lines_that_cannot_be_translated_do_not_stop_a_corpus(tiny, tmp_path, monkeypatch, chunk):
+    """This holds for a last chunk of one line, for a chunk with an empty line, and for a chunk of many lines."""
     decode = MHGenerator.decode
 
-    def odd(generator, sample, *rest):
+    def decode_or_fail(generator, sample, *rest):
         if 4 in sample["id"]:
             raise SentenceError("no lengths: broken")
         return decode(generator, sample, *rest)
 
-    monkeypatch.setattr(MHGenerator, "decode", odd)
+    monkeypatch.setattr(MHGenerator, "decode", decode_or_fail)
     (tmp_path / "c.de").write_text("a b\nb b\n\nc\na b c\n" + "a " * 20, encoding="utf-8")
     counts, records = corpus_run(tiny, tmp_path / "c.de", tmp_path / "out", "--chunk-size", chunk)
     reasons = [record["untranslated"] for record in records]
@@ -230,19 +230,19 @@ def test_lines_that_cannot_be_translated_stop_no_corpus(tiny, tmp_path, monkeypa
     assert "3 sentences were not translated (empty: 1, no lengths: 1, too long: 1)" in corpus_summary(counts)
 
 
-def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
-    """Down to what fits; the translations are those of a larger machine."""
+def test_a_batch_that_does_not_fit_into_memory_is_split(tiny, tmp_path, monkeypatch):
+    """The batch is halved until it fits, and the translations are the same as with more memory."""
     corpus, decode, sizes = write_corpus(tmp_path / "c.de"), MHGenerator.decode, []
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
-    def small(generator, sample, *rest):
+    def decode_small_batches(generator, sample, *rest):
         sizes.append(len(sample["id"]))
         if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
         return decode(generator, sample, *rest)
 
     limit = 2
-    monkeypatch.setattr(MHGenerator, "decode", small)
+    monkeypatch.setattr(MHGenerator, "decode", decode_small_batches)
     check_same(corpus_run(tiny, corpus, tmp_path / "out")[1], expected)
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     limit = 0
@@ -250,18 +250,18 @@ def test_a_batch_that_does_not_fit_is_split(tiny, tmp_path, monkeypatch):
         corpus_run(tiny, write_corpus(tmp_path / "many.de", times=4), tmp_path / "nowhere")
 
 
-def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkeypatch):
+def test_a_sentence_that_cannot_be_decoded_does_not_stop_the_others(tiny, tmp_path, monkeypatch):
     corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.decode
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
-    def odd(generator, sample, *rest):
+    def decode_or_fail(generator, sample, *rest):
         if 2 in sample["id"]:
             raise SentenceError("no lengths")
         if 4 in sample["id"]:
             raise MemoryError
         return decode(generator, sample, *rest)
 
-    monkeypatch.setattr(MHGenerator, "decode", odd)
+    monkeypatch.setattr(MHGenerator, "decode", decode_or_fail)
     counts, records = corpus_run(tiny, corpus, tmp_path / "out")
     assert counts["untranslated"] == 2
     assert records[2]["untranslated"] == "no lengths"
@@ -270,7 +270,7 @@ def test_a_sentence_that_cannot_be_decoded_stops_no_other(tiny, tmp_path, monkey
     check_same([records[n] for n in good], [expected[n] for n in good])
 
 
-def test_what_is_out_of_memory():
+def test_out_of_memory_errors_are_recognised():
     with pytest.raises(RuntimeError) as raised:
         torch.empty(10**15)
     assert out_of_memory(raised.value)
@@ -298,5 +298,5 @@ def test_nothing_in_a_checkpoint_is_executed(tiny, tmp_path):
         corpus_run(tiny, corpus, tmp_path / "out", more=run)
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "out").exists()
-    torch.load(tmp_path / "hostile.pt", weights_only=False)  # as it would be
+    torch.load(tmp_path / "hostile.pt", weights_only=False)  # the control: an unsafe load executes it
     assert (tmp_path / "executed").exists()

@@ -1,4 +1,4 @@
-"""Workers of Ray: as many as one likes, and killed as one likes."""
+"""Ray workers give the same translations in any number, also if they are killed."""
 
 import json
 import os
@@ -13,12 +13,12 @@ import torch
 from fairseq_mh.errors import UserError
 from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, started, wait_for, write_corpus
 
-pytest.importorskip("ray", reason="without the extra ray")
+pytest.importorskip("ray", reason="needs the extra `ray`")
 LONG = (*RUN, "--nbest", "2", "--mh-sweeps", "30")
 
 
 @pytest.mark.slow
-def test_two_workers_translate_as_this_process_does(tiny, tmp_path):
+def test_two_workers_give_the_translations_of_one_process(tiny, tmp_path):
     corpus = write_corpus(tmp_path / "c.de", 2)
     counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, "--chunk-size", 2)
     expected, others = corpus_run(tiny, corpus, tmp_path / "here")
@@ -27,8 +27,7 @@ def test_two_workers_translate_as_this_process_does(tiny, tmp_path):
 
 
 @pytest.mark.heavy
-def test_what_a_worker_meets_is_one_line(tiny, tmp_path):
-    """And so is a Ray that is too small, or not there."""
+def test_an_error_in_a_worker_or_in_ray_is_one_line(tiny, tmp_path):
     corpus = write_corpus(tmp_path / "c.de", 4)
     state = torch.load(tiny.folder / "checkpoint.pt")
     state["model"]["encoder.layers.0.final_layer_norm.bias"][1] = torch.nan
@@ -40,18 +39,18 @@ def test_what_a_worker_meets_is_one_line(tiny, tmp_path):
 
 
 def workers_of(driver: subprocess.Popen) -> list[int]:
-    """The processes of its actors that translate."""
-    found = []
+    """Return the process IDs of the actors that translate for this driver."""
+    workers = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
             is_worker = (path / "cmdline").read_bytes().startswith(b"ray::MapWorker")
-            found += [int(path.name)] * (is_worker and os.getsid(int(path.name)) == driver.pid)
-        except OSError:  # it has ended meanwhile
+            workers += [int(path.name)] * (is_worker and os.getsid(int(path.name)) == driver.pid)
+        except OSError:  # the process has ended since it was listed
             continue
-    return found
+    return workers
 
 
-def at_work(tiny, corpus, output, workers: int, *more) -> subprocess.Popen:
+def start_run(tiny, corpus, output, workers: int, *more) -> subprocess.Popen:
     arguments = [tiny.folder, corpus, "--output", output, "--workers", workers, "--chunk-size", 2, "--", *LONG, *more]
     return started(arguments, start_new_session=True)
 
@@ -62,9 +61,9 @@ def chunks_in(output: Path) -> int:
 
 @pytest.mark.heavy
 def test_killed_workers_are_replaced(tiny, tmp_path):
-    """Every worker is killed as it translates, and another one later; all that is missing is done by others."""
+    """All workers are killed while they translate, and one more later; new workers do the rest of the work."""
     corpus, output = write_corpus(tmp_path / "c.de", 6), tmp_path / "out"
-    driver = at_work(tiny, corpus, output, workers=2)
+    driver = start_run(tiny, corpus, output, workers=2)
     for already, killed in ((2, slice(None)), (5, slice(1))):
         wait_for(lambda already=already: chunks_in(output) >= already and workers_of(driver), driver)
         for worker in workers_of(driver)[killed]:
@@ -76,15 +75,15 @@ def test_killed_workers_are_replaced(tiny, tmp_path):
 
 
 @pytest.mark.heavy
-def test_a_killed_driver_takes_its_workers_with_it_and_goes_on_later(tiny, tmp_path):
+def test_workers_end_with_a_killed_driver_and_the_command_continues(tiny, tmp_path):
     corpus, output = write_corpus(tmp_path / "c.de", 6), tmp_path / "out"
-    driver = at_work(tiny, corpus, output, workers=1)
+    driver = start_run(tiny, corpus, output, workers=1)
     wait_for(lambda: chunks_in(output) >= 2, driver)
     driver.kill()
     driver.communicate()
     done = [path.read_text() for path in (output / "chunks").glob("*[0-9]/chunks.jsonl")]
     assert 2 <= len(done) < 18
-    second = at_work(tiny, corpus, output, workers=2)
+    second = start_run(tiny, corpus, output, workers=2)
     _, errors = second.communicate(timeout=300)
     assert second.returncode == 0, errors
     assert not workers_of(driver)
@@ -94,13 +93,13 @@ def test_a_killed_driver_takes_its_workers_with_it_and_goes_on_later(tiny, tmp_p
 
 
 @pytest.mark.heavy
-def test_workers_that_keep_dying_are_given_up(tiny, tmp_path):
-    """In one line, rather than tried for ever."""
-    driver = at_work(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", 1, "--mh-sweeps", "10000")
+def test_a_run_ends_if_its_workers_keep_dying(tiny, tmp_path):
+    """It ends with one line instead of restarting workers for ever."""
+    driver = start_run(tiny, write_corpus(tmp_path / "c.de"), tmp_path / "out", 1, "--mh-sweeps", "10000")
     seen: dict[int, float] = {}
     while driver.poll() is None:
         for worker in workers_of(driver):
-            if time.monotonic() - seen.setdefault(worker, time.monotonic()) > 8:  # it has been given its chunk by then
+            if time.monotonic() - seen.setdefault(worker, time.monotonic()) > 8:  # by then it has a chunk
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.2)
     _, errors = driver.communicate()

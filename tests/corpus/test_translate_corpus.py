@@ -1,4 +1,4 @@
-"""Corpora: the translations of `fairseq-generate`, whoever makes them, and whatever stops them."""
+"""A corpus run gives the translations of `fairseq-generate`, also after an interruption."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from fairseq_mh.cli.main import parse
 from fairseq_mh.corpus.driver import translate
 from tests.tiny_cmlm import generate, lines_of
 
-SENTENCES = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
+SENTENCES = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set of the tiny model
 RUN = ("--mh-sweeps", "3", "--source-lang", "de", "--target-lang", "en")
 
 
@@ -26,7 +26,7 @@ def write_corpus(path: Path, times: int = 1) -> Path:
 
 
 def corpus_run(tiny, corpus: Path, output: Path, *own, more=RUN):
-    """The counts, and the records."""
+    """Translate a corpus; return the counts and the records."""
     arguments = ["corpus", tiny.folder, corpus, "--output", output, *own]
     arguments += [] if "--workers" in own else ["--workers", 0]
     counts = translate(options_of(parse([str(argument) for argument in (*arguments, "--", *more)])))
@@ -35,13 +35,13 @@ def corpus_run(tiny, corpus: Path, output: Path, *own, more=RUN):
 
 
 def check_same(records, others) -> None:
-    """Texts, cost, and where they were found; energies up to the rounding of another batch."""
-    said = []
+    """Compare texts, cost, chains and sweeps exactly, and energies up to the rounding in other batches."""
+    parts = []
     for run in (records, others):
         found = [(r["id"], r["rows"], [(t["text"], t["chain"], t["sweep"]) for t in r["translations"]]) for r in run]
-        said.append((found, [t["energy"] for r in run for t in r["translations"]]))
-    assert said[0][0] == said[1][0]
-    assert said[0][1] == pytest.approx(said[1][1], abs=1e-4)
+        parts.append((found, [t["energy"] for r in run for t in r["translations"]]))
+    assert parts[0][0] == parts[1][0]
+    assert parts[0][1] == pytest.approx(parts[1][1], abs=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def whole(tiny, tmp_path_factory):
     return corpus_run(tiny, write_corpus(folder / "c.de"), folder / "out", more=(*RUN, "--nbest", "3"))
 
 
-def test_translations_are_those_of_fairseq_generate(tiny, whole, capsys):
+def test_translations_equal_those_of_fairseq_generate(tiny, whole, capsys):
     generate(tiny, "--gen-subset", "test", *RUN, "--nbest", 3, double=False)
     expected = lines_of(capsys.readouterr().out, "D")
     counts, records = whole
@@ -75,7 +75,7 @@ def test_translations_are_those_of_fairseq_generate(tiny, whole, capsys):
     ],
 )
 def test_chunks_batches_and_formats_change_nothing(tiny, whole, tmp_path, own, more):
-    corpus, out = write_corpus(tmp_path / "c.de"), tmp_path / "out[1]"  # a pattern to some libraries
+    corpus, out = write_corpus(tmp_path / "c.de"), tmp_path / "out[1]"  # a pattern for some libraries
     _, records = corpus_run(tiny, corpus, out, *own, more=(*RUN, "--nbest", "3", *more))
     name = "translations.jsonl"
     if "parquet" in own:
@@ -85,7 +85,7 @@ def test_chunks_batches_and_formats_change_nothing(tiny, whole, tmp_path, own, m
     assert {path.name for path in out.iterdir()} == {name, "chunks.jsonl", "settings.json"}
 
 
-def test_json_lines_keep_their_ids_and_samples_are_what_chains_visited(tiny, whole, tmp_path):
+def test_json_lines_keep_their_ids_and_samples_are_the_visited_states(tiny, whole, tmp_path):
     corpus = tmp_path / "c.jsonl"
     lines = [{"id": f"x{n}", "text": text} for n, text in enumerate(SENTENCES[:-1])] + [{"text": SENTENCES[-1]}]
     corpus.write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -98,7 +98,7 @@ def test_json_lines_keep_their_ids_and_samples_are_what_chains_visited(tiny, who
         assert record["translations"][0]["energy"] <= lowest + 1e-6
 
 
-def test_what_cannot_be_translated_has_a_record_that_says_so(tiny, tmp_path):
+def test_the_record_of_an_untranslated_line_gives_the_reason(tiny, tmp_path):
     corpus = tmp_path / "c.de"
     corpus.write_text("a b\n\n" + "a " * 10_000 + "\n \t\nz z z\nb", encoding="utf-8")
     counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--samples")
@@ -115,8 +115,8 @@ def test_what_cannot_be_translated_has_a_record_that_says_so(tiny, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_the_same_command_goes_on(tiny, tmp_path):
-    """Nothing lost, nothing twice, and no whole chunk translated again."""
+def test_the_same_command_continues_after_a_kill(tiny, tmp_path):
+    """No chunk is lost or written twice, and no complete chunk is translated again."""
     corpus, more = write_corpus(tmp_path / "c.de", 3), (*RUN, "--nbest", "2", "--mh-sweeps", "30")
     arguments = [tiny.folder, corpus, "--output", tmp_path / "out", "--workers", 0, "--chunk-size", 2, "--", *more]
     chunks = tmp_path / "out" / "chunks"
@@ -124,7 +124,7 @@ def test_killed_at_any_time_the_same_command_goes_on(tiny, tmp_path):
     wait_for(lambda: len(list(chunks.glob("*[0-9]"))) >= 2, process)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    done = [path.read_text() for path in sorted(chunks.glob("*[0-9]/chunks.jsonl"))]  # with its seconds
+    done = [path.read_text() for path in sorted(chunks.glob("*[0-9]/chunks.jsonl"))]  # with their seconds
     assert len(done) >= 2
     _, records = corpus_run(tiny, corpus, tmp_path / "out", "--chunk-size", 2, more=more)
     assert "".join(done) in (tmp_path / "out" / "chunks.jsonl").read_text()
@@ -144,4 +144,4 @@ def wait_for(condition, process: subprocess.Popen) -> None:
             return
         assert process.poll() is None, process.communicate()
         time.sleep(0.02)
-    raise AssertionError("it never came")
+    raise AssertionError("the condition was never met")

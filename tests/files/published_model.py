@@ -1,6 +1,6 @@
-"""Mask-Predict's own model of one sentence, in plain formulas and under its checkpoints' own names.
+"""Mask-Predict's model for one sentence, in plain formulas and with the weight names of its checkpoints.
 
-It shares no code with the package or with fairseq, so that a model built on their classes can be held against it.
+It shares no code with the package or with fairseq, so that a model of their classes can be compared with it.
 """
 
 import math
@@ -8,11 +8,11 @@ import math
 import torch
 
 Weights = dict[str, torch.Tensor]
-FIRST = 2  # row of the position table for the first token: 0 is not used, 1 is padding's
+FIRST = 2  # row of the first token in the position table; row 0 is not used, and row 1 is for padding
 
 
 def encode(w: Weights, source: torch.Tensor, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens (S,) with EOS, no BOS -> output (S, D), and logits of the target's length, class 0 not possible."""
+    """Map tokens (S,) with EOS but no BOS to outputs (S, D) and logits of the target length; class 0 is impossible."""
     words = w["encoder.embed_tokens.weight"][source] + w["encoder.embed_positions.weight"][FIRST : FIRST + len(source)]
     x = torch.cat([w["encoder.embed_lengths.weight"][:1], words])
     for name in _layers(w, "encoder"):
@@ -22,7 +22,7 @@ def encode(w: Weights, source: torch.Tensor, heads: int) -> tuple[torch.Tensor, 
 
 
 def decode(w: Weights, target: torch.Tensor, memory: torch.Tensor, heads: int) -> torch.Tensor:
-    """Tokens (T,), some of them <mask> -> logits (T, V)."""
+    """Map tokens (T,), some of them <mask>, to logits (T, V)."""
     x = w["decoder.embed_tokens.weight"][target] + w["decoder.embed_positions.weight"][FIRST : FIRST + len(target)]
     for name in _layers(w, "decoder"):
         x = _norm(w, f"{name}.self_attn_layer_norm", x + _attention(w, f"{name}.self_attn", x, x, heads))
@@ -43,11 +43,11 @@ def _norm(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:
 def _attention(w: Weights, name: str, x: torch.Tensor, memory: torch.Tensor, heads: int) -> torch.Tensor:
     fused = (w[f"{name}.in_proj_{part}"].chunk(3) for part in ("weight", "bias"))
     parts = (y @ weight.T + bias for weight, bias, y in zip(*fused, (x, memory, memory), strict=True))
-    found = []
+    outputs = []
     for q, k, v in zip(*(part.chunk(heads, -1) for part in parts), strict=True):
         powers = (q @ k.T / math.sqrt(q.size(-1))).exp()
-        found.append(powers / powers.sum(-1, keepdim=True) @ v)
-    return torch.cat(found, -1) @ w[f"{name}.out_proj.weight"].T + w[f"{name}.out_proj.bias"]
+        outputs.append(powers / powers.sum(-1, keepdim=True) @ v)
+    return torch.cat(outputs, -1) @ w[f"{name}.out_proj.weight"].T + w[f"{name}.out_proj.bias"]
 
 
 def _feed_forward(w: Weights, name: str, x: torch.Tensor) -> torch.Tensor:

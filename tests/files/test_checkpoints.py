@@ -1,4 +1,4 @@
-"""Stock CMLMs as others trained them: with what fairseq 0.10 to 0.12 wrote beside the weights."""
+"""Stock CMLMs from other users, with the further contents that fairseq 0.10 to 0.12 wrote to checkpoints."""
 
 import json
 from argparse import Namespace
@@ -14,7 +14,7 @@ from tests.tiny_cmlm import cli, trace_of
 
 
 def of_0_10(state: dict) -> dict:
-    """Arguments in a namespace, training's leftovers, and the best score as numpy's number."""
+    """Return a checkpoint with a namespace of arguments, training state, and the best score as a numpy scalar."""
     extra = {
         "metrics": [("default", []), ("train", [(20, "loss", "AverageMeter", {"val": 3.1, "sum": 9.0, "count": 3})])],
         "previous_training_time": 12.5,
@@ -29,7 +29,7 @@ def of_0_10(state: dict) -> dict:
 
 
 def of_0_12(state: dict) -> dict:
-    """Hydra's configuration as plain containers."""
+    """Return a checkpoint with Hydra's configuration as plain containers."""
     before = of_0_10(state)
     cfg = OmegaConf.to_container(convert_namespace_to_omegaconf(before["args"]), resolve=True, enum_to_str=True)
     return {**before, "args": None, "cfg": cfg, "task_state": {}}

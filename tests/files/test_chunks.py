@@ -1,4 +1,4 @@
-"""Output in chunks: killed at any step, the same command goes on, and what it writes is whole."""
+"""Output in chunks: after a kill at any step, the same command continues and writes complete files."""
 
 import os
 import shutil
@@ -14,15 +14,15 @@ COUNT = 3
 
 
 def write(folder: Path) -> None:
-    """A run, as the scripts do it."""
+    """Do a run as the commands do it."""
     with Chunks(folder, {"seed": 1}, FILES, COUNT) as chunks:
         for number in chunks.missing():
             chunks.write(number, {name: as_text(lambda file, n=number: file.write(f"{n}\n")) for name in FILES})
         chunks.join()
 
 
-def die(step: int) -> None:
-    """Kills this process, as `kill -9` does, at its `step`-th call that changes something on the disk."""
+def end_at(step: int) -> None:
+    """Make this process end like after `kill -9` at its `step`-th call that changes something on the disk."""
     left = step
 
     def counted(call, *args, **options):
@@ -39,16 +39,16 @@ def die(step: int) -> None:
 
 
 def killed_at(step: int, folder: Path) -> bool:
-    """Whether a run in a process of its own came as far as that step."""
+    """Return whether a run in its own process reached the step."""
     child = os.fork()
     if child == 0:
-        die(step)
+        end_at(step)
         write(folder)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
 
 
-def test_killed_at_any_step(tmp_path):
+def test_a_run_continues_after_a_kill_at_any_step(tmp_path):
     step = 1
     while killed_at(step, tmp_path / "out"):
         write(tmp_path / "out")
@@ -59,7 +59,7 @@ def test_killed_at_any_step(tmp_path):
     assert step > 20
 
 
-def test_one_process_at_a_time(tmp_path):
+def test_only_one_process_writes_to_a_folder(tmp_path):
     with Chunks(tmp_path / "out", {"seed": 1}, FILES, COUNT):
         with pytest.raises(UserError, match="another process"):
             write(tmp_path / "out")
@@ -68,7 +68,7 @@ def test_one_process_at_a_time(tmp_path):
     write(tmp_path / "out")
 
 
-def test_of_what_is_refused_before_it_begins_nothing_is_left(tmp_path):
+def test_a_run_that_is_refused_leaves_no_folder_and_no_chunk(tmp_path):
     def refuse(file):
         raise UserError("no")
 
@@ -76,11 +76,11 @@ def test_of_what_is_refused_before_it_begins_nothing_is_left(tmp_path):
         raise UserError("no")
     assert not (tmp_path / "out").exists()
     with Chunks(tmp_path / "out", {}, FILES, COUNT) as chunks:
-        chunks.write(0, dict.fromkeys(FILES, nothing))
+        chunks.write(0, dict.fromkeys(FILES, write_nothing))
         with pytest.raises(UserError):
-            chunks.write(1, {"a.txt": nothing, "b.txt": refuse})
+            chunks.write(1, {"a.txt": write_nothing, "b.txt": refuse})
     assert [path.name for path in (tmp_path / "out" / "chunks").iterdir()] == ["0"]
 
 
-def nothing(file) -> None:
-    """An empty file."""
+def write_nothing(file) -> None:
+    """Leave the file empty."""

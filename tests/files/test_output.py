@@ -1,4 +1,4 @@
-"""Reading what fairseq printed, and comparing outputs."""
+"""Outputs of fairseq are read and compared."""
 
 import pytest
 
@@ -27,7 +27,7 @@ P-0\t-0.2 -0.2
 """
 
 
-def test_reads_the_best_translations_and_the_cost(tmp_path):
+def test_an_output_is_read_with_its_best_translations_and_cost(tmp_path):
     (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
     output = read_output(tmp_path / "out")
     assert output.hypotheses == {0: "the cat", 1: "a house"}
@@ -39,7 +39,7 @@ def test_reads_the_best_translations_and_the_cost(tmp_path):
         in_order(output.hypotheses, {0: "a cat"})
 
 
-def test_a_line_ends_where_fairseq_ends_it(tmp_path):
+def test_lines_end_as_in_fairseq(tmp_path):
     (tmp_path / "reference").write_text("one\u2028line\nand another\n", encoding="utf-8")
     assert read_references(tmp_path / "reference") == {0: "one\u2028line", 1: "and another"}
     (tmp_path / "out").write_text("T-0\tone\u2028line\nD-0\t-1\tone\x0bline\n", encoding="utf-8")
@@ -47,7 +47,7 @@ def test_a_line_ends_where_fairseq_ends_it(tmp_path):
     assert (output.references, output.hypotheses) == ({0: "one\u2028line"}, {0: "one\x0bline"})
 
 
-def test_files_that_are_no_output(tmp_path):
+def test_files_that_are_not_outputs_are_refused(tmp_path):
     (tmp_path / "log").write_text("nothing translated\n", encoding="utf-8")
     for reader, name, message in (
         (read_output, "log", "no D- line"),
@@ -65,8 +65,8 @@ def outputs(tmp_path, **texts):
     return {name: read_output(tmp_path / name) for name in texts}
 
 
-def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
-    """A system that copies 200 references against one that garbles half of them, and against itself."""
+def test_compare_counts_wins_and_finds_significant_differences(tmp_path):
+    """The baseline garbles half of 200 references; one system copies all of them, and one equals the baseline."""
     right = [f"the {n} small cats sat on mat number {n * 7}" for n in range(200)]
     wrong = [line if n % 2 else line.replace("small cats sat", "dog") for n, line in enumerate(right)]
     found = outputs(tmp_path, base=wrong, better=right, same=wrong)
@@ -74,7 +74,7 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
     better, same = table[3].split(), table[4].split()
     assert better[0] == "better"
     assert float(better[1]) == 100.0
-    assert float(better[5]) == pytest.approx(1 / 201, abs=1e-4)  # the least that 200 resamples can give
+    assert float(better[5]) == pytest.approx(1 / 201, abs=1e-4)  # the lowest p-value of 200 resamples
     assert better[-4:-2] == ["100", "0"]
     assert same[5] == "equal"
     assert same[-4:-2] == ["0", "0"]
@@ -87,7 +87,7 @@ def test_compare_counts_wins_and_finds_what_is_significant(tmp_path):
     assert comparison_table(common, dict(enumerate(right)), samples=10)
 
 
-def test_compare_as_a_command(tmp_path):
+def test_the_command_compare(tmp_path):
     for name in ("out", "other"):
         (tmp_path / name).write_text(PRINTED, encoding="utf-8")
     result = run_program("fairseq-mh", "compare", tmp_path / "out", tmp_path / "other")
@@ -98,7 +98,7 @@ def test_compare_as_a_command(tmp_path):
     assert refused.stderr == "fairseq-mh: error: there is nothing to compare: give two outputs or more\n"
 
 
-def test_compare_the_first_sentences(tmp_path, capsys):
+def test_compare_with_a_limit(tmp_path, capsys):
     (tmp_path / "out").write_text(PRINTED, encoding="utf-8")
     assert first_sentences(read_output(tmp_path / "out"), 1).hypotheses == {0: "the cat"}
     (tmp_path / "other").write_text(PRINTED, encoding="utf-8")

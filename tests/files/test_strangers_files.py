@@ -1,6 +1,6 @@
-"""Files of strangers are read without executing anything; damaged ones end in one line, never in a traceback.
+"""Untrusted files are read without executing anything, and a damaged file raises UserError, nothing else.
 
-hypothesis damages files that are right, always in the same ways.
+hypothesis damages valid files, in the same ways in every run.
 """
 
 import json
@@ -66,7 +66,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_whole_files_are_read(tmp_path, name):
+def test_valid_files_are_read(tmp_path, name):
     content, reader = FILES[name]
     (tmp_path / name).write_text(content, encoding="utf-8")
     reader(tmp_path / name)
@@ -77,14 +77,14 @@ def test_whole_files_are_read(tmp_path, name):
     max_examples=500, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
-def test_damaged_files_end_in_one_line(tmp_path, name, data):
+def test_damaged_files_raise_at_most_user_errors(tmp_path, name, data):
     content, reader = FILES[name]
     (tmp_path / name).write_bytes(data.draw(damaged(content.encode())))
     with suppress(UserError):
         reader(tmp_path / name)
 
 
-def test_a_grid_executes_nothing(tmp_path):
+def test_reading_a_grid_executes_nothing(tmp_path):
     (tmp_path / "grid.yaml").write_text(f"runs: !!python/object/apply:os.system ['touch {tmp_path}/executed']")
     with pytest.raises(UserError, match="cannot be read"):
         read_grid(tmp_path / "grid.yaml")

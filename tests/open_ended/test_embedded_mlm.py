@@ -1,4 +1,4 @@
-"""The embedded model of English says what it was trained on, and not something else."""
+"""The embedded English model fills a blank in a sentence of its training domain."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ MODEL = Path(__file__).parents[2] / "models/libreoffice-en"
 
 
 @torch.no_grad()
-def test_it_fills_a_blank_as_the_help_would():
+def test_the_model_fills_a_blank_as_in_the_help_texts():
     model = load_hugging_face(MODEL, "cpu")
     text = model.encode(f"Opens a dialog where you {model.blank} select the font.")
     assert model.decode(torch.tensor(text)) == "Opens a dialog where you select the font."

@@ -1,4 +1,4 @@
-"""Perplexity under a causal model, diversity, and grids of samplers of texts."""
+"""Perplexity under a causal model, diversity, and grids of runs that draw texts."""
 
 import math
 
@@ -39,8 +39,8 @@ def judge(judge_folder):
 
 
 @torch.no_grad()
-def test_nats_are_the_models_own_loss(judge):
-    """Text by text, without padding; the loss is the mean over the text's tokens."""
+def test_nats_equal_the_loss_of_the_model(judge):
+    """The loss is computed for one text at a time, without padding; it is the mean over the tokens of the text."""
     judged = judge.judge(TEXTS)
     assert judged.tokens.tolist() == [4, 1, 5]
     for text, nats, count in zip(TEXTS, *judged, strict=True):
@@ -49,7 +49,7 @@ def test_nats_are_the_models_own_loss(judge):
     assert judged.perplexity() == pytest.approx(math.exp(judged.nats.sum() / 10))
 
 
-def test_what_cannot_be_judged(judge, tmp_path):
+def test_texts_and_models_that_cannot_be_judged_are_refused(judge, tmp_path):
     for text in ("", "a " * 40):
         with pytest.raises(UserError, match="cannot be judged"):
             judge.judge(["a b", text])
@@ -65,7 +65,7 @@ def test_what_cannot_be_judged(judge, tmp_path):
 
 
 def test_diversity():
-    """By hand: of the bigrams ab bc ca, cc ca ab bb, five of seven are distinct."""
+    """Counted by hand: five of the seven bigrams ab bc ca, cc ca ab bb are distinct."""
     assert distinct(TEXTS, 2) == 5 / 7
     assert distinct(TEXTS, 1) == 3 / 10
     assert self_bleu(["a b c d e"] * 3) == pytest.approx(100)
@@ -73,8 +73,7 @@ def test_diversity():
     assert self_bleu(["a"]) is None
 
 
-def test_folders_of_texts(tmp_path, judge_folder, capsys):
-    """The table's numbers are those of the grids."""
+def test_evaluate_prints_the_numbers_of_the_grids(tmp_path, judge_folder, capsys):
     bert().float().save_pretrained(tmp_path / "model")
     tokenizer_of().save_pretrained(tmp_path / "model")
     bench = TextBench(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
@@ -88,7 +87,7 @@ def test_folders_of_texts(tmp_path, judge_folder, capsys):
     assert line[2:9] == [f"{row[name]:.3f}" for name in names]
     (tmp_path / "out" / "samples.jsonl").write_text("[]\n")
     assert main(command) == 1
-    assert "no samples" in capsys.readouterr().err
+    assert "not a samples.jsonl" in capsys.readouterr().err
 
 
 def test_a_grid_of_samplers(tmp_path, judge_folder):
@@ -110,8 +109,8 @@ def test_a_grid_of_samplers(tmp_path, judge_folder):
         run_once(read_grid(tmp_path / "grid.yaml")[0], bench, tmp_path / "out")
 
 
-def test_seconds_are_those_of_every_attempt(tmp_path, judge_folder, monkeypatch):
-    """A run of two batches that is stopped after the first counts what the first took."""
+def test_seconds_include_every_attempt(tmp_path, judge_folder, monkeypatch):
+    """If a run of two batches is stopped after the first, the seconds of the first batch still count."""
     bert().float().save_pretrained(tmp_path / "model")
     tokenizer_of().save_pretrained(tmp_path / "model")
     bench = TextBench(tmp_path / "model", None, ("--chains", "4", "--length", "2", "5", "--batch-size", "2"))
@@ -131,5 +130,5 @@ def test_seconds_are_those_of_every_attempt(tmp_path, judge_folder, monkeypatch)
     bench.execute(run, tmp_path / "out")
     total = seconds_of(tmp_path / "out")
     assert total > first
-    bench.execute(run, tmp_path / "out")  # has nothing to do
+    bench.execute(run, tmp_path / "out")  # nothing is left to do
     assert bench.measure(tmp_path / "out")[0]["seconds"] == total

@@ -1,4 +1,4 @@
-"""`fairseq-mh sample`: what was stopped goes on where it was; mistakes end in one line."""
+"""`fairseq-mh sample` continues after an interruption, and refuses mistakes before it writes anything."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def draw(folder, output, *options):
     return [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
 
 
-def test_samples_and_trace(folder, tmp_path):
+def test_samples_are_the_last_states_of_the_trace(folder, tmp_path):
     samples, trace = draw(folder, tmp_path / "out"), read_trace(tmp_path / "out" / "trace.jsonl")
     assert [sample["id"] for sample in samples] == list(range(5))
     last = trace.filter(trace["sweep"] == 2)
@@ -58,17 +58,17 @@ def test_samples_and_trace(folder, tmp_path):
     ]
 
 
-def test_as_a_command(folder, tmp_path, capsys):
+def test_the_command_sample(folder, tmp_path, capsys):
     samples = draw(folder, tmp_path / "out")
     options = ["--length", "2", "5", "--chains", "5", "--batch-size", "2", "--mh-sweeps", "2"]
-    for output in (tmp_path / "out", tmp_path / "other"):  # the first has these settings, and is finished
+    for output in (tmp_path / "out", tmp_path / "other"):  # the first folder has the same settings and is finished
         assert main(["sample", str(folder), "--output", str(output), *options]) == 0
         said = f"{output}/samples.jsonl is written: 5 texts; their chains are in trace.jsonl\n"
         assert capsys.readouterr().out == said
         assert [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()] == samples
 
 
-def test_what_was_stopped_goes_on(folder, tmp_path, monkeypatch):
+def test_an_interrupted_run_continues(folder, tmp_path, monkeypatch):
     whole = draw(folder, tmp_path / "whole")
     written = []
 
@@ -83,13 +83,13 @@ def test_what_was_stopped_goes_on(folder, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             draw(folder, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "samples.jsonl").exists()
-    (tmp_path / "stopped" / "chunks" / "2.part").mkdir()  # as `kill -9` leaves one
+    (tmp_path / "stopped" / "chunks" / "2.part").mkdir()  # such a folder is left by `kill -9`
     (tmp_path / "stopped" / "chunks" / "2.part" / "samples.jsonl").write_text("{half")
     monkeypatch.setattr(
         Chunks, "write", lambda self, n, contents, write=Chunks.write: write(self, written.append(n) or n, contents)
     )
     assert draw(folder, tmp_path / "stopped") == whole
-    assert written == [0, 1, 2]  # none twice
+    assert written == [0, 1, 2]  # no chunk is written twice
     assert draw(folder, tmp_path / "stopped") == whole
     assert written == [0, 1, 2]
 
@@ -102,7 +102,7 @@ MISTAKES = {
     "too long": (("--length", "40", "50"), {}, "30 symbols at once"),
     "unknown word": (("--text", "a zebra {2}"), {}, "no symbols"),
     "special symbol": (("--text", "a [SEP] {2}"), {}, "no symbols"),
-    "device": (("--device", "cuda"), {}, "there is none"),
+    "device": (("--device", "cuda"), {}, "there is no GPU"),
     "pieces": (("--sentencepiece-model", "x"), {}, "--sentencepiece-model"),
     "unknown option": (("--chain", "3"), {}, "did you mean --chains"),
     "chains": (("--chains", "0"), {}, "--chains"),
@@ -112,7 +112,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes(folder, tmp_path, name):
+def test_mistakes_are_refused(folder, tmp_path, name):
     options, other, message = MISTAKES[name]
     with pytest.raises(UserError, match=message):
         draw(other.get("model", folder) if not other else tmp_path / other["model"], tmp_path / "out", *options)
@@ -123,8 +123,8 @@ def contents(folder):
     return {path.relative_to(folder): path.is_file() and path.read_bytes() for path in folder.rglob("*")}
 
 
-def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
-    """And left as it was; so is one of somebody else's, and one that another process writes."""
+def test_a_folder_with_other_settings_is_refused_and_not_changed(folder, tmp_path):
+    """The same holds for a folder with other files, and for one that another process is writing to."""
     draw(folder, tmp_path / "out")
     before = contents(tmp_path)
     with pytest.raises(UserError, match="other settings"):
@@ -135,17 +135,17 @@ def test_a_folder_of_other_settings_is_refused(folder, tmp_path):
         draw(folder, tmp_path / "out")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "samples.jsonl").write_text("mine")
-    with pytest.raises(UserError, match="something else"):
+    with pytest.raises(UserError, match="other files"):
         draw(folder, tmp_path / "own")
     assert contents(tmp_path / "own") == {Path("samples.jsonl"): b"mine"}
 
 
-def test_the_same_model_by_another_path_is_the_same(folder, tmp_path):
+def test_the_path_of_a_model_does_not_matter(folder, tmp_path):
     draw(folder, tmp_path / "out")
     draw(folder / ".." / folder.name, tmp_path / "out")
 
 
-def test_another_model_in_the_same_place_is_another_setting(tmp_path):
+def test_another_model_at_the_same_path_is_refused(tmp_path):
     for layers in (2, 1):
         bert(num_hidden_layers=layers).float().save_pretrained(tmp_path / "model")
         tokenizer_of().save_pretrained(tmp_path / "model")

@@ -1,4 +1,4 @@
-"""Chains over the blanks of texts have the distribution that plain loops enumerate."""
+"""Chains over the blanks of texts have the distribution that plain loops compute by enumeration."""
 
 import itertools
 
@@ -25,17 +25,17 @@ def config(**options):
 
 
 def target(mlm, name):
-    """exp(-E) over all fillings, one masked position and one softmax after the other, given ones included."""
+    """Return exp(-E), normalised over all fillings; each position is masked in turn, the given ones included."""
     weights = []
     for words in itertools.product([6, 7, 8], repeat=3):
         energy = 0.0
         for place in (1, 2, 3, 4, 5):
             line = [2, 6, *words[:2], 7, words[2], 3]  # [CLS] a . . b . [SEP]
-            own, line[place] = line[place], 4
+            symbol, line[place] = line[place], 4
             with torch.no_grad():
                 logits = mlm.project(mlm.model(input_ids=torch.tensor([line])).logits[0, place])[[6, 7, 8]].numpy()
             shift = {"raw": 0.0, "norm": np.log(np.exp(logits).sum()), "centred": logits.mean()}[name]
-            energy -= logits[own - 6] - shift
+            energy -= logits[symbol - 6] - shift
         weights.append(np.exp(-energy))
     return np.array(weights) / sum(weights)
 
@@ -43,21 +43,21 @@ def target(mlm, name):
 def counts(mlm, cfg, chains=CHAINS):
     ends = sample(mlm, TEXT, range(1, 2), range(chains), 1, cfg).sweeps[-1].end.tokens
     assert set(ends.unique().tolist()) <= {6, 7, 8}
-    assert ends[:, [0, 3]].unique(dim=0).tolist() == [[6, 7]]  # a and b, which are held
+    assert ends[:, [0, 3]].unique(dim=0).tolist() == [[6, 7]]  # the given symbols a and b
     return np.bincount(((ends[:, [1, 2, 4]] - 6) * torch.tensor([9, 3, 1])).sum(1), minlength=27)
 
 
 @pytest.mark.usefixtures("large_queries")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_chains_have_the_enumerated_distribution(mlm, name):
-    """Chi-square at p < 1e-6, fixed seed: one right sampler in a million seeds would fail."""
+    """Chi-square test at p < 1e-6 with a fixed seed: a correct sampler would fail with one seed in a million."""
     cfg = config(**SETTINGS[name])
     assert p_value(counts(mlm, cfg), target(mlm, cfg.mh_energy)) > FALSE_ALARM
 
 
 @pytest.mark.usefixtures("large_queries")
-def test_degenerate_gibbs_has_not(mlm):
-    """The control: the same test sees the sampler without its ratio."""
+def test_degenerate_gibbs_has_another_distribution(mlm):
+    """The same test detects, as a control, a sampler without the acceptance ratio."""
     cfg = config(mh_decoding="gibbs", mh_proposal="single")
     assert p_value(counts(mlm, cfg, 4 * CHAINS), target(mlm, "norm")) < FALSE_ALARM
 
@@ -72,14 +72,14 @@ def test_a_chain_does_not_depend_on_its_batch(mlm):
     assert len(set(whole.lengths)) > 1
 
 
-def test_every_proposal_is_accepted_until_no_mask_is_left(mlm):
+def test_the_start_of_a_chain_has_no_masks(mlm):
     start = sample(mlm, Template("{}"), range(3, 9), range(8), 1, config(mh_proposal="single")).sweeps[0]
     assert not (start.end.tokens == mlm.mask).any()
     assert start.end.scores.isfinite().all()
 
 
-def test_a_broken_model_holds_no_mask(mlm, monkeypatch):
-    """Its numbers are NaN: what it proposes is rejected, and counted."""
+def test_states_have_no_masks_if_the_model_produces_nan(mlm, monkeypatch):
+    """The proposals are rejected and counted."""
     project = mlm.project
     monkeypatch.setattr(mlm, "project", lambda features: project(features) * torch.nan)
     sweeps = sample(mlm, Template("{}"), range(3, 9), range(4), 1, config(mh_proposal="single")).sweeps
@@ -88,11 +88,11 @@ def test_a_broken_model_holds_no_mask(mlm, monkeypatch):
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs"])
-def test_rows_are_those_that_the_model_read(mlm, decoding, monkeypatch):
+def test_rows_count_what_the_model_read(mlm, decoding, monkeypatch):
     read, asked = mlm.read, []
     monkeypatch.setattr(mlm, "read", lambda tokens, sites: (asked.append(len(tokens)), read(tokens, sites))[1])
     cfg = config(mh_proposal="single", mh_decoding=decoding, mh_scan="random")
     found = sample(mlm, Template("{}"), range(3, 9), range(8), 1, cfg)
     assert sum(int(sweep.rows.sum()) for sweep in found.sweeps) == sum(asked)
     lengths = torch.tensor(found.lengths)
-    assert found.sweeps[0].rows.tolist() == (2 * lengths).tolist()  # filled in, and evaluated
+    assert found.sweeps[0].rows.tolist() == (2 * lengths).tolist()  # filled, and evaluated
