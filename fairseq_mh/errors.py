@@ -9,7 +9,7 @@ class UserError(Exception):
 
 
 class SentenceError(UserError):
-    """One sentence of a batch cannot be decoded."""
+    """A sentence of a batch that cannot be decoded."""
 
 
 def refuse(refusals: Mapping[str, bool]) -> None:
@@ -27,7 +27,7 @@ def refuse(refusals: Mapping[str, bool]) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return another library's message on one line, at most 300 characters of it."""
+    """Return another library's message on one line, cut after 300 characters."""
     return " ".join(str(error).split())[:300]
 
 
@@ -35,7 +35,7 @@ def unloadable(error: BaseException) -> str:
     """Return the message for a checkpoint that fairseq's loader cannot read."""
     if isinstance(error, FileNotFoundError | PermissionError) or "Model file not found" in str(error):
         return one_line(error)
-    return f"the checkpoint cannot be loaded (damaged, or not made for this data's dictionaries?): {one_line(error)}"
+    return f"the checkpoint cannot be loaded (is it damaged, or made for other dictionaries?): {one_line(error)}"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

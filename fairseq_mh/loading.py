@@ -1,4 +1,4 @@
-"""A checkpoint with its task by the options of `fairseq-generate`, for programs beside it."""
+"""Loads a checkpoint and its task from options of `fairseq-generate`, for programs other than fairseq's."""
 
 import ast
 import threading
@@ -18,29 +18,29 @@ from fairseq_mh.errors import REMOVED, UserError, did_you_mean, one_line
 from fairseq_mh.files.checkpoints import load_model
 from fairseq_mh.translation.options.config import TranslationMHConfig
 
-PIECES = "spm.model"  # a data folder's sentencepiece model
-# Of fairseq's own options, those that a decoder reads; here and in `fairseq-mh translate --help` by fairseq's names.
+PIECES = "spm.model"  # the SentencePiece model of a data folder
+# The options of fairseq that decoders read, with the texts that `fairseq-mh translate --help` shows.
 FAIRSEQ_OPTIONS: dict[str, str] = {
     "path": "the checkpoint; default: DATA/checkpoint.pt",
-    "source-lang": "source language, where the data folder's file names do not say it",
-    "target-lang": "target language, likewise",
-    "sentencepiece-model": "the model that cuts text into pieces; default: DATA/spm.model where there is one",
-    "nbest": "distinct translations of each sentence, at most; default: 1",
-    "seed": "of every chain's randomness; default: 1",
-    "iter-decode-with-beam": "how many predicted lengths to decode at; default: 1",
-    "iter-decode-max-iter": "refinements of mask-predict after its first pass; default: 10",
-    "constraints": "ordered or unordered: how phrases that translations must hold, each behind a tab, may stand",
-    "batch-size": "sentences decoded at once",
-    "max-tokens": "source tokens decoded at once; default: 12000",
-    "model-overrides": "settings of the model to change, as a Python dictionary",
+    "source-lang": "source language; default: from the names of the data folder's files",
+    "target-lang": "target language; default: from the names of the data folder's files",
+    "sentencepiece-model": "the SentencePiece model that cuts text into pieces; default: DATA/spm.model, if it exists",
+    "nbest": "maximum number of distinct translations of each sentence; default: 1",
+    "seed": "seed of the random draws of all chains; default: 1",
+    "iter-decode-with-beam": "number of predicted lengths at which to decode; default: 1",
+    "iter-decode-max-iter": "number of refinements after the first pass of mask-predict; default: 10",
+    "constraints": "ordered or unordered: the order of the phrases that a translation must contain (each after a tab)",
+    "batch-size": "number of sentences decoded at once",
+    "max-tokens": "number of source tokens decoded at once; default: 12000",
+    "model-overrides": "model settings to change, as a Python dictionary",
 }
 FAIRSEQ_FLAGS: dict[str, str] = {
-    "cpu": "leave GPUs alone",
+    "cpu": "do not use GPUs",
     "fp16": "decode in half precision",
     "bf16": "decode in bfloat16",
 }
 
-PARSING = threading.Lock()  # Hydra has one configuration for the whole process
+PARSING = threading.Lock()  # Hydra has only one configuration per process
 
 
 class Loaded(NamedTuple):
@@ -51,12 +51,12 @@ class Loaded(NamedTuple):
 
 
 def arguments_of(given: Mapping[str, Any]) -> list[str]:
-    """Return a command line from options by their names, without `mh_`: {"sweeps": 12} is `--mh-sweeps 12`.
+    """Return a command line for options that are named without `mh_`: {"sweeps": 12} becomes `--mh-sweeps 12`.
 
     An option that is None or False is left out.
 
     Raises:
-        UserError: for a name that is no option of the decoders.
+        UserError: if a name is not an option of the decoders.
     """
     own = {field.name.removeprefix("mh_"): f"--{field.name}" for field in fields(TranslationMHConfig)}
     known = {name: f"--{name}" for name in (*FAIRSEQ_OPTIONS, *FAIRSEQ_FLAGS)} | {
@@ -69,14 +69,14 @@ def arguments_of(given: Mapping[str, Any]) -> list[str]:
             if old := REMOVED.get(f"--mh-{name.replace('_', '-')}"):
                 raise UserError(f"the option {name} is gone: {old}")
             near = did_you_mean(name, [other.replace("-", "_") for other in known])
-            raise UserError(f"there is no option {name}{near} (fairseq-mh options lists them, with mh-)")
+            raise UserError(f"there is no option {name}{near} (fairseq-mh options lists all, with the prefix mh-)")
         if value is not None and value is not False:
             arguments += [option] if value is True else [option, str(value)]
     return arguments
 
 
 def with_pieces(data: str, arguments: Sequence[str]) -> list[str]:
-    """Return a command line that also says how text is cut into pieces, where the data folder knows it."""
+    """Add the options that cut text into pieces to a command line, if the data folder has a SentencePiece model."""
     names = {argument.partition("=")[0] for argument in arguments}
     if names & {"--bpe", "--sentencepiece-model"}:
         pieces = [] if "--bpe" in names else ["--bpe", "sentencepiece"]
@@ -87,13 +87,13 @@ def with_pieces(data: str, arguments: Sequence[str]) -> list[str]:
 
 
 def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
-    """Return fairseq's configuration for this data folder, with `DATA/checkpoint.pt` unless `--path` says otherwise.
+    """Return fairseq's configuration for a data folder, with `DATA/checkpoint.pt` unless `--path` is given.
 
     Raises:
-        UserError: for options or values that fairseq or the task does not know.
+        UserError: if fairseq or the task refuses an option or a value.
     """
     start = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt"]
-    warnings.filterwarnings("ignore", module="hydra|fairseq")  # of each other's plans
+    warnings.filterwarnings("ignore", module="hydra|fairseq")  # about their own deprecations
     try:
         with PARSING:
             args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
@@ -102,7 +102,7 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
             return convert_namespace_to_omegaconf(args)
     except UserError:
         raise
-    except Exception as error:  # fairseq and Hydra refuse values in many ways
+    except Exception as error:  # fairseq and Hydra raise many kinds of errors for bad values
         raise UserError(f"the options cannot be used: {one_line(error)}") from None
 
 
@@ -110,7 +110,7 @@ def load_checkpoint(cfg: Any) -> Loaded:
     """Load the checkpoint that a configuration names.
 
     Raises:
-        UserError: for a checkpoint or dictionaries that cannot be used.
+        UserError: if the checkpoint or the dictionaries cannot be used.
     """
     task = tasks.setup_task(cfg.task)
     paths = utils.split_paths(cfg.common_eval.path)
@@ -125,6 +125,6 @@ def load_checkpoint(cfg: Any) -> Loaded:
 
 
 def to_device(model: torch.nn.Module, batch: dict) -> dict:
-    """Return a batch on the model's device."""
+    """Return the batch with its tensors on the device of the model."""
     device = next(model.parameters()).device
     return utils.apply_to_sample(lambda part: part.to(device), batch)

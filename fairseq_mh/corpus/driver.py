@@ -1,4 +1,4 @@
-"""Translate a corpus in chunks, by workers, into a folder: what `fairseq-mh corpus` does."""
+"""Translates a corpus in chunks with workers, and writes the chunks to a folder (`fairseq-mh corpus`)."""
 
 import json
 from collections import Counter
@@ -14,14 +14,15 @@ from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import UNTRANSLATED, Chunk, Job, worker
 from fairseq_mh.files.chunks import Chunks, Join, concatenate
 
-COUNTS = "chunks.jsonl"  # what each chunk cost
+COUNTS = "chunks.jsonl"  # the cost of each chunk
 
 
 def translate(args: CorpusOptions) -> Counter[str]:
-    """Translate all of the corpus, or what is missing of it; return the counts of all of it.
+    """Translate the corpus, or the chunks that an interrupted run left out; return the counts of the whole corpus.
 
     Raises:
-        UserError: for what cannot be done; what is done by then is kept, and the same command goes on there.
+        UserError: if the options or files cannot be used, or a chunk cannot be translated. Finished chunks are kept,
+            and the same command continues after them.
     """
     cfg, corpus = checked(args), scan(args.corpus, args.chunk_size, args.limit)
     translations, total = f"translations.{args.format}", sum(span.lines for span in corpus.spans)
@@ -61,7 +62,7 @@ def translated(args: CorpusOptions, spans: list[Span], cpu: bool) -> Iterator[Ch
 
 
 def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:
-    """Return how a chunk's records are written, and how chunks are joined; import only what is needed."""
+    """Return the functions that write a chunk's records and that join chunks; import only what the format needs."""
     if name == "parquet":
         from fairseq_mh.corpus.parquet import join, write_parquet
 
@@ -70,11 +71,12 @@ def written_as(name: str) -> tuple[Callable[[str, BinaryIO], Any], Join]:
 
 
 def write_text(lines: str, file: BinaryIO) -> None:
+    """Write text to a binary file, in UTF-8."""
     file.write(lines.encode())
 
 
 def counted(path: Path) -> Counter[str]:
-    """Return the sums over all chunks."""
+    """Return each count, summed over all chunks."""
     total: Counter[str] = Counter()
     with path.open(encoding="utf-8") as file:
         for line in file:
@@ -83,16 +85,16 @@ def counted(path: Path) -> Counter[str]:
 
 
 def corpus_summary(counts: Counter[str]) -> str:
-    """Return a line for each thing worth knowing of the whole."""
+    """Return the lines that `fairseq-mh corpus` prints about the whole corpus."""
     lines = [
-        f"{counts['sentences']:,} sentences, {counts['rows']:,} decoder rows, {counts['seconds']:,.0f} s of workers"
+        f"{counts['sentences']:,} sentences, {counts['rows']:,} decoder rows, {counts['seconds']:,.0f} s of worker time"
     ]
     told = {
-        "unknown": f"of {counts['symbols']:,} source symbols are unknown (--bpe must cut pieces as the model's)",
-        "broken": "proposals rejected because the model's numbers were broken (NaN)",
+        "unknown": f"of {counts['symbols']:,} source symbols are unknown (--bpe must cut text into the model's pieces)",
+        "broken": "proposals were rejected because the model produced NaN",
     }
     if counts["untranslated"]:
         kinds = [name for name in sorted(counts) if name.startswith(UNTRANSLATED)]
         listed = ", ".join(f"{name.removeprefix(UNTRANSLATED)}: {counts[name]:,}" for name in kinds)
-        lines.append(f"{counts['untranslated']:,} sentences were not translated ({listed}): the records say which")
+        lines.append(f"{counts['untranslated']:,} sentences were not translated ({listed}): see their records")
     return "\n".join(lines + [f"{counts[name]:,} {text}" for name, text in told.items() if counts[name]])

@@ -1,4 +1,4 @@
-"""What `fairseq-mh corpus` may be told, what is refused, and what of it decides the output."""
+"""The options of `fairseq-mh corpus`, their checks, and the settings that decide its output."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,25 +15,25 @@ from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.energy_sum import parse_energy
 
-# Of the task's options, the one that `files` holds by content, and those that decide nothing of the output.
+# `settings` leaves out these options: the content of `data` is in its `files`, the others do not change the output.
 ELSEWHERE = ("data", "cpu", "no_progress_bar", "distributed_world_size", "distributed_rank")
 
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """What is translated, with what, and where to.
+    """The options of one corpus run.
 
     Args:
         data: fairseq's data folder.
-        corpus: the text, a sentence a line; or JSON lines.
+        corpus: text with one sentence per line, or JSON lines.
         output: the folder to write.
-        arguments: decoding options, as fairseq-generate's.
+        arguments: decoding options, as on the command line of fairseq-generate.
         format: `jsonl` or `parquet`.
-        samples: whether to write every state that the chains visited, too.
-        chunk_size: lines that are written, or lost, together.
-        workers: of Ray, a GPU or core each; 0: this process alone; None: all that there are.
-        address: of a Ray cluster; None: a Ray of this run alone.
-        limit: translate the first lines alone; None: all of them.
+        samples: whether to also write every state that the chains visited.
+        chunk_size: number of lines that are written, or lost, together.
+        workers: number of Ray workers, each with a GPU or core; 0: only this process; None: one per GPU or core.
+        address: address of a Ray cluster; None: start Ray for this run only.
+        limit: number of first lines to translate; None: all lines.
     """
 
     data: Path
@@ -49,10 +49,10 @@ class CorpusOptions:
 
 
 def checked(args: CorpusOptions) -> Any:
-    """Return fairseq's configuration.
+    """Check the options before anything is loaded or written, and return fairseq's configuration.
 
     Raises:
-        UserError: for what means nothing, before anything is loaded or written.
+        UserError: if an option cannot be used.
     """
     cfg = parse_generate_options(str(args.data), args.arguments)
     check(cfg.task, cfg.generation)
@@ -60,40 +60,40 @@ def checked(args: CorpusOptions) -> Any:
         "--chunk-size must be 1 or more": args.chunk_size < 1,
         "--limit must be 1 or more": args.limit is not None and args.limit < 1,
         "--workers must not be negative": args.workers is not None and args.workers < 0,
-        "--address is for workers of Ray; --workers 0 has none": args.workers == 0 and bool(args.address),
-        "--samples are states of chains; --mh-decoding mask-predict has none": (
+        "--address is for Ray workers, and --workers 0 starts none": args.workers == 0 and bool(args.address),
+        "--samples writes states of chains, and --mh-decoding mask-predict has no chains": (
             args.samples and cfg.task.mh_decoding == "mask-predict"
         ),
         "--batch-size must be 1 or more": cfg.dataset.batch_size is not None and cfg.dataset.batch_size < 1,
         "--max-tokens must be 1 or more": cfg.dataset.max_tokens is not None and cfg.dataset.max_tokens < 1,
-        "--mh-phrases is for fairseq-generate; in a corpus, phrases stand behind their sentence": bool(
+        "--mh-phrases is for fairseq-generate; in a corpus, phrases follow their sentence on its line": bool(
             cfg.task.mh_phrases
         ),
-        "--mh-trace is one process's; --samples writes what the chains visited": bool(cfg.task.mh_trace),
+        "--mh-trace has no effect here; --samples writes the states that chains visited": bool(cfg.task.mh_trace),
         "--mh-gold-length and --mh-init reference need references, and a corpus has none": (
             cfg.task.mh_gold_length or cfg.task.mh_init == "reference"
         ),
     }
-    refuse(refusals | {f"--{name} does nothing here": bool(used) for name, used in unused(cfg).items()})
+    refuse(refusals | {f"--{name} has no effect here": bool(used) for name, used in unused(cfg).items()})
     return cfg
 
 
 def unused(cfg: Any) -> dict[str, bool]:
-    """Return the options of fairseq-generate that have no part in a corpus, and whether each was given."""
+    """Return the options of fairseq-generate that have no effect on a corpus, and whether each was given."""
     return {
-        "distributed-world-size (--workers)": cfg.distributed_training.distributed_world_size > 1,
-        "distributed-rank (--workers)": cfg.distributed_training.distributed_rank > 0,
-        "num-shards (--workers)": cfg.dataset.num_shards > 1,
+        "distributed-world-size (use --workers)": cfg.distributed_training.distributed_world_size > 1,
+        "distributed-rank (use --workers)": cfg.distributed_training.distributed_rank > 0,
+        "num-shards (use --workers)": cfg.dataset.num_shards > 1,
         "gen-subset": cfg.dataset.gen_subset != "test",
-        "results-path (--output)": cfg.common_eval.results_path is not None,
+        "results-path (use --output)": cfg.common_eval.results_path is not None,
         "checkpoint-suffix": bool(cfg.checkpoint.checkpoint_suffix),
         "replace-unk": cfg.generation.replace_unk is not None,
-        "retain-iter-history (--samples)": cfg.generation.retain_iter_history,
+        "retain-iter-history (use --samples)": cfg.generation.retain_iter_history,
     }
 
 
 def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
-    """Return everything that decides the output, and nothing else: not who translates which batch."""
+    """Return every setting that decides the output; which worker translates which batch is not one of them."""
     groups = {name: cfg[name] for name in ("task", "bpe", "tokenizer") if cfg[name] is not None}
     options = {name: OmegaConf.to_container(group, resolve=True) for name, group in groups.items()}
     summands = parse_energy(cfg.task.mh_energy) if cfg.task.mh_energy else []

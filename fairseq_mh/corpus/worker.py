@@ -1,4 +1,4 @@
-"""A worker: it holds the model, and makes of a span of lines the chunk that is written."""
+"""A worker, which loads the model and translates spans of lines into chunks."""
 
 import json
 import os
@@ -14,26 +14,26 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translator import Found, Translator
 
-MANY = 20  # lines of which not one is translated: then the model or the machine fails, and not a line
-UNTRANSLATED = "untranslated: "  # begins the name of a count, before the kind of the reason
+MANY = 20  # if so many lines fail and none is translated, the model or the machine is at fault
+UNTRANSLATED = "untranslated: "  # prefix of a count, followed by the kind of reason
 
 
 class Job(NamedTuple):
-    """What every worker is told."""
+    """The settings that all workers share."""
 
-    folder: Path  # where relative paths begin
+    folder: Path  # relative paths start here
     data: str
     corpus: Path
-    arguments: tuple[str, ...]  # of fairseq-generate
+    arguments: tuple[str, ...]  # options of fairseq-generate
     samples: bool
 
 
 class Chunk(NamedTuple):
-    """What is written of a span of lines."""
+    """The output for a span of lines."""
 
     number: int
     records: str  # JSON lines
-    counts: str  # a JSON line
+    counts: str  # one JSON line
 
 
 def worker(job: Job) -> Callable[[Span], Generator[int, None, Chunk]]:
@@ -69,7 +69,7 @@ def worker(job: Job) -> Callable[[Span], Generator[int, None, Chunk]]:
 
 
 def check_translated(sources: Sequence[Source], results: Sequence[SentenceResult]) -> None:
-    """Raise UserError where not one of many lines that the model can read was translated."""
+    """Raise UserError if the model can read many of the lines, but no line was translated."""
     failed = [n for n, result in enumerate(results) if result.untranslated and result.symbols]
     if len(failed) >= MANY and not any(result.translations for result in results):
         number, reason = sources[failed[0]].sentence, results[failed[0]].untranslated
@@ -77,7 +77,7 @@ def check_translated(sources: Sequence[Source], results: Sequence[SentenceResult
 
 
 def counts_of(results: Sequence[SentenceResult]) -> Counter[str]:
-    """Return the sums over sentences that a chunk's summary has."""
+    """Return the counts of a chunk, summed over its sentences."""
     counts = Counter(sentences=len(results), untranslated=sum(result.untranslated is not None for result in results))
     for name in ("symbols", "unknown", "rows", "broken"):
         counts[name] = sum(getattr(result, name) for result in results)

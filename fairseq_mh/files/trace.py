@@ -54,7 +54,7 @@ def write_records(file: TextIO, records: Iterable[dict[str, Any]]) -> None:
 def trace_records(
     sweeps: Sequence[Sweep], energy: Energy, ids: Sequence[int], lengths: Sequence[int], chains: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a record for each sweep of N finished chains, one chain after the other.
+    """Yield a record for each sweep of N finished chains, one chain after another.
 
     Args:
         sweeps: of the record of the run.
