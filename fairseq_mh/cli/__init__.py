@@ -1,1 +1,1 @@
-"""The command `fairseq-mh`: a module for each subcommand."""
+"""The command `fairseq-mh`, with one module for each subcommand."""

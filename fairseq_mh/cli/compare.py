@@ -2,8 +2,8 @@
 
     fairseq-mh compare out/mask-predict.txt out/mh.txt --reference models/libreoffice-de-en/test.en
 
-The first output is the baseline. A win is a sentence whose chrF is higher than the baseline's. The p-values are those
-of sacrebleu's paired bootstrap.
+The first output is the baseline. A sentence is a win if its chrF is higher than the baseline's. The p-values are from
+the paired bootstrap of sacrebleu.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -16,11 +16,11 @@ from fairseq_mh.sampler_config import refuse
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("outputs", type=Path, nargs="+", help="the baseline's output, then the others'")
-    parser.add_argument("--reference", type=Path, help="plain text, a sentence a line; default: the outputs' T- lines")
-    parser.add_argument("--samples", type=int, default=1000, help="resamples of the bootstrap; default: %(default)s")
-    parser.add_argument("--common", action="store_true", help="compare the sentences that all outputs hold")
-    parser.add_argument("--limit", type=int, metavar="N", help="compare the first N sentences alone")
+    parser.add_argument("outputs", type=Path, nargs="+", help="the output of the baseline, then the other outputs")
+    parser.add_argument("--reference", type=Path, help="plain text, one sentence per line; default: T- lines")
+    parser.add_argument("--samples", type=int, default=1000, help="number of bootstrap resamples; default: %(default)s")
+    parser.add_argument("--common", action="store_true", help="compare only the sentences that all outputs hold")
+    parser.add_argument("--limit", type=int, metavar="N", help="compare only the first N sentences")
 
 
 def run(args: Namespace) -> None:
@@ -32,7 +32,7 @@ def run(args: Namespace) -> None:
     if len(args.outputs) < 2:
         raise UserError("there is nothing to compare: give two outputs or more")
     if len(set(args.outputs)) < len(args.outputs):
-        raise UserError("an output is given twice: each is one row of the table")
+        raise UserError("an output is given twice; give each output once")
     names = system_names(args.outputs)
     outputs = {name: read_output(path) for name, path in zip(names, args.outputs, strict=True)}
     if args.common:
@@ -40,6 +40,6 @@ def run(args: Namespace) -> None:
     if args.limit:
         outputs = {name: first_sentences(output, args.limit) for name, output in outputs.items()}
     if args.common or args.limit:
-        print(f"{len(next(iter(outputs.values())).hypotheses)} sentences; rows and seconds are those of whole outputs")
+        print(f"{len(next(iter(outputs.values())).hypotheses)} sentences; rows and seconds are for the whole outputs")
     references = read_references(args.reference) if args.reference else next(iter(outputs.values())).references
     print(comparison_table(outputs, references, args.samples))

@@ -1,10 +1,10 @@
-"""Translate a corpus with any number of workers, and lose nothing.
+"""Translate a corpus with any number of workers, and continue after an interruption.
 
     fairseq-mh corpus models/libreoffice-de-en corpus.de --output out/corpus --workers 2 --nbest 3
 
-The corpus is text, a sentence a line, or JSON lines with "text" and, if they have one, "id". OUT/translations.jsonl (or
-.parquet) has a record a line: source, translations with energies, cost. A translation depends on the seed and its line
-number, not on who translates it. Killed at any time, the same command goes on where it was.
+The corpus is text with one sentence per line, or JSON lines with "text" and, optionally, "id". The file
+OUTPUT/translations.jsonl (or .parquet) has one record per line: source, translations with energies, cost. A translation
+depends on the seed and its line number, not on the worker. If the command is killed, run it again to continue.
 """
 
 import signal
@@ -23,33 +23,33 @@ TAKES_MORE = True
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="fairseq's data folder: dictionaries, checkpoint.pt and spm.model")
-    parser.add_argument("corpus", type=Path, help='text, a sentence a line; or .jsonl: {"text": "...", "id": "..."}')
+    parser.add_argument("corpus", type=Path, help='one sentence per line; or .jsonl: {"text": "...", "id": "..."}')
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     parser.add_argument("--format", default="jsonl", choices=["jsonl", "parquet"], help="default: %(default)s")
-    parser.add_argument("--samples", action="store_true", help="write every state that the chains visited, too")
+    parser.add_argument("--samples", action="store_true", help="also write every state that the chains visited")
     parser.add_argument(
         "--chunk-size", type=int, default=500, help="lines that are written, or lost, together; default: %(default)s"
     )
     parser.add_argument(
-        "--workers", type=int, help="of Ray, a GPU or core each; 0: this process alone; default: all that there are"
+        "--workers", type=int, help="number of Ray workers; 0: only this process; default: one for each GPU or core"
     )
-    parser.add_argument("--address", help="of a Ray cluster; default: a Ray of this run alone")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N lines alone")
+    parser.add_argument("--address", help="address of a Ray cluster; default: Ray is started for this run only")
+    parser.add_argument("--limit", type=int, metavar="N", help="translate only the first N lines")
     add_decoding_options(parser)
 
 
 def options_of(args: Namespace) -> CorpusOptions:
-    """Return what a command line asks for."""
+    """Return the options that a command line gives."""
     arguments = with_pieces(str(args.data), decoding_arguments(args))
     names = ("data", "corpus", "output", "format", "samples", "chunk_size", "workers", "address", "limit")
     return CorpusOptions(arguments=tuple(arguments), **{name: getattr(args, name) for name in names})
 
 
 def run(args: Namespace) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as clusters end what is over its time
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters send it to a job whose time is over
     try:
-        with redirect_stdout(sys.stderr):  # Ray tells of workers that die
+        with redirect_stdout(sys.stderr):  # Ray prints messages about workers that die
             counts = translate(options_of(args))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on where it was") from None
+        raise KeyboardInterrupt("run the same command again to continue") from None
     print(f"{corpus_summary(counts)}\n{args.output / f'translations.{args.format}'} is written")

@@ -1,4 +1,4 @@
-"""The decoding options of commands that translate: fairseq's own words, and every `--mh-*`."""
+"""The decoding options of commands that translate: some options of fairseq, and every `--mh-*`."""
 
 from argparse import SUPPRESS, ArgumentParser, Namespace
 
@@ -7,15 +7,15 @@ from fairseq_mh.translation.options.table import OptionRow, option_table
 
 
 def add_decoding_options(parser: ArgumentParser) -> None:
-    """Add the options; a command with `TAKES_MORE` also takes fairseq-generate's others, behind `--`."""
-    own = parser.add_argument_group("fairseq's options")
+    """Add the options; a command with `TAKES_MORE` also takes other options of fairseq-generate, after `--`."""
+    fairseq_group = parser.add_argument_group("fairseq's options")
     for name, text in FAIRSEQ_OPTIONS.items():
-        own.add_argument(f"--{name}", default=SUPPRESS, metavar="X", help=text)
+        fairseq_group.add_argument(f"--{name}", default=SUPPRESS, metavar="X", help=text)
     for name, text in FAIRSEQ_FLAGS.items():
-        own.add_argument(f"--{name}", default=SUPPRESS, action="store_true", help=text)
-    group = parser.add_argument_group("the sampler's options")
+        fairseq_group.add_argument(f"--{name}", default=SUPPRESS, action="store_true", help=text)
+    sampler_group = parser.add_argument_group("the sampler's options")
     for row in option_table():
-        _add(group, row)
+        _add(sampler_group, row)
 
 
 def _add(group, row: OptionRow) -> None:
@@ -23,13 +23,13 @@ def _add(group, row: OptionRow) -> None:
     if row.flag:
         group.add_argument(row.name, default=SUPPRESS, action="store_true", help=text)
     else:
-        # fairseq's parser checks the value, so that its message is the same everywhere
+        # fairseq's parser checks the value, so that the error message is the same in all commands
         metavar = "{" + ",".join(row.choices) + "}" if row.choices else "X"
         group.add_argument(row.name, default=SUPPRESS, metavar=metavar, help=text)
 
 
 def decoding_arguments(args: Namespace) -> list[str]:
-    """Return what was given of these options, as fairseq-generate's arguments."""
+    """Return the given options as arguments of fairseq-generate."""
     given = vars(args)
     names = [*(f"--{name}" for name in (*FAIRSEQ_OPTIONS, *FAIRSEQ_FLAGS)), *(row.name for row in option_table())]
     arguments: list[str] = []

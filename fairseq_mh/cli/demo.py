@@ -1,10 +1,10 @@
-"""Translate held-out segments with the embedded model, in several ways, and compare.
+"""Translate held-out segments with the embedded model in several ways, and compare the results.
 
-    fairseq-mh demo            # 50 segments with the clone's models/libreoffice-de-en
-    fairseq-mh demo --all      # the whole test set: the model card's figures
-    fairseq-mh demo FOLDER     # another data folder with its checkpoint.pt
+    fairseq-mh demo            # 50 segments, with models/libreoffice-de-en of the clone
+    fairseq-mh demo --all      # the whole test set, as in the model card
+    fairseq-mh demo FOLDER     # another data folder with a checkpoint.pt
 
-The decoders are those of the grid `demo` (fairseq-mh experiments demo ...). Nothing is written.
+The grid `demo` (fairseq-mh experiments demo ...) defines the decoders. No files are written.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -16,10 +16,10 @@ from fairseq_mh.sampler_config import refuse
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "folder", type=Path, nargs="?", help="fairseq's data folder, with checkpoint.pt and, for its row, teacher.pt"
+        "folder", type=Path, nargs="?", help="fairseq's data folder, with checkpoint.pt and perhaps teacher.pt"
     )
-    parser.add_argument("--all", action="store_true", help="translate the whole test set, not a tenth of it")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N segments, not a tenth of them")
+    parser.add_argument("--all", action="store_true", help="translate the whole test set instead of a tenth")
+    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N segments instead of a tenth")
 
 
 def run(args: Namespace) -> None:

@@ -1,11 +1,11 @@
-"""Say whether the chains of a trace have converged.
+"""Check whether the chains of a trace have converged.
 
     fairseq-generate DATA ... --mh-proposal single --mh-temperature 1 --mh-final-temperature 1 --mh-chains 4 \\
         --mh-sweeps 40 --mh-trace out/trace.jsonl
     fairseq-mh diagnose out/trace.jsonl --burn-in 7
 
 Prints the share of chains that never moved, the share of sentences whose chains have converged, and the medians of
-R-hat, the effective sample sizes and the rates.
+R-hat, the effective sample sizes and the acceptance rates.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,24 +19,24 @@ from fairseq_mh.evaluation.scores import read_trace
 from fairseq_mh.sampler_config import refuse
 
 MEANINGS = {
-    "groups": "pairs of sentence and length",
-    "chains": "chains of all groups",
+    "groups": "number of pairs of sentence and length",
+    "chains": "number of chains in all groups",
     "frozen": "share of chains that never moved",
     "converged": f"share of groups with an R-hat of at most {CONVERGED}",
     "r_hat": "rank-normalised split R-hat of the energy, median",
-    "ess_bulk": "effective sample size of the energy, all chains of a group, median",
-    "ess_tail": "the same of its 5 % and 95 % quantiles",
-    "autocorrelation": "of the energy at lag 1, median",
-    "acceptance_rate": "accepted proposals, unchanged ones included, median",
-    "novel_rate": "accepted proposals that changed the state, median",
-    "hamming": "share of positions in which a chain's end differs from its start, median",
+    "ess_bulk": "effective sample size of the energy over all chains of a group, median",
+    "ess_tail": "effective sample size of the 5 % and 95 % quantiles of the energy, median",
+    "autocorrelation": "autocorrelation of the energy at lag 1, median",
+    "acceptance_rate": "share of proposals that were accepted, unchanged ones included, median",
+    "novel_rate": "share of proposals that were accepted and changed the state, median",
+    "hamming": "share of positions at which a chain's last state differs from its first, median",
 }
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("trace", type=Path, help="what --mh-trace wrote, or trace.jsonl of fairseq-mh sample")
-    parser.add_argument("--burn-in", type=int, default=0, help="sweeps to leave out; default: %(default)s")
-    parser.add_argument("--limit", type=int, metavar="N", help="diagnose the first N sentences alone")
+    parser.add_argument("trace", type=Path, help="the file of --mh-trace, or trace.jsonl of fairseq-mh sample")
+    parser.add_argument("--burn-in", type=int, default=0, help="first sweeps to discard; default: %(default)s")
+    parser.add_argument("--limit", type=int, metavar="N", help="diagnose only the first N sentences")
     parser.add_argument("--output", type=Path, help="write a row for each sentence and length to this CSV file")
 
 
@@ -47,7 +47,7 @@ def run(args: Namespace) -> None:
     rows = [(name, None if isnan(value) else value, MEANINGS[name]) for name, value in diagnosis_summary(table).items()]
     print(tabulate(rows, floatfmt=".3f", missingval="-"))
     if table["chains"].max() == 1:
-        print("with one chain a sentence and length, nothing can be said of convergence: --mh-chains 4 makes four")
+        print("convergence cannot be checked with one chain per sentence and length: use, for example, --mh-chains 4")
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         table.write_csv(args.output)

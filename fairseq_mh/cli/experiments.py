@@ -1,11 +1,11 @@
-"""Run a grid of decoders over a data set, and write a table of the results.
+"""Run a grid of decoders on a data set, and write a table of the results.
 
     fairseq-mh experiments table5 models/libreoffice-de-en --output out/table5 --limit 50 \\
         -- --post-process sentencepiece --batch-size 20
     fairseq-mh experiments table2 models/libreoffice-en --output out/table2 --causal-lm FOLDER -- --chains 50
 
-OUTPUT/results.csv has a row for each run, with all its settings; OUTPUT/curves.csv has a row for each run and sweep;
-OUTPUT/runs/ has what each run printed and traced. If it is interrupted, the same command goes on where it was.
+OUTPUT/results.csv has a row for each run, with all of its settings; OUTPUT/curves.csv has a row for each run and sweep;
+OUTPUT/runs/ has the printed output and the trace of each run. After an interruption, run the same command to continue.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -24,12 +24,12 @@ TAKES_MORE = True
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("grid", help=f"a YAML file, or the name of a grid: {', '.join(grid_names())}")
-    parser.add_argument("data", type=Path, help="fairseq's data folder; or, to draw texts, a masked language model's")
+    parser.add_argument("data", type=Path, help="fairseq's data folder; or, to draw texts, a masked language model")
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     parser.add_argument("--path", type=Path, help="the checkpoint; default: DATA/checkpoint.pt")
     parser.add_argument("--gen-subset", default="test", help="the subset to translate; default: %(default)s")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N sentences of the subset alone")
-    parser.add_argument("--reference", type=Path, help="plain text, a sentence a line; default: the data's targets")
+    parser.add_argument("--limit", type=int, metavar="N", help="translate only the first N sentences of the subset")
+    parser.add_argument("--reference", type=Path, help="plain text, one sentence per line; default: the targets")
     parser.add_argument(
         "--causal-lm", type=Path, help="a model that judges texts: a Hugging Face folder, or a .gguf file"
     )
@@ -45,16 +45,16 @@ def run(args: Namespace) -> None:
             folders.append(run_once(one, bench, args.output))
             results = collect(folders, args.output)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on where it was") from None
+        raise KeyboardInterrupt("run the same command again to continue") from None
     print(results_table(results))
     print(f"{args.output / 'results.csv'} is written: {len(results)} runs; by sweep in curves.csv, outputs in runs/")
 
 
 def bench_of(args: Namespace) -> Bench:
-    """Return what the runs work on, importing only what that needs.
+    """Return the bench for texts or for translations; only what it needs is imported.
 
     Raises:
-        UserError: for an option of the other kind of runs.
+        UserError: if an option belongs to the other kind of runs.
     """
     if args.data.suffix == ".pt" or (args.data / "config.json").exists():
         from fairseq_mh.evaluation.text_bench import TextBench

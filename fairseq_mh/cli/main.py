@@ -1,7 +1,7 @@
-"""The command `fairseq-mh`: finds the subcommand's module, and ends mistakes in one line.
+"""The command `fairseq-mh`: it runs the module of a subcommand, and reports mistakes in one line.
 
-A subcommand is a module of this folder with `add_arguments(parser)` and `run(args)`, and a line in `COMMANDS`. Only the
-module that is asked for is imported. Where the module says `TAKES_MORE = True`, what follows `--` is `args.more`.
+A subcommand is a module in this folder with `add_arguments(parser)` and `run(args)`, and a line in `COMMANDS`. Only the
+module of the given subcommand is imported. If it sets `TAKES_MORE = True`, the arguments after `--` are in `args.more`.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import NoReturn
 import fairseq_mh
 from fairseq_mh.errors import UserError, did_you_mean, unknown_option
 
-# By their first imports, the packages of each extra (pyproject.toml).
+# The packages of each extra (pyproject.toml), by the names of the modules that are imported first.
 EXTRAS = {
     "eval": ("arviz_stats", "polars", "tabulate", "yaml"),
     "report": ("jinja2", "markupsafe", "plotly"),
@@ -24,11 +24,11 @@ EXTRAS = {
     "page": ("starlette", "uvicorn"),
     "hf": ("accelerate", "gguf", "transformers"),
 }
-INTERRUPTED = 130  # as shells say it of SIGINT
+INTERRUPTED = 130  # the exit status that shells give after SIGINT
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser without abbreviations, whose mistakes are one line that names what was perhaps meant."""
+    """A parser without abbreviations, which reports mistakes in one line with the option that was probably meant."""
 
     def __init__(self, **settings):
         super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
@@ -36,16 +36,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise UserError instead of printing the usage."""
         message = unknown_option(message, self._option_string_actions)
-        raise UserError(f"{message} ({self.prog} --help lists what there is)")
+        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the command line of the subcommand that it names; `run` is its function.
+    """Parse a command line, whose first argument is a subcommand; `run` of the result is its function.
 
     Raises:
-        UserError: for a command line that means nothing.
+        UserError: if the command line cannot be used.
     """
-    parser = Parser(prog="fairseq-mh", description=fairseq_mh.__doc__, epilog=_listed())
+    parser = Parser(prog="fairseq-mh", description=fairseq_mh.__doc__, epilog=_command_list())
     parser.add_argument("--version", action="version", version=f"fairseq-mh {fairseq_mh.__version__}")
     parser.add_argument("command", metavar="COMMAND")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -53,31 +53,32 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if given.command not in COMMANDS:
         raise UserError(f"there is no command {given.command}{did_you_mean(given.command, COMMANDS)}")
     module = importlib.import_module(f"fairseq_mh.cli.{given.command.replace('-', '_')}")
-    own = Parser(prog=f"fairseq-mh {given.command}", description=module.__doc__)
-    module.add_arguments(own)
-    mine, more = list(arguments[1:]), list[str]()
+    subparser = Parser(prog=f"fairseq-mh {given.command}", description=module.__doc__)
+    module.add_arguments(subparser)
+    own, more = list(arguments[1:]), list[str]()
     if getattr(module, "TAKES_MORE", False):
-        own.usage = f"{own.format_usage().removeprefix('usage: ').strip()} [-- OPTIONS OF fairseq-generate]"
-        mine, more = _before_and_behind(mine)
-    args = own.parse_intermixed_args(mine)
+        subparser.usage = f"{subparser.format_usage().removeprefix('usage: ').strip()} [-- OPTIONS OF fairseq-generate]"
+        own, more = _split_at_dashes(own)
+    args = subparser.parse_intermixed_args(own)
     args.more = more
     args.run = module.run
     return args
 
 
-def _before_and_behind(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Cut a command line at its first `--`."""
-    place = arguments.index("--") if "--" in arguments else len(arguments)
-    return arguments[:place], arguments[place + 1 :]
+def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Split a command line at its first `--`."""
+    position = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:position], arguments[position + 1 :]
 
 
-def _listed() -> str:
+def _command_list() -> str:
+    """Return the list of subcommands for `fairseq-mh --help`."""
     width = max(map(len, COMMANDS))
     return "commands:\n" + "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; return its exit status, 1 for a user's mistake."""
+    """Run a command line, and return its exit status, which is 1 for a mistake of the user."""
     arguments = sys.argv[1:] if arguments is None else arguments
     quieten()
     try:
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args.run(args)
         sys.stdout.flush()
         return 0
-    except BrokenPipeError:  # the reader stopped, as `head` does; nothing more can be said to it
+    except BrokenPipeError:  # the reader stopped, as `head` does, so nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (UserError, OSError) as error:
@@ -102,38 +103,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def quieten() -> None:
-    """Leave out what fairseq, Hydra and others tell their own developers; call it before they are imported."""
+    """Hide log messages and warnings of fairseq, Hydra and others; call it before they are imported."""
     logging.basicConfig(level=logging.WARNING, format="fairseq-mh: %(message)s")
     logging.getLogger().setLevel(logging.WARNING)
     warnings.simplefilter("ignore")
 
 
 def failed(message: str) -> int:
-    """Print one line to standard error; return the exit status of a mistake."""
+    """Print one line to standard error, and return the exit status of a mistake."""
     print(f"fairseq-mh: {' '.join(message.split())}", file=sys.stderr)
     return 1
 
 
 def _extra_of(module: str | None) -> str | None:
+    """Return the extra that installs a module, if there is one."""
     root = (module or "").split(".")[0]
     return next((extra for extra, modules in EXTRAS.items() if root in modules), None)
 
 
 COMMANDS = {
     "translate": "translate sentences, or lines of standard input",
-    "page": "serve a page to translate on, and to watch the chains",
-    "corpus": "translate a corpus with any number of workers, resumably",
-    "sample": "draw texts from a masked language model, or fill blanks in one",
+    "page": "serve a web page that translates sentences and shows the chains",
+    "corpus": "translate a corpus with any number of workers",
+    "sample": "draw texts from a masked language model, or fill the blanks of a text",
     "rescore": "order n-best lists of any system by an energy",
     "compare": "compare outputs by BLEU and chrF, with significance and cost",
-    "diagnose": "say whether the chains of a trace have converged",
+    "diagnose": "check whether the chains of a trace have converged",
     "experiments": "run a grid of decoders and write a table of results",
     "report": "make an HTML page of experiments",
-    "merge": "put the outputs of fairseq-generate's shards together",
-    "convert": "convert a checkpoint that Mask-Predict published",
-    "evaluate": "say how likely and how varied sampled texts are",
+    "merge": "merge the outputs of fairseq-generate's shards",
+    "convert": "convert a checkpoint that Mask-Predict's authors published",
+    "evaluate": "measure the likelihood and diversity of sampled texts",
     "rating-sheet": "mix texts of several samplers into a sheet for people to rate",
-    "demo": "translate held-out segments several ways, and compare",
+    "demo": "translate held-out segments in several ways, and compare the results",
     "options": "list the plugin's decoding options",
-    "user-dir": "print the folder to give to fairseq as --user-dir",
+    "user-dir": "print the folder for fairseq's option --user-dir",
 }

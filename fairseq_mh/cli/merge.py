@@ -1,13 +1,13 @@
-"""Put the outputs of fairseq-generate's shards together, as one run prints them.
+"""Merge the outputs of fairseq-generate's shards into the output of one run.
 
     for i in 0 1 2 3; do
         fairseq-generate DATA ... --distributed-world-size 4 --distributed-rank $i > out/shard$i.txt
     done
     fairseq-mh merge out/shard?.txt > out/whole.txt
 
-Sentences come in the order of their numbers, each with all of its lines (S- T- H- D- P- I- E-). Refused are a sentence
-that two files hold, a sentence that is cut off, and, without --gaps, a sentence that no file holds. The shards' own
-scores and logs are left out; their decoder rows and seconds are added up.
+The sentences are in the order of their numbers, each with all of its lines (S- T- H- D- P- I- E-). The command fails if
+two files hold the same sentence, if a sentence is cut off, or, without --gaps, if a sentence is missing. The scores and
+logs of the shards are left out; their decoder rows and seconds are added up.
 """
 
 import sys
@@ -20,7 +20,7 @@ from fairseq_mh.evaluation.shards import merged
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("shards", type=Path, nargs="+", help="outputs of fairseq-generate, or --results-path files")
     parser.add_argument("--gaps", action="store_true", help="allow missing sentences (left out as too long)")
-    parser.add_argument("--sentences", type=int, metavar="N", help="how many there must be")
+    parser.add_argument("--sentences", type=int, metavar="N", help="number of sentences that there must be")
 
 
 def run(args: Namespace) -> None:

@@ -20,7 +20,7 @@ def run(args: Namespace) -> None:
 
 
 def described(row: OptionRow, width: int) -> str:
-    """Return an option with its choices, default and help, in lines of at most this width."""
+    """Return an option with its choices, default and help, in lines of at most `width` characters."""
     value = "" if row.flag else f" {{{','.join(row.choices)}}}" if row.choices else " X"
     default = f" (default: {row.default})" if row.default else ""
     text = textwrap.fill(row.help, width, initial_indent="    ", subsequent_indent="    ")

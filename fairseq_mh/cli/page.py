@@ -1,9 +1,9 @@
-"""Serve a page on this machine, on which a sentence is translated and its chains are watched.
+"""Serve a web page on this machine that translates sentences and shows their chains.
 
     fairseq-mh page models/libreoffice-de-en --port 8765
 
-Open the address that it prints in a browser. The page needs nothing from outside the machine, and nobody else can reach
-it unless --host says so. Control-C ends it. Options of fairseq-generate about the model (--path, --cpu) go behind `--`.
+Open the printed address in a browser. The page needs nothing from outside the machine, and other machines cannot reach
+it unless --host is given. Control-C ends it. Options of fairseq-generate for the model (--path, --cpu) go after `--`.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -19,9 +19,9 @@ HERE = "127.0.0.1"
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("data", metavar="FOLDER", help="fairseq's data folder, with checkpoint.pt and spm.model")
-    parser.add_argument("--port", type=int, default=8765, metavar="N", help="0: any free one; default: %(default)s")
+    parser.add_argument("--port", type=int, default=8765, metavar="N", help="0: any free port; default: %(default)s")
     parser.add_argument(
-        "--host", default=HERE, help="listen at another address: then whoever reaches it can use this machine's time"
+        "--host", default=HERE, help="address to listen at; everybody who can reach it can translate on this machine"
     )
 
 
@@ -32,7 +32,7 @@ def run(args: Namespace) -> None:
         app = application(translator, Path(args.data).resolve().name, hosts_of(args.host))
         if not local:
             print(
-                f"--host {args.host}: everybody who reaches this address can translate here, unencrypted and without "
+                f"--host {args.host}: everybody who can reach this address can translate here, unencrypted and without "
                 "a password. What they type is not kept."
             )
         shown = f"[{args.host}]" if ":" in args.host else args.host
@@ -41,5 +41,5 @@ def run(args: Namespace) -> None:
 
 
 def hosts_of(host: str) -> list[str]:
-    """Return the names by which a browser may ask for the page at this address."""
+    """Return the host names that a browser may use for the page at this address."""
     return [HERE, "localhost", host] if is_local(host) else ["*"]

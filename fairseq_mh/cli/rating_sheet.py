@@ -2,8 +2,8 @@
 
     fairseq-mh rating-sheet mh=out/mh/samples.jsonl gibbs=out/gibbs/samples.jsonl --texts 50 --output out/sheet.csv
 
-The raters get sheet.csv, which does not say where a text is from, and fill in `fluency` (1 to 5) and `comment`. The
-file sheet.key.csv, which they do not get, says it.
+The raters get sheet.csv and fill in `fluency` (1 to 5) and `comment`. They do not get sheet.key.csv, which says which
+sampler each text is from.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -15,9 +15,9 @@ from fairseq_mh.sampler_config import refuse
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("samplers", nargs="+", metavar="NAME=FILE", help="samples.jsonl of fairseq-mh sample")
-    parser.add_argument("--texts", type=int, default=50, help="texts of each sampler; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=1, help="of the choice and the order; default: %(default)s")
-    parser.add_argument("--output", type=Path, default=Path("sheet.csv"), help="default: %(default)s")
+    parser.add_argument("--texts", type=int, default=50, help="number of texts per sampler; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=1, help="seed for choosing the texts; default: %(default)s")
+    parser.add_argument("--output", type=Path, default=Path("sheet.csv"), help="the sheet; default: %(default)s")
 
 
 def run(args: Namespace) -> None:

@@ -4,10 +4,9 @@
 
     fairseq-mh report --trace trace.jsonl --data models/libreoffice-de-en --output out/trace.html
 
-Each folder is an --output of fairseq-mh experiments; all of them must be of the same sentences. Where the paper reports
-an experiment, its figures stand next to the page's own. A table without the folder of its runs, as it is published, is
-shown without the chains. With --trace the page is the viewer of one trace (--mh-trace), and nothing else. The page
-opens without a network.
+Each folder is an --output of fairseq-mh experiments; all folders must be for the same sentences. If the paper reports
+an experiment, its figures are shown next to the results. If the folder of the runs is missing, as in published results,
+no chains are shown. With --trace, the page only has the viewer of one trace (--mh-trace). The page needs no network.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -18,20 +17,20 @@ from fairseq_mh.evaluation.report.page import read_paper, render_page, render_tr
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("results", type=Path, nargs="*", metavar="FOLDER", help="what fairseq-mh experiments wrote")
+    parser.add_argument("results", type=Path, nargs="*", metavar="FOLDER", help="outputs of fairseq-mh experiments")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="show the chains of this trace instead")
     parser.add_argument("--output", type=Path, required=True, help="the HTML file to write")
-    parser.add_argument("--data", type=Path, help="fairseq's data folder, whose pieces the chain viewer shows")
+    parser.add_argument("--data", type=Path, help="fairseq's data folder, for the tokens in the chain viewer")
     parser.add_argument(
-        "--sentences", type=int, default=20, metavar="N", help="the viewer shows the first N; default: %(default)s"
+        "--sentences", type=int, default=20, metavar="N", help="show the chains of the first N; default: %(default)s"
     )
 
 
 def run(args: Namespace) -> None:
     if bool(args.trace) == bool(args.results):
-        raise UserError("give what fairseq-mh experiments wrote, or --trace FILE: one of them")
+        raise UserError("give outputs of fairseq-mh experiments or --trace FILE, one of them")
     if args.trace and not args.data:
-        raise UserError("--trace needs --data: the words of its tokens are in the data's dictionary")
+        raise UserError("--trace needs --data, because the words of its tokens are in the data's dictionary")
     if args.trace:
         write_page(render_trace(args.trace, args.data, args.sentences), args.output)
     else:

@@ -1,12 +1,12 @@
-"""Order n-best lists of any system by the energy that chains would sample.
+"""Rerank n-best lists of any system by an energy.
 
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt out/more.txt > out/rescored.txt
     fairseq-mh rescore models/libreoffice-de-en out/nbest.txt --energy electric.pt > out/rescored.txt
     fairseq-mh rescore DATA out/nbest.txt --energy two-stream,ar.pt:2 > out/rescored.txt
 
-Reads outputs of fairseq-generate: all D- lines of a sentence, in all of the files, are its candidates. Prints S-, T-,
-H- and D- lines, best candidate first, which fairseq-mh compare reads. A score is minus the energy per token, in base 2
-as fairseq's scores are.
+The input is one or more outputs of fairseq-generate; all D- lines of a sentence in all files are its candidates. Prints
+S-, T-, H- and D- lines, best candidate first, for fairseq-mh compare. A score is minus the energy per token, in base 2
+like fairseq's scores.
 """
 
 import sys
@@ -30,9 +30,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--sentencepiece-model",
         type=Path,
-        help="the model that cuts D- lines into pieces; default: DATA/spm.model, where they are not pieces",
+        help="the SentencePiece model for D- lines; default: DATA/spm.model, unless they are pieces",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="rescore the first N sentences alone")
+    parser.add_argument("--limit", type=int, metavar="N", help="rescore only the first N sentences")
 
 
 def run(args: Namespace) -> None:
@@ -49,7 +49,7 @@ def run(args: Namespace) -> None:
             bar.update(len(batch.best_first))
     if not rows:
         raise UserError(
-            "no candidate is cut into the model's pieces: give its --sentencepiece-model, or output as pieces"
+            "no candidate is cut into the model's pieces: give its --sentencepiece-model, or outputs in pieces"
         )
     told = f"{len(nbest)} sentences, {sum(map(len, nbest.values()))} candidates"
     print(f"{told}, decoder rows so far: {rows}")
@@ -57,7 +57,7 @@ def run(args: Namespace) -> None:
 
 
 def print_batch(batch: Rescored, first: Output) -> None:
-    """Print fairseq's lines of a batch; sources and references are those of the first output."""
+    """Print the lines of a batch as fairseq does, with the sources and references of the first output."""
     for number, candidates in batch.best_first.items():
         for kind, texts in (("S", first.sources), ("T", first.references)):
             if number in texts:

@@ -3,11 +3,10 @@
     fairseq-mh sample models/libreoffice-en --output out/texts --chains 100 --length 15 45
     fairseq-mh sample models/libreoffice-en --output out/filled --text 'Click {3} to {}.'
 
-MODEL is a folder with a Hugging Face model (the extra `hf`), or a RoBERTa checkpoint of fairseq (.pt, with its dict.txt
-in the same folder). With --text, what is given stays as it is: {3} is a blank of three symbols, and {} a blank of a
-random number of symbols. Chains begin with masks alone, which are filled in one by one. OUTPUT/samples.jsonl has the
-text where each chain ended, and OUTPUT/trace.jsonl its sweeps. If it is interrupted, the same command goes on where it
-was.
+MODEL is a folder with a Hugging Face model (extra `hf`), or a RoBERTa checkpoint of fairseq (.pt, with its dict.txt in
+the same folder). In --text, {3} is a blank of three symbols, and {} a blank of a random number of symbols; the rest of
+the text stays as it is. To start a chain, the masks in the blanks are filled one by one. OUTPUT/samples.jsonl has the
+last text of each chain, and OUTPUT/trace.jsonl its sweeps. After an interruption, run the same command to continue.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -26,5 +25,5 @@ def run(args: Namespace) -> None:
     try:
         draw_texts(options, load_text_model(options))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the same command goes on where it was") from None
+        raise KeyboardInterrupt("run the same command again to continue") from None
     print(f"{options.output / 'samples.jsonl'} is written: {options.chains} texts; their chains are in trace.jsonl")

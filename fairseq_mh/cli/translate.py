@@ -3,10 +3,10 @@
     fairseq-mh translate models/libreoffice-de-en "Öffnen Sie das Menü."
     fairseq-mh translate models/libreoffice-de-en --mh-preset fast < text.de > text.en
 
-Prints one line for each line, in order: its best translation, or nothing where it is empty or cannot be translated (a
-note on standard error says why). With --nbest above 1 each translation is a line of its own, behind the number of its
-sentence and a tab. With --constraints, phrases that the translation must hold follow a line's sentence, each behind a
-tab.
+Prints one line for each input line, in order: its best translation, or an empty line if the input line is empty or
+cannot be translated (a note on standard error says why). With --nbest above 1, each translation is on its own line,
+after the sentence number and a tab. With --constraints, the phrases that a translation must contain follow the sentence
+on its line, each after a tab.
 """
 
 import json
@@ -29,21 +29,21 @@ from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translator import Found, Translator
 
 TAKES_MORE = True
-BUFFER = 100  # lines, where they do not come from a terminal
+BUFFER = 100  # lines, if they do not come from a terminal
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("data", help="fairseq's data folder, with checkpoint.pt unless --path, and spm.model")
+    parser.add_argument("data", help="fairseq's data folder, with checkpoint.pt (or see --path) and spm.model")
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="default: the lines of standard input")
-    parser.add_argument("--input", type=Path, help="a text to translate, a sentence a line, instead")
+    parser.add_argument("--input", type=Path, help="text file to translate, one sentence per line")
     parser.add_argument(
         "--template",
-        help="what is given of every translation: 'Click {2} to {}.'; {2}: a blank of 2 tokens, {}: of any number",
+        help="template of all translations, as 'Click {2} to {}.'; {2}: a blank of 2 tokens, {}: of any number",
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON record a line: translations with energies")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N sentences alone")
+    parser.add_argument("--json", action="store_true", help="print a JSON record per line: translations with energies")
+    parser.add_argument("--limit", type=int, metavar="N", help="translate only the first N sentences")
     parser.add_argument(
-        "--buffer-size", type=int, metavar="N", help="lines read before they are translated; default: 100, or 1 line"
+        "--buffer-size", type=int, metavar="N", help="lines read at once; default: 100, or 1 from a terminal"
     )
     add_decoding_options(parser)
 
@@ -82,22 +82,22 @@ def in_order(events: Iterable[Any], texts: int) -> Iterator[SentenceResult]:
 
 
 def refuse_counts(args: Namespace) -> None:
-    """Raise UserError for numbers that mean nothing, and for two kinds of input at once."""
+    """Raise UserError if a number is too small, or if two kinds of input are given."""
     for name, least in (("limit", 0), ("buffer_size", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be {least} or more")
     if args.sentences and args.input:
-        raise UserError("sentences and --input were both given: give one of them")
+        raise UserError("sentences and --input exclude each other: give one of them")
 
 
 def waits(args: Namespace) -> bool:
-    """Return whether somebody types the lines, and waits for each translation."""
+    """Return whether a user types the lines and waits for each translation."""
     return not args.sentences and not args.input and sys.stdin.isatty()
 
 
 def sources(args: Namespace) -> Iterator[str]:
-    """Yield the sentences, from the command line, a file or standard input."""
+    """Yield the sentences from the command line, a file or standard input."""
     if args.sentences:
         yield from args.sentences
     elif args.input:
@@ -109,14 +109,14 @@ def sources(args: Namespace) -> Iterator[str]:
 
 
 def buffered(lines: Iterable[str], size: int) -> Iterator[list[str]]:
-    """Yield lists of so many lines, the last one perhaps shorter."""
+    """Yield lists of `size` lines; the last list may be shorter."""
     iterator = iter(lines)
     while some := list(islice(iterator, size)):
         yield some
 
 
 def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult) -> None:
-    """Print a sentence's translations, and to standard error why there are none."""
+    """Print the translations of a sentence; if there are none, print the reason to standard error."""
     if result.untranslated and result.untranslated != "empty":
         print(f"fairseq-mh: line {number + 1} is not translated: {result.untranslated}", file=sys.stderr)
     if as_json:

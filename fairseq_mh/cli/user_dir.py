@@ -1,4 +1,4 @@
-"""Print the folder to give to fairseq's own programs as --user-dir.
+"""Print the folder for the option --user-dir of fairseq's programs.
 
 fairseq-generate DATA --user-dir $(fairseq-mh user-dir) --task translation_mh --path checkpoint.pt
 """

@@ -1,4 +1,4 @@
-"""Runs the command `fairseq-mh` in the process of the test, which saves the seconds of its imports."""
+"""Runs the command `fairseq-mh` in the process of the test, which saves the time of its imports."""
 
 import io
 import subprocess
@@ -8,7 +8,7 @@ from fairseq_mh.cli.main import main
 
 
 def called(*arguments) -> subprocess.CompletedProcess:
-    """Run a command line; return its status and what it printed, as `subprocess.run` does."""
+    """Run a command line, and return its status and output, as `subprocess.run` does."""
     call, output, errors = list(map(str, arguments)), io.StringIO(), io.StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
         status = main(call)

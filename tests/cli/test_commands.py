@@ -1,4 +1,4 @@
-"""Every command: its help, its mistakes, an interruption, and an extra that is not installed."""
+"""Every command: its help, mistakes on the command line, interruptions, and missing extras."""
 
 import importlib
 import json
@@ -38,15 +38,15 @@ def test_help_has_an_example(command, capsys):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_modules_docstring_is_a_line_and_an_example(command):
+def test_the_docstring_of_a_command_begins_with_one_line(command):
     first, blank, *_ = importlib.import_module(module_of(command)).__doc__.splitlines()
     assert first.endswith(".")
     assert not blank
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_an_example_writes_to_no_tracked_folder(command):
-    """Examples write into out/, which is nobody's."""
+def test_examples_write_to_no_tracked_folder(command):
+    """Examples write to out/, which is not tracked."""
     text = importlib.import_module(module_of(command)).__doc__
     words = text.replace("\\\n", " ").split()
     written = [after for before, after in pairwise(words) if before in ("--output", ">") and "/" in after]
@@ -78,7 +78,7 @@ FILLED = {
 
 
 @pytest.mark.parametrize("command", UNKNOWN)
-def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
+def test_the_error_for_an_unknown_option_names_the_nearest(command, capsys):
     given, meant = UNKNOWN[command]
     assert main([command, *FILLED.get(command, ["x"]), given]) == 1
     said = capsys.readouterr().err
@@ -87,13 +87,13 @@ def test_an_unknown_option_is_answered_with_the_nearest(command, capsys):
     assert said.count("\n") == 1
 
 
-def test_an_unknown_command_is_answered_with_the_nearest(capsys):
+def test_the_error_for_an_unknown_command_names_the_nearest(capsys):
     assert main(["experiment"]) == 1
     assert "did you mean experiments?" in capsys.readouterr().err
 
 
 class Missing(NamedTuple):
-    """A finder of modules that says of a package that it is not installed."""
+    """A module finder for which a package is not installed."""
 
     package: str
 
@@ -103,7 +103,7 @@ class Missing(NamedTuple):
 
 
 @pytest.mark.parametrize("command", NEEDS)
-def test_an_extra_that_is_not_installed_is_named(command, capsys, monkeypatch):
+def test_the_error_for_a_missing_extra_names_it(command, capsys, monkeypatch):
     package, extra = NEEDS[command]
     for name in [name for name in sys.modules if name.startswith(("fairseq_mh.cli.", "fairseq_mh.evaluation"))]:
         if name != "fairseq_mh.cli.main":
@@ -116,8 +116,8 @@ def test_an_extra_that_is_not_installed_is_named(command, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("command", ["sample", "experiments"])
-def test_an_interruption_ends_in_one_line(command, capsys, monkeypatch, tmp_path):
-    """Where the work is resumable, the line says so."""
+def test_an_interruption_prints_one_line(command, capsys, monkeypatch, tmp_path):
+    """If the work can be continued, the line says so."""
     module = importlib.import_module(module_of(command))
     work = {"sample": "check_text_options", "experiments": "bench_of"}[command]
     step = {"sample": "draw_texts", "experiments": "run_once"}[command]
@@ -132,12 +132,12 @@ def test_an_interruption_ends_in_one_line(command, capsys, monkeypatch, tmp_path
     given = {"sample": ["model"], "experiments": ["table1", "data"]}[command]
     assert main([command, *given, "--output", str(tmp_path / "out")]) == INTERRUPTED
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1] == "fairseq-mh: interrupted; the same command goes on where it was"
+    assert lines[-1] == "fairseq-mh: interrupted; run the same command again to continue"
 
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_and_its_process(tiny, tmp_path):
-    """A real one, while fairseq-generate decodes in a process of its own, for long."""
+    """A real interruption while fairseq-generate decodes for a long time in its own process."""
     (tmp_path / "grid.yaml").write_text(json.dumps({"runs": [{"decoder": "MH", "options": {"mh-sweeps": 100000}}]}))
     command = [sys.executable, "-m", "fairseq_mh", "experiments", tmp_path / "grid.yaml", tiny.folder]
     command += ["--output", tmp_path / "out", "--", "--num-workers", "0"]
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_a_run_and_its_process(tiny, tmp_path):
     assert traces, said
     assert running.returncode == INTERRUPTED
     assert said.replace("\r", "\n").splitlines()[-1] == (
-        "fairseq-mh: interrupted; the same command goes on where it was"
+        "fairseq-mh: interrupted; run the same command again to continue"
     )
     assert "Traceback" not in said
     assert not list((tmp_path / "out").glob("runs/*/row.json"))

@@ -1,4 +1,4 @@
-"""Ctrl-C while something is translated or drawn: one line, a status that is not 0, and what was finished stays."""
+"""Ctrl-C during a run prints one line, gives a status that is not 0, and keeps all finished output."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import pytest
 from fairseq_mh.cli.main import INTERRUPTED
 from tests.tiny_cmlm import command, write_data
 
-MANY, LONG = 2000, ("--mh-sweeps", "50")  # more than anybody waits for
-GOES_ON = "fairseq-mh: interrupted; the same command goes on where it was"
+MANY, LONG = 2000, ("--mh-sweeps", "50")  # more than is done before the interruption
+RESUMABLE = "fairseq-mh: interrupted; run the same command again to continue"
 
 
 def translate(tiny, path: Path) -> list:
@@ -55,17 +55,17 @@ def fairseq_generate(tiny, path: Path) -> list:
     return command("generate", tiny, "--gen-subset", "many", "--batch-size", 1, *LONG)
 
 
-# What runs; the last line, and the status: of fairseq-generate Python's own for an interrupted program.
+# Each run with its last line and its status; fairseq-generate has the status of Python for an interrupted program.
 RUNS = {
     translate: ("fairseq-mh: interrupted", INTERRUPTED),
-    corpus: (GOES_ON, INTERRUPTED),
-    sample: (GOES_ON, INTERRUPTED),
+    corpus: (RESUMABLE, INTERRUPTED),
+    sample: (RESUMABLE, INTERRUPTED),
     fairseq_generate: ("fairseq-mh: interrupted", -signal.SIGINT),
 }
 
 
 def finished(run, path: Path) -> list[str]:
-    """What is there of each sentence or text that is finished."""
+    """Return the output of each finished sentence or text."""
     if run in (corpus, sample):
         return [file.read_text() for file in (path / "out" / "chunks").glob("*[0-9]/*s.jsonl")]
     lines = (path / "stdout").read_text().splitlines(keepends=True)
@@ -74,7 +74,7 @@ def finished(run, path: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
-def test_ctrl_c_is_one_line_and_what_was_finished_stays(tiny, tmp_path, run):
+def test_ctrl_c_prints_one_line_and_keeps_finished_output(tiny, tmp_path, run):
     call = run(tiny, tmp_path)
     call = call if run is fairseq_generate else [sys.executable, "-m", "fairseq_mh", *call]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}

@@ -1,4 +1,4 @@
-"""`fairseq-mh translate`: a line for each line, and nothing else on standard output."""
+"""`fairseq-mh translate` prints one line for each input line, and nothing else on standard output."""
 
 import io
 import json
@@ -27,7 +27,7 @@ def translated(monkeypatch, capsys, tiny, *options, lines=LINES, status=0):
 
 
 @pytest.mark.parametrize("buffer", [1, 2, 100])
-def test_one_line_for_each_line(tiny, expected, monkeypatch, capsys, buffer):
+def test_one_line_is_printed_for_each_input_line(tiny, expected, monkeypatch, capsys, buffer):
     said = translated(monkeypatch, capsys, tiny, "--buffer-size", buffer)
     assert said.out.splitlines() == expected
     assert [said.out.splitlines()[n] for n in (1, 3)] == ["", ""]
@@ -59,7 +59,7 @@ MISTAKES = {
     "no such option": (("--mh-sweep", "3"), "did you mean --mh-sweeps?"),
     "no such choice": (("--mh-energy", "cooked"), "cooked"),
     "no such preset": (("--mh-preset", "fats"), "did you mean fast?"),
-    "no translation": (("--nbest", "0"), "--nbest must be 1 or more"),
+    "no n-best list": (("--nbest", "0"), "--nbest must be 1 or more"),
     "no buffer": (("--buffer-size", "0"), "--buffer-size must be 1 or more"),
     "two inputs": (("a b", "--input", "x"), "give one of them"),
     "no such file": (("--input", "nowhere.de"), "nowhere.de"),
@@ -68,7 +68,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_mistakes_end_in_one_line(tiny, monkeypatch, capsys, name):
+def test_mistakes_print_one_line(tiny, monkeypatch, capsys, name):
     options, message = MISTAKES[name]
     said = translated(monkeypatch, capsys, tiny, *options, status=1)
     assert message in said.err
@@ -76,7 +76,7 @@ def test_mistakes_end_in_one_line(tiny, monkeypatch, capsys, name):
     assert not said.out
 
 
-def test_help_lists_the_samplers_options(capsys):
+def test_help_lists_the_options_of_the_sampler(capsys):
     with pytest.raises(SystemExit):
         main(["translate", "--help"])
     text = capsys.readouterr().out
@@ -84,8 +84,8 @@ def test_help_lists_the_samplers_options(capsys):
         assert option in text
 
 
-def test_as_a_process(tiny, expected):
-    """Nothing but translations on standard output; no library's chatter on standard error."""
+def test_a_process_prints_only_translations(tiny, expected):
+    """Standard output has only translations, and standard error has no messages of libraries."""
     call = [sys.executable, "-m", "fairseq_mh", "translate", str(tiny.folder), *RUN]
     lines = "".join(f"{line}\n" for line in LINES[:3])
     result = subprocess.run(call, input=lines, capture_output=True, text=True, check=True)

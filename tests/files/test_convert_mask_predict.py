@@ -1,4 +1,4 @@
-"""Checkpoints in the published format: converted, decoded, trained; and refused where they are something else."""
+"""Checkpoints in the published format are converted, decoded and trained; other files are refused."""
 
 import io
 import logging
@@ -69,7 +69,7 @@ def model(**sharing) -> MaskPredictTransformer:
 
 
 def published_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A model of ours under the names of the published checkpoints: the script's renaming the other way round."""
+    """Return weights with the names of the published checkpoints; this reverses the renaming of the conversion."""
     result = {"encoder.version": torch.ones(1), "decoder.version": torch.ones(1)}
     for name, weight in weights.items():
         name = re.sub(r"norm\.weight$", "norm.gamma", re.sub(r"norm\.bias$", "norm.beta", name))
@@ -85,7 +85,7 @@ def published_names(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]
 
 
 def meters(monkeypatch) -> OrderedDict:
-    """What trainers of that time kept, as objects of a module that fairseq has no more."""
+    """Return meters as trainers of that time stored them: objects of a module that fairseq no longer has."""
     module = types.ModuleType("fairseq.meters")
     module.AverageMeter = type("AverageMeter", (), {"__module__": "fairseq.meters"})
     monkeypatch.setitem(sys.modules, "fairseq.meters", module)
@@ -95,7 +95,7 @@ def meters(monkeypatch) -> OrderedDict:
 
 
 def publish(folder: Path, weights: dict[str, torch.Tensor], extra: dict, args=PUBLISHED) -> Path:
-    """In the old format of torch's files."""
+    """Write a published model to a folder, with a checkpoint in the old file format of torch."""
     folder.mkdir()
     state = {"args": args, "model": weights, "extra_state": extra, "last_optimizer_state": {"state": {}}}
     torch.save(state, folder / "checkpoint_best.pt", _use_new_zipfile_serialization=False)
@@ -115,7 +115,7 @@ def convert(source: Path, out: Path) -> subprocess.CompletedProcess:
 
 
 def refusal(source: Path, out: Path) -> str:
-    """The one line, nothing being written."""
+    """Return the one error line of a conversion that fails and writes nothing."""
     result = convert(source, out)
     assert result.returncode == 1
     assert not list(out.parent.glob("out*"))
@@ -141,8 +141,8 @@ def test_a_folder_and_an_archive_become_the_model(published, tmp_path):
         assert all(torch.equal(made[name], expected[name]) for name in expected)
 
 
-def test_the_model_is_what_its_format_describes(published, tmp_path):
-    """Of two sentences in one padded batch, with fairseq's BOS before each, against plain formulas: within 1e-5."""
+def test_the_model_agrees_with_plain_formulas(published, tmp_path):
+    """Two sentences in one padded batch, each after fairseq's BOS, agree with plain formulas within 1e-5."""
     convert(published, tmp_path / "out")
     models, _ = checkpoint_utils.load_model_ensemble(
         [str(tmp_path / "out" / "checkpoint.pt")], {"data": str(tmp_path / "out")}
@@ -168,7 +168,7 @@ def _batch(lines, before=()):
     return torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=1)
 
 
-def test_what_it_says_to_run_next_runs(published, tmp_path):
+def test_the_printed_next_commands_run(published, tmp_path):
     out, text = tmp_path / "out", tmp_path / "text"
     said = convert(published, out).stdout.replace("\\\n", "").replace("TEXT", str(text))
     _, preprocess, generate = re.split(r"fairseq-(?:preprocess|generate) ", said.split("dictionaries:")[1])
@@ -184,7 +184,7 @@ def test_what_it_says_to_run_next_runs(published, tmp_path):
     assert lines_of(result.stdout, "T")[2] == ["a d c a b"]
 
 
-def test_every_decoding_translates_with_words_alone(published, tmp_path, caplog):
+def test_every_decoding_translates_with_words_only(published, tmp_path, caplog):
     caplog.set_level(logging.INFO, "fairseq_mh")
     out = tmp_path / "out"
     convert(published, out)
@@ -212,24 +212,26 @@ def test_a_missing_file_is_named(published, tmp_path, missing):
 
 
 class Malicious:
+    """An object that creates a file when it is unpickled."""
+
     def __reduce__(self):
         return os.system, ("touch executed",)
 
 
 CHANGES = {
-    "what another program made": ({"args": Namespace(arch="transformer")}, "transformer"),
+    "another architecture": ({"args": Namespace(arch="transformer")}, "transformer"),
     "no arguments": ({"args": None}, "no arguments"),
-    "an argument less": ({"args": Namespace(arch=PUBLISHED.arch, task=PUBLISHED.task)}, "encoder_layers"),
-    "a weight more": ({"model": {"encoder.adapter.weight": torch.ones(2)}}, "encoder.adapter.weight"),
+    "a missing argument": ({"args": Namespace(arch=PUBLISHED.arch, task=PUBLISHED.task)}, "encoder_layers"),
+    "an extra weight": ({"model": {"encoder.adapter.weight": torch.ones(2)}}, "encoder.adapter.weight"),
     "a weight of another shape": ({"model": {"encoder.embed_lengths.weight": torch.ones(2, 8)}}, "embed_lengths"),
-    "no tensors": ({"model": {"decoder.note": "weights"}}, "no arguments and weights"),
-    "tables that should be one": ({"model": {"encoder.embed_tokens.weight": torch.ones(9, 8)}}, "differ"),
-    "a program": ({"extra_state": Malicious()}, "system"),
+    "weights that are no tensors": ({"model": {"decoder.note": "weights"}}, "no arguments and weights"),
+    "embeddings that should be shared": ({"model": {"encoder.embed_tokens.weight": torch.ones(9, 8)}}, "differ"),
+    "executable code": ({"extra_state": Malicious()}, "system"),
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_it_does_not_know_is_refused(published, tmp_path, name):
+def test_unknown_contents_are_refused(published, tmp_path, name):
     change, reason = CHANGES[name]
     path = published / "checkpoint_best.pt"
     _, weights = load_published(path.read_bytes())
@@ -252,7 +254,7 @@ def test_damaged_files_are_refused(published, tmp_path):
     assert "nowhere" in refusal(tmp_path / "nowhere", tmp_path / "out")
 
 
-def test_damage_anywhere_in_an_archive_is_one_line(published, tmp_path):
+def test_damage_anywhere_in_an_archive_gives_one_error_line(published, tmp_path):
     whole = tmp_path / "published.tar.gz"
     with tarfile.open(whole, "w:gz") as tar:
         tar.add(published, "maskPredict_de_en")
@@ -262,17 +264,17 @@ def test_damage_anywhere_in_an_archive_is_one_line(published, tmp_path):
         assert "fairseq-mh: error" in refusal(whole, tmp_path / "out")
 
 
-def test_a_dictionary_that_is_no_text_is_refused(published, tmp_path):
+def test_a_dictionary_that_is_not_text_is_refused(published, tmp_path):
     (published / "dict.de.txt").write_bytes(b"\xff\xfe 1\n")
     assert "dict.de.txt" in refusal(published, tmp_path / "out")
 
 
-def test_two_dictionaries_and_an_output_of_its_own(tmp_path):
-    """As for two scripts: nothing is shared, and the output's weights are `decoder.embed_out`."""
-    alone = {"share_all_embeddings": False, "share_decoder_input_output_embed": False}
-    theirs = model(**alone).state_dict()
+def test_a_model_that_shares_no_embeddings_is_converted(tmp_path):
+    """Languages with different scripts share nothing; the output projection is called `decoder.embed_out`."""
+    unshared = {"share_all_embeddings": False, "share_decoder_input_output_embed": False}
+    theirs = model(**unshared).state_dict()
     weights = {**published_names(theirs), "decoder.embed_out": theirs["decoder.output_projection.weight"]}
-    folder = publish(tmp_path / "published", weights, {}, Namespace(**{**vars(PUBLISHED), **alone}))
+    folder = publish(tmp_path / "published", weights, {}, Namespace(**{**vars(PUBLISHED), **unshared}))
     (folder / "dict.de.txt").write_text("".join(f"{word} 1\n" for word in "wxyz"))
     result = convert(folder, tmp_path / "out")
     assert result.returncode == 0, result.stderr
@@ -301,7 +303,7 @@ def test_an_existing_folder_is_not_touched(published, tmp_path):
     (tmp_path / "out").mkdir()
     result = convert(published, tmp_path / "out")
     assert (result.returncode, list((tmp_path / "out").iterdir())) == (1, [])
-    assert "exists already" in result.stderr
+    assert "already exists" in result.stderr
 
 
 def test_an_output_that_cannot_be_written_leaves_nothing(published, tmp_path):
@@ -311,8 +313,11 @@ def test_an_output_that_cannot_be_written_leaves_nothing(published, tmp_path):
     assert "cannot be written" in result.stderr.splitlines()[-1]
 
 
-def test_masks_are_uniform_in_number_and_place():
-    """Counts of 1 .. 4 and places, of 20,000 rows of 4: within 5 standard errors (false alarm 5e-6)."""
+def test_masks_are_uniform_in_number_and_position():
+    """The shares of 1 to 4 masks and of each position, over 20,000 rows of 4, are right within 5 standard errors.
+
+    A false alarm has a probability of 5e-6.
+    """
     torch.manual_seed(0)
     valid = torch.ones(20_000, 6, dtype=torch.bool)
     valid[:, :2] = False
@@ -326,7 +331,7 @@ def test_masks_are_uniform_in_number_and_place():
 
 @pytest.mark.slow
 def test_fairseq_train_learns_words_and_lengths(published, tmp_path):
-    """A few updates on a copying task, with fairseq's own criterion, from the converted checkpoint."""
+    """A few updates of the converted checkpoint on a copying task, with fairseq's criterion, lower both losses."""
     out = tmp_path / "out"
     convert(published, out)
     pairs = [("abca", "abca"), ("bb", "bb"), ("cabdac", "cabdac"), ("d", "d")]
