@@ -10,10 +10,11 @@ import torch
 import fairseq_mh
 from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.translation.chains import mask_predict
 from fairseq_mh.translation.generator import MHGenerator
-from tests.tiny_cmlm import generate, lines_of
+from fairseq_mh.translation.results import PassRecord, SweepRecord
+from fairseq_mh.translator import Found
+from tests.tiny_cmlm import generate, lines_of, write_checkpoint
 
 TEXTS = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
 OPTIONS = {"source_lang": "de", "target_lang": "en", "sweeps": 3, "chains": 2}
@@ -55,7 +56,7 @@ def test_what_a_translation_says_of_itself(translator):
         assert found.length == len(found.tokens) == len(found.token_log_probs) == len(found.text.split())
         assert found.score == pytest.approx(-found.energy / found.length, rel=1e-5)
         assert found.energy == pytest.approx(-float(found.token_log_probs.sum()), rel=1e-5)
-        assert all(found.energies[name] is not None for name in ENERGIES)
+        assert found.energies == {"two-stream": pytest.approx(found.energy)}
 
 
 def test_options_of_one_call_do_not_stay(translator):
@@ -88,11 +89,19 @@ def test_what_cannot_be_translated(translator):
     assert translator.translate(["", "a"])[0] == ""
 
 
-def test_progress_counts_sweeps(translator):
-    told = []
-    translator.decode(TEXTS, progress=lambda ended, total: told.append((ended, total)))
-    assert sum(ended for ended, _ in told) == 6 * 2 * 3
-    assert {total for _, total in told} == {36}
+def test_sweeps_are_counted_while_they_end(translator):
+    ended = [event for event in translator.watch(TEXTS) if isinstance(event, SweepRecord)]
+    assert sum(event.record["sweep"] > 0 for event in ended) == 6 * 2 * 3
+    assert {event.total for event in ended} == {36}
+
+
+def test_a_result_comes_when_its_batch_is_decoded(translator):
+    """The results of the first batch come before the sweeps of the next; a text without translation comes first."""
+    events = list(translator.watch(["a", "", "b b b"], batch_size=1))
+    places = [event.place for event in events if isinstance(event, Found)]
+    assert places == [1, 0, 2]
+    second = next(n for n, event in enumerate(events) if isinstance(event, SweepRecord) and event.record["id"] == 2)
+    assert [event.place for event in events[:second] if isinstance(event, Found)] == [1, 0]
 
 
 @pytest.mark.parametrize(("option", "meant"), [("sweep", "sweeps"), ("mh_sweeps", "sweeps"), ("seeds", "seed")])
@@ -142,7 +151,7 @@ def test_a_template_that_means_nothing_is_refused(tiny, translator):
     with pytest.raises(UserError, match="no symbols for 'x'"):
         translator.decode(TEXTS, template="x {}")
     scorer = Translator(str(tiny.folder), ["--source-lang", "de", "--target-lang", "en", "--score-reference"])
-    with pytest.raises(UserError, match="exclude each other"):
+    with pytest.raises(UserError, match="cannot be combined"):
         scorer.decode(["a"], template="a {}")
     with pytest.raises(UserError, match="need references"):
         scorer.decode(["a"])
@@ -165,27 +174,27 @@ def by_sweep(records):
         {"decoding": "mh", "length_select": "mask-predict", "init": "mask-predict"},
     ],
 )
-def test_an_observer_sees_the_trace_while_it_is_made(translator, options):
+def test_the_trace_is_yielded_while_it_is_made(translator, options):
     """All of it, the decoder rows of the start among them."""
-    seen = []
-    results = translator.decode(
-        TEXTS, iter_decode_with_beam=2, observer=lambda record, own: seen.append((record, own)), **options
-    )
-    assert by_sweep(record for record, _ in seen) == by_sweep(record for result in results for record in result.trace)
-    for record, own in seen:
+    events = list(translator.watch(TEXTS, iter_decode_with_beam=2, **options))
+    seen = [event for event in events if isinstance(event, SweepRecord)]
+    results = [event.result for event in events if isinstance(event, Found)]
+    assert by_sweep(one.record for one in seen) == by_sweep(record for result in results for record in result.trace)
+    for record, own, _ in seen:
         assert len(own) == record["length"]
         assert -float(own.sum()) == pytest.approx(record["energy"], rel=1e-5)
 
 
-def test_an_observer_of_mask_predict_sees_its_energy(translator):
-    seen = []
-    (result,) = translator.decode(
-        TEXTS[:1], decoding="mask-predict", chains=1, observer=lambda record, own: seen.append(record)
-    )
-    (record,) = seen
-    assert record["tokens"] == result.translations[0].tokens.tolist()
-    assert record["energy"] > 0
-    assert record["rows"] == result.rows  # the energy is for the observer alone
+@pytest.mark.parametrize("energy", ["two-stream", "norm"])
+def test_mask_predict_is_evaluated_and_traced(translator, energy):
+    (result,) = translator.decode(TEXTS[:1], decoding="mask-predict", chains=1, energy=energy)
+    (record,), (best,) = result.trace, result.translations
+    assert record["tokens"] == best.tokens.tolist()
+    assert record["energy"] == best.energy == best.energies[energy] > 0
+    assert record["rows"] == result.rows  # the evaluation is no cost of mask-predict
+    again = translator.decode(TEXTS[:1], init="mask-predict", chains=1, sweeps=0, energy=energy)[0].translations[0]
+    assert again.tokens.equal(best.tokens)
+    assert again.energy == pytest.approx(best.energy)
 
 
 def test_mask_predict_is_seen_while_it_fills(translator, monkeypatch):
@@ -194,30 +203,49 @@ def test_mask_predict_is_seen_while_it_fills(translator, monkeypatch):
     fill = mask_predict._fill
     monkeypatch.setattr(mask_predict, "_fill", lambda *given: passes.append(len(shown)) or fill(*given))
     options = {"decoding": "mask-predict", "chains": 1, "iter_decode_with_beam": 2, "iter_decode_max_iter": 2}
-    results = translator.decode(TEXTS, fill_observer=lambda *given: shown.append(given), **options)
+    results = []
+    for event in translator.watch(TEXTS, **options):
+        if isinstance(event, PassRecord):
+            shown.append(event)
+        elif isinstance(event, Found):
+            results.append((event.place, event.result))
     chains = len(shown) // 6  # each is seen masked, and after three fillings and the two maskings between them
     assert passes == [chains, 3 * chains, 5 * chains]
-    for number, result in enumerate(results):
+    for number, result in results:
         best = result.translations[0]
-        own = [given for given in shown if given[0] == {"id": number, "length": best.length, "chain": 0}]
-        assert [bool(masked.any()) for _, _, masked in own] == [True, False] * 3
-        assert own[0][2].all()
-        assert own[-1][1].tolist() == best.tokens.tolist()
+        own = [event for event in shown if event[:3] == (number, best.length, 0)]
+        assert [bool(event.masked.any()) for event in own] == [True, False] * 3
+        assert own[0].masked.all()
+        assert own[-1].tokens.tolist() == best.tokens.tolist()
 
 
-def test_only_mask_predict_shows_fillings(translator):
-    shown = []
-    translator.decode(TEXTS, init="mask-predict", fill_observer=lambda *given: shown.append(given))
-    assert shown == []
+def test_only_mask_predict_yields_passes(translator):
+    assert not any(isinstance(event, PassRecord) for event in translator.watch(TEXTS, init="mask-predict"))
 
 
-def test_what_an_observer_raises_ends_the_decoding(translator):
-    def stop(*_):
-        raise InterruptedError
-
-    with pytest.raises(InterruptedError):
-        translator.decode(TEXTS, observer=stop)
+def test_a_loop_that_is_left_ends_the_decoding(translator, monkeypatch):
+    begun = []
+    events = MHGenerator.events
+    monkeypatch.setattr(MHGenerator, "events", lambda *given: begun.append(1) or events(*given))
+    for event in translator.watch(TEXTS, batch_size=1):
+        if isinstance(event, SweepRecord):
+            break
+    assert len(begun) == 1
     assert translator.translate(TEXTS[:1])
+
+
+def test_checkpoints_of_the_energy_are_read_once(tiny, translator, tmp_path, monkeypatch):
+    """For any number of calls and options; the trace of all of them is one file."""
+    write_checkpoint(tmp_path / "teacher.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
+    trace = tmp_path / "trace"
+    read = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda *given, **more: read.append(given[0]) or load(*given, **more))
+    energy = f"two-stream,{tmp_path / 'teacher.pt'}:0.5"
+    for seed, nbest in ((1, 1), (1, 1), (2, 1), (1, 2)):
+        translator.decode(TEXTS[:2], energy=energy, seed=seed, nbest=nbest, trace=str(trace))
+    assert len(read) == 1
+    assert len(trace.read_text().splitlines()) == 4 * 2 * 2 * 4
 
 
 @pytest.mark.parametrize("energy", ["norm", "raw", "two-stream"])
@@ -256,5 +284,5 @@ def test_threads_have_options_of_their_own(translator):
     seeds = range(4)
     expected = [translator.translate(TEXTS, seed=seed) for seed in seeds]
     with ThreadPoolExecutor(4) as pool:
-        jobs = [pool.submit(translator.for_thread().translate, TEXTS, seed=seed) for seed in seeds]
+        jobs = [pool.submit(translator.translate, TEXTS, seed=seed) for seed in seeds]
     assert [job.result() for job in jobs] == expected

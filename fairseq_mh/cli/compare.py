@@ -9,10 +9,9 @@ the paired bootstrap of sacrebleu.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences, system_names
 from fairseq_mh.files.output import first_sentences, read_output, read_references
-from fairseq_mh.sampler_config import refuse
 
 
 def add_arguments(parser: ArgumentParser) -> None:

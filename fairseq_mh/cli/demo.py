@@ -10,8 +10,8 @@ The grid `demo` (fairseq-mh experiments demo ...) defines the decoders. No files
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fairseq_mh.errors import refuse
 from fairseq_mh.evaluation.demo import demo_bench, demo_grid, demonstrate, find_model
-from fairseq_mh.sampler_config import refuse
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from fairseq_mh.errors import refuse
 from fairseq_mh.evaluation.diagnostics import CONVERGED, diagnose, diagnosis_summary, first_ids
 from fairseq_mh.evaluation.scores import read_trace
-from fairseq_mh.sampler_config import refuse
 
 MEANINGS = {
     "groups": "number of pairs of sentence and length",

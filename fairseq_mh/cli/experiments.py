@@ -13,11 +13,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import results_table
-from fairseq_mh.sampler_config import refuse
 
 TAKES_MORE = True
 

@@ -9,8 +9,8 @@ sampler each text is from.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fairseq_mh.errors import refuse
 from fairseq_mh.evaluation.rating_sheet import key_path, mix_texts, read_sampler, write_sheet
-from fairseq_mh.sampler_config import refuse
 
 
 def add_arguments(parser: ArgumentParser) -> None:

@@ -1,5 +1,6 @@
-"""Writes records as Parquet files, and joins such files."""
+"""Writes records as Parquet."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import StringIO
@@ -13,29 +14,43 @@ try:
 except ImportError:
     raise UserError("Parquet needs polars, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
-FIELDS: dict[str, Any] = {"text": pl.String, "score": pl.Float64, "energy": pl.Float64, "energy_raw": pl.Float64}
-FIELDS |= {"energy_norm": pl.Float64, "energy_centred": pl.Float64}
-FIELDS |= {"length": pl.Int64, "chain": pl.Int64, "sweep": pl.Int64}
-SCHEMA: dict[str, Any] = {"sentence": pl.Int64, "id": pl.String, "source": pl.String}
-SCHEMA |= {name: pl.List(pl.Struct(FIELDS)) for name in ("translations", "samples")}
-SCHEMA |= {"rows": pl.Int64, "untranslated": pl.String}
+TERM = "energy_"  # begins the name of the energy of a term
+LISTS = ("translations", "samples")
+
+
+def schema(terms: Sequence[str]) -> dict[str, Any]:
+    """Return the columns of records whose energy has these terms (`energy_NAME`)."""
+    fields = {"text": pl.String} | dict.fromkeys(("score", "energy", *terms), pl.Float64)
+    fields |= dict.fromkeys(("length", "chain", "sweep"), pl.Int64)
+    columns: dict[str, Any] = {"sentence": pl.Int64, "id": pl.String, "source": pl.String}
+    columns |= {name: pl.List(pl.Struct(fields)) for name in LISTS}
+    return columns | {"rows": pl.Int64, "untranslated": pl.String}
 
 
 def write_parquet(records: str, file: BinaryIO) -> None:
-    """Write a Parquet file of records that are given as JSON lines."""
+    """Write records, given as JSON lines, as a Parquet file; its columns have the terms that the records have."""
+    found = (json.loads(line) for line in records.splitlines())
+    names = {name: None for record in found for part in LISTS for one in record[part] for name in one}
+    terms = [name for name in names if name.startswith(TERM)]
     with _as_os_error():
-        pl.read_ndjson(StringIO(records), schema=SCHEMA).write_parquet(file)
+        pl.read_ndjson(StringIO(records), schema=schema(terms)).write_parquet(file)
 
 
 def join(parts: Sequence[Path], file: BinaryIO) -> None:
-    """Join several Parquet files into one."""
+    """Write the records of several Parquet files as one; a part without translations has no terms."""
     with _as_os_error():
-        pl.scan_parquet(list(parts), glob=False).sink_parquet(file)
+        names: dict[str, None] = {}
+        for part in parts:
+            fields = pl.read_parquet_schema(part)["translations"].inner.fields
+            names |= {field.name: None for field in fields if field.name.startswith(TERM)}
+        columns = pl.Schema(schema(list(names)))
+        casts = pl.ScanCastOptions(missing_struct_fields="insert")
+        pl.scan_parquet(list(parts), glob=False, schema=columns, cast_options=casts).sink_parquet(file)
 
 
 @contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Raise errors of polars, such as those of a full disk, as OSError."""
+    """Raise polars' error for a full disk as OSError."""
     try:
         yield
     except pl.exceptions.PolarsError as error:

@@ -119,12 +119,13 @@ def collect(folders: list[Path], output: Path) -> pl.DataFrame:
         The content of `results.csv`.
     """
     rows = [json.loads((folder / "row.json").read_text(encoding="utf-8")) for folder in folders]
-    results = pl.DataFrame([{"run": folder.name, **row} for folder, row in zip(folders, rows, strict=True)])
+    named = [{"run": folder.name, **row} for folder, row in zip(folders, rows, strict=True)]
+    results = pl.DataFrame(named, infer_schema_length=None)
     curves = [
         pl.read_csv((folder / "curve.csv").read_bytes()).insert_column(0, pl.lit(folder.name).alias("run"))
         for folder in folders
     ]
-    for name, table in (("results.csv", results), ("curves.csv", pl.concat(curves, how="vertical_relaxed"))):
+    for name, table in (("results.csv", results), ("curves.csv", pl.concat(curves, how="diagonal_relaxed"))):
         partial = output / f"{name}.part"
         table.write_csv(partial)
         os.replace(partial, output / name)

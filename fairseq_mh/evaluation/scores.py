@@ -15,8 +15,7 @@ COUNTS = ("proposals", "accepted", "novel", "rows")
 CHAIN = ("id", "length", "chain")
 KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
 KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
-# columns that a trace may lack
-ENERGY_KINDS = {"temperature": pl.Float64, "energy_norm": pl.Float64, "energy_raw": pl.Float64}
+TERM = "energy_"  # begins the name of the energy of a term
 
 
 class _CHRF(CHRF):
@@ -57,7 +56,8 @@ def read_trace(path: Path) -> pl.DataFrame:
         trace = pl.read_ndjson(path.read_bytes())  # given a path, polars would expand `*` in it
         if missing := KINDS.keys() - set(trace.columns):
             raise UserError(f"{path} is not a trace: it lacks {', '.join(sorted(missing))}")
-        trace = trace.cast({name: kind for name, kind in (KINDS | ENERGY_KINDS).items() if name in trace.columns})
+        optional = [name for name in trace.columns if name.startswith(TERM) or name == "temperature"]
+        trace = trace.cast(KINDS | dict.fromkeys(optional, pl.Float64))
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read as a trace: {one_line(error)}") from None
     complete = trace.drop_nulls([name for name in KINDS if name != "energy"])
@@ -73,25 +73,30 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
         trace: the records, as `read_trace` returns them.
 
     Returns:
-        `energy_norm` and `energy_raw`: the mean energy per token of the chains' last states; `best_energy_norm`: the
-        mean energy per token of each sentence's best state; `corpus_energy_norm` and `corpus_energy_raw`: the sum over
-        sentences of the mean energy of their chains, as in the paper's tables; `acceptance_rate` and `novel_rate`:
-        shares of the proposals; and the totals of the trace's counts. A value is None if the trace does not hold it.
+        for the target's `energy` and each term `energy_NAME` of the trace: the mean energy per token of the chains'
+        last states; `best_` and its name: the mean energy per token of each sentence's best state; `corpus_` and its
+        name: the sum over sentences of the mean energy of their chains, as in the paper's tables. Further
+        `acceptance_rate` and `novel_rate`, shares of the proposals, and the totals of the trace's counts. A value is
+        None if it is unknown.
     """
     last = trace.filter(pl.col("sweep") == pl.col("sweep").max().over(CHAIN))
     row = {}
-    for name in ("norm", "raw"):
-        energy = pl.col(f"energy_{name}")
-        row[f"energy_{name}"] = last.select((energy / pl.col("length")).mean()).item()
-        corpus = last.group_by("id").agg(energy.mean())[f"energy_{name}"]
-        # The trace has no value if the chains sampled another energy, from whose scores this one does not follow.
-        row[f"corpus_energy_{name}"] = None if corpus.is_null().all() else corpus.sum()
-    best = trace.with_columns(per_token=pl.col("energy_norm") / pl.col("length")).group_by("id")
-    row["best_energy_norm"] = best.agg(pl.col("per_token").min())["per_token"].mean()
+    for name in energies_of(trace):
+        energy = pl.col(name)
+        row[name] = last.select((energy / pl.col("length")).mean()).item()
+        corpus = last.group_by("id").agg(energy.mean())[name]
+        row[f"corpus_{name}"] = None if corpus.is_null().all() else corpus.sum()
+        best = trace.with_columns(per_token=energy / pl.col("length")).group_by("id")
+        row[f"best_{name}"] = best.agg(pl.col("per_token").min())["per_token"].mean()
     total = trace.select(COUNTS).sum().row(0, named=True)
     for name, count in (("acceptance_rate", "accepted"), ("novel_rate", "novel")):
         row[name] = total[count] / total["proposals"] if total["proposals"] else None
     return {**row, **{name: total[name] for name in COUNTS}}
+
+
+def energies_of(trace: pl.DataFrame) -> list[str]:
+    """Return the columns of a trace that hold energies, the target's first."""
+    return ["energy", *(name for name in trace.columns if name.startswith(TERM))]
 
 
 def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> pl.DataFrame:
@@ -112,8 +117,7 @@ def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> p
             {
                 "sweep": sweep,
                 "temperature": part["temperature"][0],
-                "energy_norm": (part["energy_norm"] / part["length"]).mean(),
-                "energy_raw": (part["energy_raw"] / part["length"]).mean(),
+                **{name: (part[name] / part["length"]).mean() for name in energies_of(trace)},
                 "acceptance_rate": total["accepted"] / total["proposals"] if total["proposals"] else None,
                 "novel_rate": total["novel"] / total["proposals"] if total["proposals"] else None,
                 "rows": total["rows"],

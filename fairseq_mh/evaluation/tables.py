@@ -8,7 +8,7 @@ from tabulate import tabulate
 MEASURED = (
     *("bleu", "chrf"),
     *("perplexity", "nats", "self_bleu", "distinct_2"),
-    *("energy_norm", "best_energy_norm", "acceptance_rate", "novel_rate", "rows", "seconds"),
+    *("energy", "best_energy", "acceptance_rate", "novel_rate", "rows", "seconds"),
 )
 FORMATS = dict.fromkeys(("bleu", "chrf", "perplexity", "nats", "self_bleu"), "{:.2f}")
 FORMATS |= {"rows": "{:,.0f}", "seconds": "{:.1f}"}

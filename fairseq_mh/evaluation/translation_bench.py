@@ -1,7 +1,6 @@
 """Runs experiments on translation: each run is a `fairseq-generate` process."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -31,8 +30,6 @@ from fairseq_mh.translation.options.presets import with_preset
 
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}
-# The generator's progress bar, shown while a batch takes long: 17%|█▋        | 312/1800 [00:02<00:09, 155.10 sweeps/s]
-PROGRESS_LINE = re.compile(r"\b(\d+/\d+|\d+ sweeps) \[[^\]]* sweeps(/s)?\]\s*$")
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,7 @@ class TranslationBench:
         return settings | {"mh_scan": scan_of(cfg), "mh_chains": chains_of(cfg)}
 
     def execute(self, run: GridRun, folder: Path) -> None:
-        """Decode in a separate process, and show its progress in sentences and sweeps."""
-        # The output is unbuffered, so that half a line of it never comes before a line of the progress bar.
+        """Decode in a separate process, and show its progress in sentences."""
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
         with (
             limited_data(self.data, self.subset, self.limit) as data,
@@ -80,7 +76,7 @@ class TranslationBench:
                 self._command(run, data, folder),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                text=True,  # in text mode a carriage return, with which progress bars begin, ends a line
+                text=True,
                 encoding="utf-8",
                 errors="replace",
                 env=environment,
@@ -102,6 +98,7 @@ class TranslationBench:
         command = [sys.executable, "-m", "fairseq_cli.generate", str(data), "--task", "translation_mh"]
         command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--path", str(self.checkpoint)]
         command += ["--gen-subset", self.subset, "--mh-trace", str(folder / "trace.jsonl"), *self.arguments]
+        command += ["--no-progress-bar"]
         return command + run.arguments()
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
@@ -120,21 +117,19 @@ class TranslationBench:
 
 
 def copy_output(lines: Iterable[str], output: TextIO, bar: tqdm) -> str:
-    """Copy a run's output without the lines of its progress bar, and show its progress in this process's bar.
+    """Copy a run's output, and count the sentences in it.
 
     Args:
-        lines: the run's standard output and error, read with universal newlines.
+        lines: the run's standard output and error.
         output: the file to write.
-        bar: the bar that counts the printed sentences and shows the sweeps of the current batch.
+        bar: counts the printed sentences.
 
     Returns:
         The last line, without surrounding blanks; "" if there is none.
     """
     last = ""
     for line in lines:
-        if progress := PROGRESS_LINE.search(line):
-            bar.set_postfix_str(f"{progress[1].removesuffix(' sweeps')} sweeps of a batch")
-        elif line.strip():
+        if line.strip():
             output.write(line)
             last = line.strip()
             bar.update(line.startswith("H-"))

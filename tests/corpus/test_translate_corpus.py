@@ -89,7 +89,7 @@ def test_json_lines_keep_their_ids_and_samples_are_the_visited_states(tiny, whol
     corpus = tmp_path / "c.jsonl"
     lines = [{"id": f"x{n}", "text": text} for n, text in enumerate(SENTENCES[:-1])] + [{"text": SENTENCES[-1]}]
     corpus.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    more = (*RUN, "--nbest", "3", "--mh-chains", "2", "--mh-burn-in", "1", "--mh-thin", "2")
+    more = (*RUN, "--nbest", "3", "--mh-chains", "2", "--mh-burn-in", "1")
     _, records = corpus_run(tiny, corpus, tmp_path / "out", "--samples", more=more)
     assert [record["id"] for record in records] == ["x0", "x1", "x2", "x3", "x4", "5"]
     for record in records:

@@ -20,9 +20,9 @@ RUN = {
     "chrf": 40.0,
     "chrf_ci": 0.75,
     "checkpoint": "best.pt 0123456789abcdef",
-    "energy_norm": 0.5,
+    "energy": 0.5,
     "corpus_energy_norm": 1500.0,
-    "best_energy_norm": 0.4,
+    "best_energy": 0.4,
     "acceptance_rate": 0.9,
     "novel_rate": 0.125,
     "rows": 100,
@@ -50,7 +50,7 @@ def write_results(folder: Path, experiment: str = "table1") -> Path:
 
 def _by_sweep(sweep: int, seed: int) -> dict:
     rates = {"acceptance_rate": 0.9 if sweep else None, "novel_rate": 0.1 if sweep else None}
-    return {"sweep": sweep, "energy_norm": 1 / (sweep + seed), "bleu": 10.0 + sweep + seed, **rates}
+    return {"sweep": sweep, "energy": 1 / (sweep + seed), "bleu": 10.0 + sweep + seed, **rates}
 
 
 def write_run(folder: Path) -> None:

@@ -49,7 +49,7 @@ def test_the_embedded_model_has_every_decoder():
     grid, notes = demo_grid(model)
     assert len(grid) == 8
     assert not notes
-    assert grid[-1].options["mh-expert"] == f"{model / 'teacher.pt'}:0.5"
+    assert grid[-1].options["mh-energy"] == f"two-stream,{model / 'teacher.pt'}:0.5"
     bench = demo_bench(model, False, None)
     assert bench.arguments[:2] == ("--post-process", "sentencepiece")
     assert bench.arguments[-2:] == ("--distributed-world-size", "10")

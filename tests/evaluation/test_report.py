@@ -268,8 +268,8 @@ def test_a_sampler_that_only_later_panels_show_is_in_the_legend(tmp_path):
     results = write_results(tmp_path / "results")
     curves = pl.read_csv(results / "curves.csv")
     unknown = pl.col("run").is_in(["run0", "run1"])  # the runs of MH norm, τ_q 1, have no energies
-    energy = pl.when(unknown).then(None).otherwise(pl.col("energy_norm"))
-    curves.with_columns(energy_norm=energy).write_csv(results / "curves.csv")
+    energy = pl.when(unknown).then(None).otherwise(pl.col("energy"))
+    curves.with_columns(energy=energy).write_csv(results / "curves.csv")
     report(results, "--output", tmp_path / "report.html")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
     figure = re.search(r'Plotly\.newPlot\(\s*"curves-0",\s*(\[.*?\]),\s*\{"', content, re.DOTALL)
@@ -283,6 +283,17 @@ def test_the_title_of_the_grid_is_shown(tmp_path):
     table.write_csv(results / "results.csv")
     report(results, "--output", tmp_path / "report.html")
     assert "How many sweeps & why" in Text((tmp_path / "report.html").read_text(encoding="utf-8")).words
+
+
+def test_tables_of_older_versions_are_read(tmp_path):
+    """Their energy is E_norm."""
+    results = write_results(tmp_path / "results")
+    new = {"energy": "energy_norm", "best_energy": "best_energy_norm"}
+    for name in ("results.csv", "curves.csv"):
+        pl.read_csv(results / name).rename(new, strict=False).write_csv(results / name)
+    report(results, "--output", tmp_path / "report.html")
+    rows = Text((tmp_path / "report.html").read_text(encoding="utf-8")).rows
+    assert "0.500" in rows[1]
 
 
 def test_energies_of_few_sentences_are_in_nats(tmp_path):

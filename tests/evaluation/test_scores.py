@@ -14,25 +14,28 @@ def write_trace(path, energies):
     for number, states in STATES.items():
         for sweep, tokens in enumerate(states):
             counts = {"proposals": 2, "accepted": 1, "novel": 1, "rows": 3}
-            names = {f"energy_{name}": None if energies is None else energies[sweep] for name in ("norm", "raw")}
+            nats = None if energies is None else energies[sweep]
+            names = {"energy": nats, "energy_norm": nats, "energy_teacher": 1.0}
             key = {"id": number, "length": len(tokens), "chain": 0, "sweep": sweep, "temperature": 1.0}
-            lines.append(json.dumps({**key, "tokens": tokens, "energy": 1.0, **names, **counts}) + "\n")
+            lines.append(json.dumps({**key, "tokens": tokens, **names, **counts}) + "\n")
     path.write_text("".join(lines))
 
 
 def test_energies_and_rates(tmp_path):
     write_trace(tmp_path / "trace", [6.0, 1.5, 3.0])
     row = trace_scores(read_trace(tmp_path / "trace"))
-    assert row["energy_norm"] == pytest.approx((3 / 2 + 3 / 3) / 2)
-    assert row["corpus_energy_norm"] == pytest.approx(6)
-    assert row["best_energy_norm"] == pytest.approx((1.5 / 2 + 1.5 / 3) / 2)
+    for name in ("energy", "energy_norm"):
+        assert row[name] == pytest.approx((3 / 2 + 3 / 3) / 2)
+        assert row[f"corpus_{name}"] == pytest.approx(6)
+        assert row[f"best_{name}"] == pytest.approx((1.5 / 2 + 1.5 / 3) / 2)
+    assert row["corpus_energy_teacher"] == 2
     assert (row["novel_rate"], row["rows"]) == (0.5, 18)
 
 
 def test_energies_that_the_trace_lacks_are_none(tmp_path):
     write_trace(tmp_path / "trace", None)
     row = trace_scores(read_trace(tmp_path / "trace"))
-    assert all(row[name] is None for name in ("energy_norm", "corpus_energy_norm", "best_energy_norm", "energy_raw"))
+    assert all(row[name] is None for name in ("energy", "energy_norm", "corpus_energy_norm", "best_energy_norm"))
     assert row["rows"] == 18
 
 

@@ -20,7 +20,7 @@ from fairseq_mh.evaluation.shards import merged
 from fairseq_mh.files.output import read_nbest, read_output, read_samples
 from tests.files.damage import damaged
 
-STEP = {"temperature": 1.0, "energy": 2.5, "energy_raw": -3.0, "energy_norm": 2.5, "energy_centred": None}
+STEP = {"temperature": 1.0, "energy": 2.5, "energy_raw": -3.0, "energy_norm": 2.5}
 STEP |= {"proposals": 3, "accepted": 2, "novel": 1, "rows": 4}
 TRACE = "".join(
     json.dumps(

@@ -11,7 +11,7 @@ from fairseq.data import Dictionary
 from fairseq_mh.convert.published_checkpoint import convert
 from fairseq_mh.convert.published_format import files_of
 from fairseq_mh.masked_lms.cmlm import cmlm_of
-from fairseq_mh.mcmc.energy import ENERGIES, evaluate, total
+from fairseq_mh.mcmc.energy import Term, evaluate, sum_of
 from tests.tiny_cmlm import Tiny, generate, lines_of, write_data
 
 FIXTURE = Path(__file__).parents[3] / "shared" / "fixtures" / "maskPredict_tiny"
@@ -94,9 +94,8 @@ def test_energies_equal_the_definition(original):
     assert len(states) == len(dictionary) - 4  # words, and EOS: no BOS, padding, <unk> or <mask>
     with torch.no_grad():
         encoded = model.forward_encoder([expected["src_tokens"], expected["src_lengths"]])
-        scores, _ = evaluate(cmlm.bind(encoded), tokens, context, tokens != cmlm.pad)
-        scores_of_positions = torch.zeros(*tokens.shape, len(ENERGIES), dtype=torch.float64)
-        scores_of_positions[tokens != cmlm.pad] = scores
+        energy = sum_of([Term("raw"), Term("norm")])
+        found = energy.by_name(evaluate(cmlm.bind(encoded), energy, tokens, context).state.scores)
         for n, line in enumerate(tokens):
             own = model.encoder.reorder_encoder_out(encoded, torch.tensor([n]))
             raw = norm = 0.0
@@ -106,5 +105,5 @@ def test_energies_equal_the_definition(original):
                 logits = model.decoder(normalize=False, prev_output_tokens=masked, encoder_out=own)[0, t]
                 raw -= float(logits[line[t]])
                 norm -= float((logits[line[t]].exp() / logits[states].exp().sum()).log())
-            assert float(total(scores_of_positions, "raw")[n]) == pytest.approx(raw, abs=1e-5)
-            assert float(total(scores_of_positions, "norm")[n]) == pytest.approx(norm, abs=1e-5)
+            assert float(found["raw"][n]) == pytest.approx(raw, abs=1e-5)
+            assert float(found["norm"][n]) == pytest.approx(norm, abs=1e-5)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
 from fairseq_mh.template import Template
@@ -14,9 +15,9 @@ from tests.mcmc.harness import FALSE_ALARM, p_value
 TEXT = Template("a {2} b {1}")
 CHAINS = 1500
 SETTINGS = {
-    "single, norm": {"mh_energy": "norm", "mh_proposal": "single", "mh_scan": "random"},
-    "blocks, centred": {"mh_energy": "centred", "mh_proposal": "block", "mh_scan": "random"},
-    "informed, delayed": {"mh_energy": "norm", "mh_proposal": "single", "mh_surrogate": "partition"},
+    "single, norm": {"mh_energy": "norm", "mh_block_size": 1, "mh_scan": "random"},
+    "blocks, raw": {"mh_energy": "raw", "mh_scan": "random"},
+    "informed, norm": {"mh_energy": "norm", "mh_block_size": 1},
 }
 
 
@@ -34,14 +35,14 @@ def target(mlm, name):
             symbol, line[place] = line[place], 4
             with torch.no_grad():
                 logits = mlm.project(mlm.model(input_ids=torch.tensor([line])).logits[0, place])[[6, 7, 8]].numpy()
-            shift = {"raw": 0.0, "norm": np.log(np.exp(logits).sum()), "centred": logits.mean()}[name]
+            shift = {"raw": 0.0, "norm": np.log(np.exp(logits).sum())}[name]
             energy -= logits[symbol - 6] - shift
         weights.append(np.exp(-energy))
     return np.array(weights) / sum(weights)
 
 
 def counts(mlm, cfg, chains=CHAINS):
-    ends = sample(mlm, TEXT, range(1, 2), range(chains), 1, cfg).sweeps[-1].end.tokens
+    ends = finish(sample(mlm, TEXT, range(1, 2), range(chains), 1, cfg)).sweeps[-1].end.tokens
     assert set(ends.unique().tolist()) <= {6, 7, 8}
     assert ends[:, [0, 3]].unique(dim=0).tolist() == [[6, 7]]  # the given symbols a and b
     return np.bincount(((ends[:, [1, 2, 4]] - 6) * torch.tensor([9, 3, 1])).sum(1), minlength=27)
@@ -58,14 +59,14 @@ def test_chains_have_the_enumerated_distribution(mlm, name):
 @pytest.mark.usefixtures("large_queries")
 def test_degenerate_gibbs_has_another_distribution(mlm):
     """The same test detects, as a control, a sampler without the acceptance ratio."""
-    cfg = config(mh_decoding="gibbs", mh_proposal="single")
+    cfg = config(mh_decoding="gibbs", mh_block_size=1)
     assert p_value(counts(mlm, cfg, 4 * CHAINS), target(mlm, "norm")) < FALSE_ALARM
 
 
 def test_a_chain_does_not_depend_on_its_batch(mlm):
-    cfg = config(mh_proposal="single")
-    whole = sample(mlm, Template("a {}"), range(2, 9), range(8), 1, cfg)
-    parts = [sample(mlm, Template("a {}"), range(2, 9), ids, 1, cfg) for ids in (range(3), range(3, 8))]
+    cfg = config(mh_block_size=1)
+    whole = finish(sample(mlm, Template("a {}"), range(2, 9), range(8), 1, cfg))
+    parts = [finish(sample(mlm, Template("a {}"), range(2, 9), ids, 1, cfg)) for ids in (range(3), range(3, 8))]
     assert whole.texts == [text for part in parts for text in part.texts]
     assert whole.lengths == [length for part in parts for length in part.lengths]
     assert set(whole.lengths) <= set(range(2, 9))
@@ -73,7 +74,7 @@ def test_a_chain_does_not_depend_on_its_batch(mlm):
 
 
 def test_the_start_of_a_chain_has_no_masks(mlm):
-    start = sample(mlm, Template("{}"), range(3, 9), range(8), 1, config(mh_proposal="single")).sweeps[0]
+    start = finish(sample(mlm, Template("{}"), range(3, 9), range(8), 1, config(mh_block_size=1))).sweeps[0]
     assert not (start.end.tokens == mlm.mask).any()
     assert start.end.scores.isfinite().all()
 
@@ -82,7 +83,7 @@ def test_states_have_no_masks_if_the_model_produces_nan(mlm, monkeypatch):
     """The proposals are rejected and counted."""
     project = mlm.project
     monkeypatch.setattr(mlm, "project", lambda features: project(features) * torch.nan)
-    sweeps = sample(mlm, Template("{}"), range(3, 9), range(4), 1, config(mh_proposal="single")).sweeps
+    sweeps = finish(sample(mlm, Template("{}"), range(3, 9), range(4), 1, config(mh_block_size=1))).sweeps
     assert not (sweeps[-1].end.tokens == mlm.mask).any()
     assert all((sweep.broken == sweep.proposals).all() for sweep in sweeps[1:])
 
@@ -91,8 +92,8 @@ def test_states_have_no_masks_if_the_model_produces_nan(mlm, monkeypatch):
 def test_rows_count_what_the_model_read(mlm, decoding, monkeypatch):
     read, asked = mlm.read, []
     monkeypatch.setattr(mlm, "read", lambda tokens, sites: (asked.append(len(tokens)), read(tokens, sites))[1])
-    cfg = config(mh_proposal="single", mh_decoding=decoding, mh_scan="random")
-    found = sample(mlm, Template("{}"), range(3, 9), range(8), 1, cfg)
-    assert sum(int(sweep.rows.sum()) for sweep in found.sweeps) == sum(asked)
+    cfg = config(mh_block_size=1, mh_decoding=decoding, mh_scan="random")
+    found = finish(sample(mlm, Template("{}"), range(3, 9), range(8), 1, cfg))
+    assert sum(int(sweep.cost.rows.sum()) for sweep in found.sweeps) == sum(asked)
     lengths = torch.tensor(found.lengths)
-    assert found.sweeps[0].rows.tolist() == (2 * lengths).tolist()  # filled, and evaluated
+    assert found.sweeps[0].cost.rows.tolist() == (2 * lengths).tolist()  # filled, and evaluated

@@ -29,27 +29,17 @@ OPTIONS = {
     "zero proposal temperature": (("--mh-proposal-temperature", "0"), "--mh-proposal-temperature"),
     "chains of mask-predict": (("--mh-decoding", "mask-predict", "--mh-chains", "2"), "deterministic"),
     "gold length and a beam": (("--mh-gold-length", "--iter-decode-with-beam", "2"), "--mh-gold-length"),
-    "negative block": (("--mh-proposal", "block", "--mh-final-block-size", "-1"), "block sizes"),
+    "negative block": (("--mh-final-block-size", "-1"), "block sizes"),
     "empty nucleus": (("--mh-nucleus", "0"), "--mh-nucleus"),
-    "negative top k": (("--mh-top-k", "-1"), "--mh-top-k"),
-    "frozen nucleus": (("--mh-nucleus", "0.9", "--mh-proposal-mix", "0"), "--mh-proposal-mix"),
     "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
-    "no passes": (("--mh-surrogate", "partition", "--mh-surrogate-passes", "0"), "--mh-surrogate-passes"),
-    "passes of nothing": (("--mh-surrogate-passes", "3"), "--mh-surrogate partition"),
-    "delayed Gibbs": (("--mh-decoding", "gibbs", "--mh-surrogate", "partition"), "--mh-surrogate delays acceptance"),
-    "two-stream Gibbs": (("--mh-decoding", "gibbs", "--mh-energy", "two-stream"), "--mh-energy two-stream"),
-    "electric of nothing": (("--mh-energy", "electric"), "--mh-electric"),
-    "electric without use": (("--mh-electric", "x.pt"), "--mh-energy electric or --mh-surrogate electric"),
-    "electric Gibbs": (
-        ("--mh-decoding", "gibbs", "--mh-energy", "electric", "--mh-electric", "x.pt"),
-        "--mh-decoding mh",
-    ),
-    "electric and a surrogate": (
-        ("--mh-energy", "electric", "--mh-electric", "x.pt", "--mh-surrogate", "partition"),
-        "--mh-surrogate",
-    ),
     "negative inverse temperature": (("--mh-mbr-beta", "-1"), "--mh-mbr-beta"),
-    "not-a-number bias": (("--mh-length-bias", "nan"), "--mh-length-bias"),
+    "not-a-number reward": (
+        ("--mh-length-reward", "nan", "--mh-length-select", "length-model"),
+        "--mh-length-reward must be finite",
+    ),
+    "an earlier option for experts": (("--mh-expert", "x.pt"), "use --mh-energy with a list"),
+    "an earlier option for delayed acceptance": (("--mh-surrogate=partition",), "--mh-surrogate is gone"),
+    "an earlier option for single sites": (("--mh-proposal", "single"), "--mh-block-size 1"),
     "reward of nothing": (("--mh-length-reward", "1"), "--mh-length-select length-model"),
     "mask-predict from the reference": (
         ("--mh-decoding", "mask-predict", "--mh-init", "reference"),
@@ -98,14 +88,14 @@ def test_a_sentence_that_cannot_be_decoded_takes_no_other_away(tiny, tmp_path, m
     """It has an empty translation, and the log says why, in a batch with others and in one of its own."""
     whole = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, "--batch-size", batch)
     expected = lines_of(whole.stdout, "D")
-    decode = MHGenerator.decode
+    events = MHGenerator.events
 
-    def odd(generator, sample, progress):
+    def odd(generator, sample, *rest):
         if 1 in sample["id"]:
             raise SentenceError("no lengths")
-        return decode(generator, sample, progress)
+        return (yield from events(generator, sample, *rest))
 
-    monkeypatch.setattr(MHGenerator, "decode", odd)
+    monkeypatch.setattr(MHGenerator, "events", odd)
     outputs = ("--mh-trace", tmp_path / "trace", "--results-path", tmp_path)
     result = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, "--batch-size", batch, *outputs)
     found = lines_of((tmp_path / "generate-test.txt").read_text(), "D")
@@ -136,9 +126,7 @@ def test_checkpoints(tiny, tmp_path):
     whole = tiny.folder / "checkpoint.pt"
     assert "2 models" in refused(generated_here(tiny, *GENERATE, checkpoint=f"{whole}:{whole}"))
     assert "no-such.pt" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "no-such.pt"))
-    missing = refused(
-        generated_here(tiny, *GENERATE, "--mh-energy", "electric", "--mh-electric", "no-such-electric.pt")
-    )
+    missing = refused(generated_here(tiny, *GENERATE, "--mh-energy", "no-such-electric.pt"))
     assert "no-such-electric.pt" in missing
     assert "damaged" not in missing
     for size in (0, 100, 5000):

@@ -15,7 +15,7 @@ from fairseq_mh.engine.decoder import DecoderEngine
 from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, refused, trace_of, write_checkpoint
 
 WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
-SINGLE = ("--mh-proposal", "single", "--mh-scan", "random")
+SINGLE = ("--mh-block-size", 1, "--mh-scan", "random")
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +56,19 @@ def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_pa
     exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid). The control: the same
     chains are further than that from either model's own distribution.
     """
-    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", own, *SINGLE)
+    options = (
+        "--gen-subset",
+        "one",
+        "--mh-gold-length",
+        "--mh-init",
+        "random",
+        "--mh-energy",
+        f"{own},{expert}:{WEIGHT}",
+        *SINGLE,
+    )
     options += ("--mh-temperature", TEMPERATURE, "--mh-final-temperature", TEMPERATURE)
     options += ("--mh-proposal-temperature", 1.3, "--mh-chains", CHAINS, "--mh-sweeps", SWEEPS)
-    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-expert", f"{expert}:{WEIGHT}")
+    records = trace_of(tiny, tmp_path / "trace", *options)
     ends = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS)
     words = [tiny.dictionary.index(word) for word in "abc"]
     states = list(itertools.product(words, repeat=3))
@@ -80,8 +89,8 @@ def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_pa
     number = {state: i for i, state in enumerate(states)}
     for record in records[:200]:  # fairseq's decoder has a float32 softmax in its attention, in float64 too
         index = number[tuple(record["tokens"])]
-        assert record["energy_expert"] == pytest.approx(teacher[index], abs=1e-5)
-        assert record["energy"] == pytest.approx(cmlm[index] + WEIGHT * record["energy_expert"], abs=1e-6)
+        assert record["energy_teacher"] == pytest.approx(teacher[index], abs=1e-5)
+        assert record["energy"] == pytest.approx(cmlm[index] + WEIGHT * record["energy_teacher"], abs=1e-6)
 
 
 @pytest.mark.parametrize("start", ["masked", "mixed"])
@@ -104,7 +113,7 @@ def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monk
 
     monkeypatch.setattr(DecoderEngine, "bind", counting("rows", DecoderEngine.bind))
     monkeypatch.setattr(CausalEngine, "bind", counting("expert_rows", CausalEngine.bind))
-    options = ("--mh-expert", expert, "--mh-energy", "norm", "--mh-sweeps", 3, "--mh-init", start)
+    options = ("--mh-energy", f"norm,{expert}", "--mh-sweeps", 3, "--mh-init", start)
     if phrases:
         (tmp_path / "phrases").write_text("a b\tc\n" * 6)
         options += ("--constraints", "unordered", "--mh-phrases", tmp_path / "phrases", "--iter-decode-with-beam", 2)
@@ -116,7 +125,7 @@ def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monk
 
 @pytest.mark.parametrize("own", ["norm", "two-stream"])
 def test_a_chain_does_not_depend_on_its_batch(tiny, expert, tmp_path, own):
-    options = ("--mh-expert", expert, "--mh-energy", own, "--mh-chains", 2, "--mh-sweeps", 4)
+    options = ("--mh-energy", f"{own},{expert}", "--mh-chains", 2, "--mh-sweeps", 4)
     options += ("--iter-decode-with-beam", 2)
 
     def states(batch):
@@ -131,20 +140,21 @@ def test_a_chain_does_not_depend_on_its_batch(tiny, expert, tmp_path, own):
 
 
 def test_experts_of_three_kinds_are_terms_of_one_sum(tiny, expert, tmp_path):
-    """Another CMLM counts as two-stream; a weight that is not given is 1."""
+    """Another CMLM counts as two-stream; a weight that is not given is 1, and a term of weight 0 is not in the sum."""
     other = tmp_path / "other.pt"
     write_checkpoint(other, tiny.dictionary, scale=1.1, share_all_embeddings=True)
-    options = ("--mh-expert", f"{expert}:2,{other}", "--mh-energy", "two-stream", "--mh-sweeps", 2)
+    options = ("--mh-energy", f"two-stream,{expert}:2,{other},norm:0", "--mh-sweeps", 2)
     for record in trace_of(tiny, tmp_path / "trace", *options):
-        terms = record["energy_two-stream"], record["energy_expert"], record["energy_expert-2"]
+        terms = record["energy_two-stream"], record["energy_teacher"], record["energy_other"]
         assert record["energy"] == pytest.approx(terms[0] + 2 * terms[1] + terms[2], abs=1e-9)
         assert terms[2] != pytest.approx(terms[0], abs=1e-3)
+        assert record["energy_norm"] == pytest.approx(terms[0], abs=1e-6)  # with a decoder of one layer they are equal
 
 
 def test_the_score_of_a_hypothesis_is_the_sum_a_token(tiny, expert, tmp_path):
     """The score is the weighted sum's, not that of the first term."""
     trace = tmp_path / "trace"
-    options = ("--mh-expert", f"{expert}:{WEIGHT}", "--mh-sweeps", 0, "--mh-chains", 1)
+    options = ("--mh-energy", f"two-stream,{expert}:{WEIGHT}", "--mh-sweeps", 0, "--mh-chains", 1)
     result = generated_here(tiny, *options, "--mh-trace", trace)
     assert result.returncode == 0, result.stderr
     records = {record["id"]: record for record in map(json.loads, trace.read_text().splitlines())}
@@ -171,21 +181,36 @@ def bad_experts(tiny, tmp_path):
 @pytest.mark.parametrize("kind", ["another dictionary", "no checkpoint", "not an expert", "no file"])
 def test_what_is_no_expert_is_refused_in_a_line(tiny, tmp_path, kind):
     path, named = bad_experts(tiny, tmp_path)[kind]
-    line = refused(generated_here(tiny, "--mh-expert", path))
+    line = refused(generated_here(tiny, "--mh-energy", f"two-stream,{path}"))
     assert named in line
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [("x.pt:heavy", "heavy"), ("x.pt:0", "above 0"), ("x.pt:-1", "above 0"), ("x.pt:nan", "above 0"), (",", "path")],
+    [
+        ("x.pt:heavy", "heavy"),
+        ("x.pt:0", "above 0"),
+        ("norm,x.pt:-1", "at least 0"),
+        ("x.pt:nan", "at least 0"),
+        (",", "no energy ''"),
+        ("nrom,x.pt", "did you mean norm"),
+        ("norm,norm", "twice"),
+    ],
 )
 def test_a_weight_that_is_no_weight_is_refused(tiny, given, said):
-    assert said in refused(generated_here(tiny, "--mh-expert", given))
+    assert said in refused(generated_here(tiny, "--mh-energy", given))
 
 
-def test_an_expert_of_a_decoder_without_acceptance_is_refused(tiny, expert):
-    for decoding in ("gibbs", "mask-predict"):
-        assert "--mh-expert" in refused(generated_here(tiny, "--mh-expert", expert, "--mh-decoding", decoding))
+@pytest.mark.parametrize("decoding", ["gibbs", "mask-predict"])
+def test_decoders_without_acceptance_are_scored_by_the_sum(tiny, expert, stock, tmp_path, decoding):
+    """The energies are those of the same states; only those of degenerate Gibbs are part of the cost."""
+    options = ("--mh-decoding", decoding, "--mh-energy", f"norm,{expert}:{WEIGHT}", "--gen-subset", "one")
+    records = trace_of(tiny, tmp_path / "trace", *options, "--mh-sweeps", 2)
+    for record in records:
+        assert record["energy_teacher"] == pytest.approx(stock(record["tokens"]), abs=1e-5)
+        total = record["energy_norm"] + WEIGHT * record["energy_teacher"]
+        assert record["energy"] == pytest.approx(total, abs=1e-6)
+        assert (record["expert_rows"] > 0) == (decoding == "gibbs")
 
 
 def test_a_source_beyond_the_expert_is_an_answer_and_a_note(tiny, tmp_path):
@@ -193,7 +218,7 @@ def test_a_source_beyond_the_expert_is_an_answer_and_a_note(tiny, tmp_path):
     short = tmp_path / "short.pt"
     write_checkpoint(short, tiny.dictionary, arch="transformer", max_source_positions=5)
     for size in (6, 1):
-        result = generated_here(tiny, "--mh-expert", short, "--mh-sweeps", 1, "--batch-size", size)
+        result = generated_here(tiny, "--mh-energy", f"two-stream,{short}", "--mh-sweeps", 1, "--batch-size", size)
         assert result.returncode == 0, result.stderr
         texts = {number: found[0] for number, found in lines_of(result.stdout, "D").items()}
         assert len(texts) == 6

@@ -17,14 +17,15 @@ from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.excepthook import report
 from fairseq_mh.masked_lms.cmlm import cmlm_of
 from fairseq_mh.mcmc.energy import ENERGIES
-from fairseq_mh.mcmc.scan import SCANS
+from fairseq_mh.mcmc.moves.masked import SCANS
 from fairseq_mh.translation.chains.starts import STARTS
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.options.checks import check
-from fairseq_mh.translation.options.config import DECODINGS, SURROGATES, TranslationMHConfig
+from fairseq_mh.translation.options.config import DECODINGS, TranslationMHConfig, summands_of
 from fairseq_mh.translation.options.fairseq_options import with_defaults
 from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS
 from fairseq_mh.translation.ranking.utilities import SACREBLEU
+from fairseq_mh.translation.scorer import Scorer
 from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import dictionary_of, generate, model_of
 
@@ -39,28 +40,21 @@ def one_of(*values):
 
 OPTIONS = {
     "mh_decoding": one_of(*DECODINGS),
-    "mh_energy": one_of(*ENERGIES, "two-stream"),
+    "mh_energy": one_of(*ENERGIES, "two-stream", "two-stream,norm:0", "raw:0.5,two-stream:2"),
     "mh_sweeps": st.integers(0, 3),
     "mh_temperature": one_of(0.02, 0.3, 1.0, 30.0),
     "mh_final_temperature": one_of(1e-6, 0.02, 1.0),
     "mh_proposal_temperature": one_of(0.01, 0.5, 3.0),
-    "mh_proposal": one_of("single", "block"),
     "mh_block_size": st.integers(0, 20),
     "mh_final_block_size": st.integers(0, 20),
     "mh_nucleus": one_of(0.1, 0.9, 1.0),
-    "mh_top_k": st.integers(0, 9),
-    "mh_proposal_mix": one_of(0.01, 0.5, 1.0),
     "mh_scan": one_of(None, *SCANS, "informed"),
-    "mh_surrogate": one_of(None, *(name for name in SURROGATES if name != "electric")),
-    "mh_surrogate_passes": one_of(None, 1, 3),
     "mh_chains": one_of(None, 1, 2),
     "mh_burn_in": st.integers(0, 3),
-    "mh_thin": st.integers(1, 3),
     "mh_init": one_of(*(name for name in STARTS if name != "reference")),
     "mh_select": one_of(*SELECTIONS),
     "mh_utility": one_of(*SACREBLEU),
     "mh_mbr_beta": one_of(0.0, 20.0),
-    "mh_length_bias": one_of(-9.0, -0.2, 0.0, 1.0),
     "mh_length_select": one_of(*LENGTH_SELECTIONS),
 }
 GENERATION = {"iter_decode_with_beam": st.integers(1, 30), "iter_decode_max_iter": st.integers(0, 4)}
@@ -75,8 +69,8 @@ MODELS = [
 
 DECODERS = {  # what each cannot have, or alone has
     "mh": {"mh_energy": one_of(*ENERGIES)},
-    "one pass": {"mh_energy": st.just("two-stream"), "mh_surrogate": st.none()},
-    "gibbs": {"mh_energy": one_of(*ENERGIES), "mh_surrogate": st.none(), "mh_scan": one_of(None, "random")},
+    "one pass": {"mh_energy": one_of("two-stream", "two-stream,norm:0")},
+    "gibbs": {"mh_scan": one_of(None, "random")},
     "mask-predict": {"mh_chains": one_of(None, 1)},
 }
 DECODERS["mask-predict"] |= DECODERS["gibbs"]
@@ -91,8 +85,6 @@ def sampler_options(draw):
     options["mh_burn_in"] = min(options["mh_burn_in"], options["mh_sweeps"])
     if options["mh_init"] == "mixed" and options["mh_chains"] == 1:
         options["mh_chains"] = None
-    if options["mh_surrogate"] != "partition":
-        options["mh_surrogate_passes"] = None
     return options
 
 
@@ -108,19 +100,19 @@ def test_any_options_decode_to_words_with_finite_energies(options, generation, k
     cfg, generation = TranslationMHConfig(**options, seed=1, bf16=False), with_defaults(Namespace(**generation))
     check(cfg, generation)
     cmlm = cmlm_of(model(scale, **kind), DICTIONARY)
-    generator = MHGenerator(cmlm, DICTIONARY, cfg, generation)
+    scorer = Scorer(cmlm, summands_of(cfg, cmlm.has_two_streams), load=pytest.fail)
+    generator = MHGenerator(scorer, DICTIONARY, cfg, generation)
     lines = [torch.tensor([DICTIONARY.bos(), *line, DICTIONARY.eos()]) for line in sources]
     padded = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=DICTIONARY.pad())
     source = {"src_tokens": padded, "src_lengths": torch.tensor([len(line) for line in lines])}
     decoded = generator.decode({"id": torch.arange(len(lines)), "net_input": source})
     best = generator.best(decoded, ["a b"] * len(lines))
     assert len(best) == len(lines)
-    known = cfg.mh_decoding != "mask-predict"
     for candidates in best:
         assert 1 <= len(candidates) <= generation.nbest
         for candidate in candidates:
             assert set(candidate.tokens.tolist()) <= WORDS
-            assert torch.tensor([candidate.score, candidate.energy if known else 0.0]).isfinite().all()
+            assert torch.tensor([candidate.score, candidate.energy]).isfinite().all()
             assert candidate.positional.isfinite().all()
             assert len(candidate.positional) == len(candidate.tokens)
         scores = [candidate.score for candidate in candidates]
@@ -137,7 +129,7 @@ def model(scale: float, **kind):
 
 SWITCHES = ["--mh-gold-length", "--retain-iter-history", "--print-step", "--quiet", "--fp16", "--bf16", "--cpu"]
 SWITCHES += ["--mh-trace=/dev/null", "--skip-invalid-size-inputs-valid-test", "--scoring=sacrebleu", "--unnormalized"]
-NAMES = [f"--{name.replace('_', '-')}" for name in (*OPTIONS, "mh_electric", "mh_energie", *list(GENERATION)[:3])]
+NAMES = [f"--{name.replace('_', '-')}" for name in (*OPTIONS, "mh_expert", "mh_energie", *list(GENERATION)[:3])]
 NAMES += ["--batch-size", "--max-tokens", "--seed", "--beam", "--gen-subset", "--path", "--post-process", "--nbest"]
 NAMES += ["--num-shards", "--distributed-world-size", "--distributed-rank", "--source-lang"]
 VALUES = [

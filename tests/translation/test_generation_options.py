@@ -31,7 +31,7 @@ GIVEN = {
     "sampling": (("--sampling",), "--mh-preset sample"),
     "unknown words": (("--replace-unk",), "--replace-unk"),
     "n-grams": (("--no-repeat-ngram-size", "3"), "--no-repeat-ngram-size"),
-    "language model": (("--lm-path", "x.pt"), "--mh-expert"),
+    "language model": (("--lm-path", "x.pt"), "--mh-energy"),
     "alignment": (("--print-alignment", "hard"), "--print-alignment"),
 }
 

@@ -125,7 +125,14 @@ def test_a_second_model_orders_the_translations(tiny, teacher, tmp_path, kind):
         assert scores == sorted(scores, reverse=True)
     rescored = {}
     for record in trace_of(
-        tiny, tmp_path / "trace", *DECODERS["mh"], "--iter-decode-with-beam", 3, "--mh-expert", teacher, double=False
+        tiny,
+        tmp_path / "trace",
+        *DECODERS["mh"],
+        "--iter-decode-with-beam",
+        3,
+        "--mh-energy",
+        f"two-stream,{teacher}",
+        double=False,
     ):
         text = tiny.dictionary.string(torch.tensor(record["tokens"]))
         rescored[record["id"], text] = -record["energy_expert"] / (record["length"] + 1) / np.log(2)

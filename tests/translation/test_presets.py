@@ -20,8 +20,8 @@ def test_the_users_options_come_last():
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_set_what_is_not_given(tiny, name):
     data = str(tiny.folder)
-    preset = parse_generate_options(data, [*LANGUAGES, "--mh-preset", name, "--mh-thin", "2"])
-    explicit = parse_generate_options(data, [*LANGUAGES, *PRESETS[name], "--mh-thin", "2"])
+    preset = parse_generate_options(data, [*LANGUAGES, "--mh-preset", name, "--mh-nucleus", "0.9"])
+    explicit = parse_generate_options(data, [*LANGUAGES, *PRESETS[name], "--mh-nucleus", "0.9"])
     assert preset.task.mh_preset == name
     preset.task.mh_preset = explicit.task.mh_preset
     assert preset.task == explicit.task

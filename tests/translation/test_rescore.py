@@ -45,7 +45,7 @@ def test_the_chains_own_energy_changes_nothing(tiny, nbest, tmp_path, capsys):
 def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, capsys):
     path = tmp_path / "electric.pt"
     write_checkpoint(path, tiny.dictionary, arch="electric_transformer", share_all_embeddings=True)
-    text = rescored(capsys, tiny.folder, nbest, nbest, "--energy", "electric", "--electric", path)
+    text = rescored(capsys, tiny.folder, nbest, nbest, "--energy", path)
     found = lines_of(text, "D")
     scores = [[float(line.split("\t")[0]) for line in lines] for lines in found.values()]
     assert all(mine == sorted(mine, reverse=True) for mine in scores)
@@ -88,7 +88,8 @@ def test_the_output_of_another_subset_is_refused(tiny, nbest, tmp_path, capsys):
 
 
 MISTAKES = {
-    "no electric": (("{nbest}", "--energy", "electric"), "go together"),
+    "no electric": (("{nbest}", "--energy", "electric"), "there is no energy 'electric'"),
+    "an earlier option": (("{nbest}", "--electric", "x.pt"), "--electric is gone: use --energy electric.pt"),
     "no file": (("nowhere.txt",), "nowhere.txt cannot be read"),
     "no pieces": (("{nbest}", "--sentencepiece-model", "nowhere.model"), "--sentencepiece-model cannot be read"),
     "words": (("{words}",), "no candidate is cut into the model's pieces"),

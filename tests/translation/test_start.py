@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.target import as_energy
+from fairseq_mh.mcmc.energy import as_energy
 from fairseq_mh.translation.chains.plan import lay_out, plan_chains
 from fairseq_mh.translation.chains.starts import STARTS, Start, at_likeliest_lengths
 from fairseq_mh.translation.given.outline import OPEN, Outline

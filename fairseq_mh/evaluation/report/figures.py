@@ -17,7 +17,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#4
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross")
 PANELS = {
-    "energy_norm": "Energy per token (nats)",
+    "energy": "Energy per token (nats)",
     "bleu": "BLEU",
     "acceptance_rate": "Acceptance rate",
     "novel_rate": "Novel rate",

@@ -15,9 +15,8 @@ TEXT = (*BENCH, "run", "experiment", "decoder", "versions", "arguments")
 NUMBERS = (
     "bleu",
     "chrf",
-    "energy_norm",
-    "corpus_energy_norm",
-    "best_energy_norm",
+    "energy",
+    "best_energy",
     "acceptance_rate",
     "novel_rate",
     "rows",
@@ -25,7 +24,9 @@ NUMBERS = (
 )
 INTERVALS = ("bleu_ci", "chrf_ci")  # tables of older versions have no intervals and no checkpoint
 ALWAYS = ("bleu", "chrf", "rows")  # energies, rates and seconds may be unknown
-BY_SWEEP = ("energy_norm", "bleu", "acceptance_rate", "novel_rate")
+BY_SWEEP = ("energy", "bleu", "acceptance_rate", "novel_rate")
+OF_THE_PAPER = ("corpus_energy_norm",)  # only runs whose energy has the term norm have it
+EARLIER = {"energy": "energy_norm", "best_energy": "best_energy_norm"}  # names in tables of older versions
 SHORT = {
     "mh_temperature": "τ",
     "mh_final_temperature": "final τ",
@@ -110,12 +111,14 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
         table = pl.read_csv(path.read_bytes(), infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    earlier = {name: old for name, old in EARLIER.items() if name not in table.columns and old in table.columns}
+    table = table.with_columns(**{name: pl.col(old) for name, old in earlier.items()})
     if missing := [name for name in (*text, *numbers, *counts) if name not in table.columns]:
         raise UserError(f"{path} lacks {', '.join(missing)}: fairseq-mh experiments did not write it")
     if table.is_empty():
         raise UserError(f"{path} holds no run")
     try:
-        known = [name for name in (*numbers, *INTERVALS) if name in table.columns]
+        known = [name for name in (*numbers, *INTERVALS, *OF_THE_PAPER) if name in table.columns]
         table = table.cast(dict.fromkeys(known, pl.Float64) | counts)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path} holds a value that is not a number: {str(error).splitlines()[0]}") from None

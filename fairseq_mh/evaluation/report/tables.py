@@ -5,7 +5,14 @@ from typing import Any
 import polars as pl
 
 from fairseq_mh.evaluation.report.figures import Line
-from fairseq_mh.evaluation.report.results import INTERVALS, NUMBERS, plain_number, setting_name, settings_of
+from fairseq_mh.evaluation.report.results import (
+    INTERVALS,
+    NUMBERS,
+    OF_THE_PAPER,
+    plain_number,
+    setting_name,
+    settings_of,
+)
 from fairseq_mh.evaluation.tables import over_seeds, settings_that_differ
 
 COLUMNS = {  # measure -> heading, format, scale
@@ -16,7 +23,7 @@ COLUMNS = {  # measure -> heading, format, scale
     "novel_rate": ("novel rate", "{:.3f}", 1.0),
     "acceptance_rate": ("accepted", "{:.3f}", 1.0),
     "corpus_energy_norm": ("E_norm, 10³ nats", "{:.2f}", 1e-3),
-    "energy_norm": ("E_norm / token", "{:.3f}", 1.0),
+    "energy": ("energy / token", "{:.3f}", 1.0),
     "rows": ("decoder rows", "{:,.0f}", 1.0),
     "seconds": ("seconds", "{:.1f}", 1.0),
 }
@@ -43,13 +50,14 @@ def experiment_table(runs: pl.DataFrame, lines: dict[tuple[str, str], Line], pap
     known = [key for keys in PAPER.values() for key in keys if any(row.get(key) is not None for row in rows)]
     theirs = {f"paper_{key}": pl.Series([row.get(key) for row in rows], dtype=pl.Float64) for key in known}
     colours = [lines[run["experiment"], run["sampler"]].colour for run in runs.iter_rows(named=True)]
-    found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *INTERVALS, *theirs))
+    found = over_seeds(runs.with_columns(**theirs), (*NUMBERS, *OF_THE_PAPER, *INTERVALS, *theirs))
     first = runs.with_columns(colour=pl.Series(colours)).unique("sampler", keep="first", maintain_order=True)
     settings = settings_that_differ(runs)
     columns = {name: look for name, look in COLUMNS.items() if name in found.columns}
-    largest = max(runs["corpus_energy_norm"].drop_nulls().to_list(), default=0.0)
-    if "corpus_energy_norm" not in known and largest < 1000:  # there are few sentences
-        columns["corpus_energy_norm"] = ("E_norm, nats", "{:.1f}", 1.0)
+    if "corpus_energy_norm" in columns:
+        largest = max(runs["corpus_energy_norm"].drop_nulls().to_list(), default=0.0)
+        if "corpus_energy_norm" not in known and largest < 1000:  # there are few sentences
+            columns["corpus_energy_norm"] = ("E_norm, nats", "{:.1f}", 1.0)
     headings = {name: {key: title for key, title in PAPER.get(name, {}).items() if key in known} for name in columns}
     return {
         "settings": [setting_name(name) for name in settings],
