@@ -234,16 +234,16 @@ def test_a_loop_that_is_left_ends_the_decoding(translator, monkeypatch):
     assert translator.translate(TEXTS[:1])
 
 
-def test_checkpoints_of_the_energy_are_read_once(tiny, translator, tmp_path, monkeypatch):
+def test_checkpoints_of_the_energy_are_read_once(tiny, tmp_path, monkeypatch):
     """For any number of calls and options; the trace of all of them is one file."""
     write_checkpoint(tmp_path / "teacher.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
-    trace = tmp_path / "trace"
-    read = []
+    trace, read = tmp_path / "trace", []
+    translator = Translator.load(tiny.folder, **OPTIONS, trace=trace)
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda *given, **more: read.append(given[0]) or load(*given, **more))
     energy = f"two-stream,{tmp_path / 'teacher.pt'}:0.5"
     for seed, nbest in ((1, 1), (1, 1), (2, 1), (1, 2)):
-        translator.decode(TEXTS[:2], energy=energy, seed=seed, nbest=nbest, trace=str(trace))
+        translator.decode(TEXTS[:2], energy=energy, seed=seed, nbest=nbest)
     assert len(read) == 1
     assert len(trace.read_text().splitlines()) == 4 * 2 * 2 * 4
 

@@ -20,7 +20,7 @@ LISTS = ("translations", "samples")
 
 def schema(terms: Sequence[str]) -> dict[str, Any]:
     """Return the columns of records whose energy has these terms (`energy_NAME`)."""
-    fields = {"text": pl.String} | dict.fromkeys(("score", "energy", *terms), pl.Float64)
+    fields: dict[str, Any] = {"text": pl.String} | dict.fromkeys(("score", "energy", *terms), pl.Float64)
     fields |= dict.fromkeys(("length", "chain", "sweep"), pl.Int64)
     columns: dict[str, Any] = {"sentence": pl.Int64, "id": pl.String, "source": pl.String}
     columns |= {name: pl.List(pl.Struct(fields)) for name in LISTS}
@@ -41,8 +41,8 @@ def join(parts: Sequence[Path], file: BinaryIO) -> None:
     with _as_os_error():
         names: dict[str, None] = {}
         for part in parts:
-            fields = pl.read_parquet_schema(part)["translations"].inner.fields
-            names |= {field.name: None for field in fields if field.name.startswith(TERM)}
+            translations: Any = pl.read_parquet_schema(part)["translations"]
+            names |= {field.name: None for field in translations.inner.fields if field.name.startswith(TERM)}
         columns = pl.Schema(schema(list(names)))
         casts = pl.ScanCastOptions(missing_struct_fields="insert")
         pl.scan_parquet(list(parts), glob=False, schema=columns, cast_options=casts).sink_parquet(file)

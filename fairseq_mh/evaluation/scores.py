@@ -57,7 +57,8 @@ def read_trace(path: Path) -> pl.DataFrame:
         if missing := KINDS.keys() - set(trace.columns):
             raise UserError(f"{path} is not a trace: it lacks {', '.join(sorted(missing))}")
         optional = [name for name in trace.columns if name.startswith(TERM) or name == "temperature"]
-        trace = trace.cast(KINDS | dict.fromkeys(optional, pl.Float64))
+        kinds: dict[Any, Any] = KINDS | dict.fromkeys(optional, pl.Float64)
+        trace = trace.cast(kinds)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read as a trace: {one_line(error)}") from None
     complete = trace.drop_nulls([name for name in KINDS if name != "energy"])

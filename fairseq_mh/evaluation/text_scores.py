@@ -13,7 +13,7 @@ from fairseq_mh.open_ended.causal_lm import CausalLM
 
 FIGURES = (
     *("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2"),
-    *("energy", "energy_norm", "energy_raw", "acceptance_rate", "novel_rate", "rows"),
+    *("energy", "acceptance_rate", "novel_rate", "rows"),
 )
 
 

@@ -82,9 +82,9 @@ def test_evaluate_prints_the_numbers_of_the_grids(tmp_path, judge_folder, capsys
     command = ["evaluate", str(tmp_path / "out"), "--causal-lm", str(judge_folder)]
     assert main(command) == 0
     line = capsys.readouterr().out.splitlines()[-1].split()
-    names = ("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2", "energy_norm", "energy_raw")
+    names = ("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2", "energy")
     assert line[:2] == ["out", "4"]
-    assert line[2:9] == [f"{row[name]:.3f}" for name in names]
+    assert line[2:8] == [f"{row[name]:.3f}" for name in names]
     (tmp_path / "out" / "samples.jsonl").write_text("[]\n")
     assert main(command) == 1
     assert "not a samples.jsonl" in capsys.readouterr().err

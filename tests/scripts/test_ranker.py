@@ -39,6 +39,5 @@ def test_it_trains_an_expert_that_stores_only_its_own_weights(tmp_path, monkeypa
     assert own
     matrices = {name: weight for name, weight in own.items() if weight.dim() > 1}
     assert not [name for name, weight in matrices.items() if name in shared and torch.equal(weight, shared[name])]
-    assert Translator.load(MODEL, energy=f"two-stream,{ranker}:0.2", sweeps=1, cpu=True).translate(
-        ["Öffnet das Menü."]
-    )[0]
+    translator = Translator.load(MODEL, energy=f"two-stream,{ranker}:0.2", sweeps=1, cpu=True)
+    assert translator.translate(["Öffnet das Menü."])[0]

@@ -135,7 +135,7 @@ def test_a_second_model_orders_the_translations(tiny, teacher, tmp_path, kind):
         double=False,
     ):
         text = tiny.dictionary.string(torch.tensor(record["tokens"]))
-        rescored[record["id"], text] = -record["energy_expert"] / (record["length"] + 1) / np.log(2)
+        rescored[record["id"], text] = -record["energy_teacher"] / (record["length"] + 1) / np.log(2)
     compared = 0
     for number, lines in lines_of(both.stdout, "H").items():
         for line in lines:

@@ -130,7 +130,7 @@ def test_what_is_wrong_with_phrases_is_said_in_a_line(tiny, tmp_path):
     assert "--score-reference" in refused(generated_here(tiny, "--constraints", "--score-reference"))
     file.write_text("c c c c c\n" * 6)
     long = refused(generated_here(tiny, "--constraints", "--mh-phrases", file, "--mh-gold-length", "--batch-size", 1))
-    assert "has 5 tokens, and the reference 1" in long
+    assert "have 5 tokens, and the reference 1" in long
 
 
 def test_interactive_reads_phrases_behind_tabs(tiny):
