@@ -5,11 +5,10 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.peaks import product_rates
-from benchmarks.row_cost import Row, count_row
+from benchmarks.row_cost import Row, count_row, site_scores
 from benchmarks.timing import REPEATS, seconds
 from fairseq_mh.engine import linear
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import query_size
 
 
@@ -36,7 +35,7 @@ class EnergyRows:
     def engine(self) -> Tensor:
         """Return log p(token | all other tokens) at each of the P positions, computed by the package: (P,) nats."""
         lm = self.cmlm.bind(self.encoder_out)
-        return evaluate(lm, self.tokens, self.context, self.valid).scores[:, 1]
+        return site_scores(lm, self.tokens, self.context, self.valid.nonzero(as_tuple=True))
 
     def stock(self) -> Tensor:
         """Return the same (P,) nats by the stock decoder, called as fairseq calls it, in batches of similar length."""

@@ -18,8 +18,8 @@ from benchmarks.timing import REPEATS, seconds
 from fairseq_mh.engine import layer, linear
 from fairseq_mh.engine.source_attention import PlainAttention
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.mcmc.energy import evaluate
-from fairseq_mh.mcmc.masked_lm import query_size
+from fairseq_mh.mcmc.energy import Places, masked_scores, site_features
+from fairseq_mh.mcmc.masked_lm import MaskedLM, query_size
 
 BASE_VOCABULARY, TOKENS = 40000, 28  # size of a joint dictionary and tokens a sentence in WMT14 en-de
 
@@ -81,6 +81,21 @@ def count_row(work: Callable[[], object], rows: int, cmlm: CMLM, tokens: float) 
     return Row(products.get_total_flops() / rows, traffic.bytes / rows, 4 * (layers + logits), 4 * weights)
 
 
+def site_scores(lm: MaskedLM, tokens: Tensor, context: Tensor, places: Places) -> Tensor:
+    """Return log p(token | all other tokens) at each of these places, for one decoder row each.
+
+    Args:
+        lm: the model.
+        tokens: (N, T) long, padded.
+        context: (N,) long, the context of each sequence.
+        places: P of them.
+
+    Returns:
+        (P,) nats.
+    """
+    return masked_scores(lm, site_features(lm, tokens, context, places), tokens[places])[:, 0]
+
+
 class Rows:
     """The decoder rows of random sentences' E_norm; each row masks one position.
 
@@ -101,7 +116,7 @@ class Rows:
 
     def __call__(self) -> None:
         lm = self.cmlm.bind(self.encoder_out)
-        evaluate(lm, self.tokens, self.context, torch.ones_like(self.tokens, dtype=torch.bool))
+        site_scores(lm, self.tokens, self.context, self.tokens.ne(self.cmlm.pad).nonzero(as_tuple=True))
 
     def count(self) -> Row:
         """Return the cost of a row."""
