@@ -15,7 +15,7 @@ from fairseq_mh.files.output import in_order, read_output
 from fairseq_mh.loading import load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.translation.generator import MHGenerator
 
-PAPER = ("--mh-proposal", "single", "--mh-scan", "random", "--mh-init", "warm-start", "--mh-chains", "1")
+PAPER = ("--mh-block-size", "1", "--mh-scan", "random", "--mh-init", "warm-start", "--mh-chains", "1")
 PAPER += ("--mh-energy", "norm")
 AT_ONE = ("--mh-temperature", "1", "--mh-final-temperature", "1", "--mh-proposal-temperature", "1")
 PLUGIN = ("--user-dir", str(Path(fairseq_mh.__file__).parent))

@@ -40,7 +40,7 @@ MASK_PREDICT += (
     "1",
 )  # without this option fairseq drops sentences
 SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
-SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-proposal", "single")
+SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-block-size", "1")
 SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3", "--mh-energy", "norm")
 
 
