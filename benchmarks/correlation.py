@@ -15,18 +15,15 @@ from functools import partial
 import numpy as np
 import scipy.stats
 import torch
-from fairseq_mh.mcmc.one_pass import PartitionPseudoLikelihood
-from fairseq_mh.translation.rescoring import energies
 from tabulate import tabulate
 
 from benchmarks.decoding import load_decoder, sample_of
-from fairseq_mh.energies.electric import load_electric
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.moves.masked import draw_masked
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.translation.chains.mask_predict import mask_predict
 from fairseq_mh.translation.fairseq_format import source_of
-from fairseq_mh.translation.options.config import TranslationMHConfig
+from fairseq_mh.translation.scorer import Scorer
 
 BATCH = 10  # sentences
 
@@ -53,34 +50,25 @@ def draw_translations(lm, blank, context, number):
     return torch.cat(found)
 
 
-def compare_energies(cmlm, electric, sample, number):
+def compare_energies(scorer: Scorer, sample: dict, number: int) -> dict[str, np.ndarray]:
     """Return each energy of several translations of each sentence of a batch.
 
     Args:
-        cmlm: the model.
-        electric: an `Electric`, or None.
+        scorer: the models; each term of their energy is evaluated.
         sample: fairseq's batch of N sentences.
         number: the number of translations of each sentence.
 
     Returns:
-        name of the energy -> (number, N) nats.
+        name of the term -> (number, N) nats, without its weight.
     """
-    source = source_of(sample)
-    encoder_out = cmlm.model.forward_encoder(source)
-    lm, context = cmlm.bind(encoder_out), torch.arange(len(source[0]))
-    lengths = cmlm.length_log_probs(encoder_out).argmax(1)
+    source, cmlm = source_of(sample), scorer.cmlm
+    bound, context = scorer.bind(source), torch.arange(len(source[0]))
+    lengths = cmlm.length_log_probs(bound.encoder_out).argmax(1)
     blank = torch.where(torch.arange(int(lengths.max())) < lengths[:, None], cmlm.mask, cmlm.pad)
-    tokens = draw_translations(lm, blank, context, number)
-    context = context.repeat(number)
+    tokens = draw_translations(bound.lm, blank, context, number)
     targets = [line[line.ne(cmlm.pad)] for line in tokens]
-    names = ["norm", "two-stream", *(["electric"] if electric else [])]
-    found = {
-        name: energies(cmlm, TranslationMHConfig(mh_energy=name), source, targets, context, electric).energy
-        for name in names
-    }
-    for passes in (1, 2, 3):
-        found[f"partition, {passes}"] = -PartitionPseudoLikelihood(passes)(lm, tokens, context)[0].sum(1)
-    return {name: nats.view(number, -1).numpy() for name, nats in found.items()}
+    found = scorer.evaluate(source, targets, context.repeat(number))
+    return {name: nats.view(number, -1).numpy() for name, nats in found.by_name.items()}
 
 
 @torch.no_grad()
@@ -93,11 +81,10 @@ def main():
     parser.add_argument("--states", type=int, default=24, help="translations of each sentence; default: %(default)s")
     args = parser.parse_args()
     torch.manual_seed(1)
-    loaded, found = load_decoder(args.data, subset="valid"), {}
-    cmlm = loaded.generator.cmlm
-    electric = load_electric(args.electric, loaded.task, cmlm) if args.electric else None
+    energy = ",".join(["norm", "two-stream", *([args.electric] if args.electric else [])])
+    loaded, found = load_decoder(args.data, "--mh-energy", energy, subset="valid"), {}
     for first in range(0, args.sentences, BATCH):
-        batch = compare_energies(cmlm, electric, sample_of(loaded, BATCH, first, "valid"), args.states)
+        batch = compare_energies(loaded.generator.scorer, sample_of(loaded, BATCH, first, "valid"), args.states)
         for name, nats in batch.items():
             found.setdefault(name, []).append(nats)
     (_, norm), *others = [(name, np.concatenate(parts, 1).T) for name, parts in found.items()]
