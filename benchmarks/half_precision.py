@@ -13,55 +13,79 @@ from typing import NamedTuple
 
 import sacrebleu
 import torch
-from fairseq_mh.translation.rescoring import energies
 from tabulate import tabulate
 from torch import Tensor
 
-from benchmarks.decoding import load_decoder, sample_of
+from benchmarks.decoding import Decoder, load_decoder, sample_of
 from fairseq_mh.translation.fairseq_format import source_of
-from fairseq_mh.translation.options.config import TranslationMHConfig
 
 PRECISIONS = {"float32": (), "bf16": ("--bf16",), "fp16": ("--fp16",)}
 DECODERS = {
     "mask-predict": ("--mh-decoding", "mask-predict", "--iter-decode-max-iter", "9"),
     "the default": (),
 }
+ENERGY = "norm,two-stream"  # the terms that are evaluated for references
 BATCH = 100  # sentences
 
 
 class Decoded(NamedTuple):
     """The energies and translations of the sentences in one precision."""
 
-    energies: dict[str, Tensor]  # name of the energy -> (N,) nats a token, of the references
+    energies: dict[str, Tensor]  # name of the term -> (N,) nats a token, of the references
     texts: dict[str, list[str]]  # name of the decoder -> its translations
     references: list[str]  # text of the references
 
 
 def decode(data: str, sentences: int | None, options: Sequence[str]) -> Decoded:
     """Evaluate and translate the first sentences of the test set, or all sentences if `sentences` is None."""
-    found = Decoded({"norm": torch.empty(0), "two-stream": torch.empty(0)}, {name: [] for name in DECODERS}, [])
-    for name, own in DECODERS.items():
-        decoder = load_decoder(data, *own, *options)
-        generator, texts = decoder.generator, found.texts[name]
-        available = len(decoder.task.dataset("test"))
-        count = min(sentences or available, available)
-        for first in range(0, count, BATCH):
-            sample = sample_of(decoder, min(BATCH, count - first), first)
-            targets = [generator.cmlm.target(line) for line in sample["target"]]
-            if len(found.references) < count:
-                found.references.extend(decoder.task.target_dictionary.string(one, generator.joined) for one in targets)
-                add_energies(found.energies, generator.cmlm, sample, targets)
-            best = generator.best(generator.decode(sample), [""] * len(targets))
-            texts.extend(generator._text(one[0]) for one in best)
-    return found
+    texts = {name: translate(load_decoder(data, *own, *options), sentences) for name, own in DECODERS.items()}
+    evaluating = load_decoder(data, *options, "--mh-energy", ENERGY)
+    return Decoded(evaluate_references(evaluating, sentences), texts, references_of(evaluating, sentences))
 
 
-def add_energies(found: dict[str, Tensor], cmlm, sample: dict, targets: list[Tensor]) -> None:
-    """Append the energies of these targets to `found`, in nats a token."""
-    lengths, context = torch.tensor([len(target) for target in targets]), torch.arange(len(targets))
-    for name, nats in found.items():
-        own = energies(cmlm, TranslationMHConfig(mh_energy=name), source_of(sample), targets, context).energy
-        found[name] = torch.cat([nats, own / lengths])
+def batches(decoder: Decoder, sentences: int | None) -> Iterator[dict]:
+    """Yield the first sentences of the test set in batches, or all sentences if `sentences` is None."""
+    available = len(decoder.task.dataset("test"))
+    count = min(sentences or available, available)
+    for first in range(0, count, BATCH):
+        yield sample_of(decoder, min(BATCH, count - first), first)
+
+
+def translate(decoder: Decoder, sentences: int | None) -> list[str]:
+    """Return the best translation of each sentence."""
+    generator, texts = decoder.generator, []
+    for sample in batches(decoder, sentences):
+        best = generator.best(generator.decode(sample), [""] * len(sample["id"]))
+        texts.extend(text_of(decoder, found[0].tokens) for found in best)
+    return texts
+
+
+def evaluate_references(decoder: Decoder, sentences: int | None) -> dict[str, Tensor]:
+    """Return each term of the references' energy: name of the term -> (N,) nats a token."""
+    parts: dict[str, list[Tensor]] = {}
+    for sample in batches(decoder, sentences):
+        targets = targets_of(decoder, sample)
+        lengths, context = torch.tensor([len(target) for target in targets]), torch.arange(len(targets))
+        evaluated = decoder.generator.scorer.evaluate(source_of(sample), targets, context)
+        for name, nats in evaluated.by_name.items():
+            parts.setdefault(name, []).append(nats / lengths)
+    return {name: torch.cat(found) for name, found in parts.items()}
+
+
+def references_of(decoder: Decoder, sentences: int | None) -> list[str]:
+    """Return the text of the references."""
+    samples = batches(decoder, sentences)
+    return [text_of(decoder, target) for sample in samples for target in targets_of(decoder, sample)]
+
+
+def targets_of(decoder: Decoder, sample: dict) -> list[Tensor]:
+    """Return the tokens (T,) long of a batch's references, on the CPU."""
+    return [decoder.generator.cmlm.target(line).cpu() for line in sample["target"]]
+
+
+def text_of(decoder: Decoder, tokens: Tensor) -> str:
+    """Return the words of a target's tokens (T,) long."""
+    return decoder.task.target_dictionary.string(tokens, decoder.generator.joined)
 
 
 def compare(data: str, sentences: int | None, more: Sequence[str]) -> Iterator[dict]:
