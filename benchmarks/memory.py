@@ -15,19 +15,20 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.decoding import load_decoder
 from benchmarks.row_cost import Rows
-from fairseq_mh.mcmc.chain import AHEAD, chain_stream, run
-from fairseq_mh.mcmc.energy import ENERGIES, score
+from fairseq_mh.mcmc.chain import AHEAD, chain_stream, finish, run
+from fairseq_mh.mcmc.energy import as_energy, masked_scores
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.logits_lm import LogitsLM
 from fairseq_mh.mcmc.masked_lm import query_size
+from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.schedule import Schedule
 
 COPIES = 5  # copies of a chain's features: of the state, the candidate, the settled, the reached and the start state
 AHEAD_BYTES = 80  # bytes for a position in a proposal: uniforms, tokens, scores, mask
-LOGITS = 5  # copies of a position's logits in float32: projected, masked, and intermediate results of the energies
+LOGITS = 3  # copies of a position's logits in float32: projected, masked, and an intermediate result of the energy
 
 
-def chain_bytes(tokens: int, width: int, sweeps: int, number: int = 4) -> int:
+def chain_bytes(tokens: int, width: int, sweeps: int, number: int = 4, terms: int = 1) -> int:
     """Return the bytes that a chain needs at its peak.
 
     Args:
@@ -35,13 +36,14 @@ def chain_bytes(tokens: int, width: int, sweeps: int, number: int = 4) -> int:
         width: D, the size of a position's features.
         sweeps: the number of sweeps, which are all recorded, as is the start.
         number: bytes of a number in the features.
+        terms: the number of terms of the energy, which are all recorded.
     """
-    recorded = (sweeps + 1) * tokens * (8 + 4 * len(ENERGIES))
+    recorded = (sweeps + 1) * tokens * (8 + 4 * terms)
     return COPIES * tokens * width * number + AHEAD * AHEAD_BYTES * tokens + recorded
 
 
 def position_bytes(vocabulary: int) -> int:
-    """Return the bytes that the logits of one position need while its energies are computed."""
+    """Return the bytes that the logits of one position need while its energy is computed."""
     return LOGITS * 4 * vocabulary
 
 
@@ -87,9 +89,10 @@ def measured_chain(chains: int, tokens: int, width: int, sweeps: int) -> float:
     """Return the bytes that one more chain adds to the peak."""
 
     def peak_of(number: int) -> int:
-        lm, streams = Zeros(width), [chain_stream(1, 0, tokens, chain) for chain in range(number)]
+        kernel = Kernel(Zeros(width), as_energy("norm"), MaskedConditional())
+        streams = [chain_stream(1, 0, tokens, chain) for chain in range(number)]
         start, context = torch.zeros(number, tokens, dtype=torch.long), torch.zeros(number, dtype=torch.long)
-        return peak(lambda: run(Kernel(lm), start, context, streams, Schedule(sweeps)))
+        return peak(lambda: finish(run(kernel, start, context, streams, Schedule(sweeps))))
 
     return (peak_of(2 * chains) - peak_of(chains)) / chains
 
@@ -99,7 +102,8 @@ def measured_position(vocabulary: int) -> float:
     lm = LogitsLM(lambda tokens, masked, context: torch.empty(0), vocabulary)
     positions = query_size(torch.empty(0))
     features = torch.zeros(positions, vocabulary)
-    return (peak(lambda: score(lm, features, torch.zeros(positions, dtype=torch.long))) / positions) + 4 * vocabulary
+    symbols = torch.zeros(positions, dtype=torch.long)
+    return peak(lambda: masked_scores(lm, features, symbols)) / positions + 4 * vocabulary
 
 
 def measured_row(rows: Rows) -> float:
