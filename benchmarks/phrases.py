@@ -77,7 +77,7 @@ def decode(translator: Translator, sources: list[str], phrases: list[list[str]] 
     """
     begin = translator.generator.begin
     if not moving:
-        translator.generator.begin = lambda *args: begin(*args)._replace(relocation=None)
+        translator.generator.begin = lambda *args: begin(*args)._replace(phrase_order=None)
     results = translator.decode(sources, phrases=phrases, trace=False)
     translator.generator.begin = begin
     texts = [result.translations[0].text if result.translations else "" for result in results]
