@@ -49,7 +49,7 @@ def count(decoder: Decoder, sample: dict) -> Waits:
 
     def count_run(*args, **kwargs):
         nonlocal running
-        found = run(*args, **kwargs)
+        found = yield from run(*args, **kwargs)
         running = False
         waits.updates += int(sum(sweep.proposals.sum() for sweep in found.sweeps))
         return found
