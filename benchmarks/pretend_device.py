@@ -32,21 +32,22 @@ from benchmarks.waits import PACKAGE, Waits, current_place, report_wait, set_lis
 
 # Files and functions that make CPU tensors on purpose: from arrays and lists, or for results that were copied back.
 ON_THE_HOST = (
+    "architectures/",
+    "evaluation/rescorer.py",
     "files/",
     "masked_lms/dictionaries.py",
     "mcmc/record.py",
-    "models/",
-    "translation/lines.py",
-    "translation/results.py",
-)
-ON_THE_HOST += (
-    "evaluation/rescorer.py",
-    "translation/decoders.py:sample",
-    "translation/held.py",
-    "translation/reranking.py",
+    "open_ended/causal_lm.py:judge",
+    "open_ended/sampling.py:check_text",
+    "translation/chains/decoders.py:fill",
+    "translation/chains/decoders.py:read",
+    "translation/chains/decoders.py:sample",
     "translation/fairseq_format.py:no_hypothesis",
+    "translation/lines.py",
+    "translation/ranking/reranking.py",
+    "translation/results.py",
+    "translation/scorer.py:evaluate",
 )
-ON_THE_HOST += ("translation/rescoring.py", "open_ended/causal_lm.py:judge", "open_ended/sampling.py:check_text")
 FACTORIES = {
     getattr(torch, name)
     for name in ("arange", "as_tensor", "empty", "eye", "full", "linspace", "ones", "rand", "randint", "randn")
