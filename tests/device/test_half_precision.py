@@ -2,16 +2,16 @@
 
 import pytest
 import torch
-from fairseq_mh.translation.rescoring import energies
 
-from fairseq_mh.energies.autoregressive import Autoregressive
-from fairseq_mh.energies.electric import Electric
-from fairseq_mh.energies.experts import Expert
+from fairseq_mh.energies.experts import model_energy
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.mcmc.chain import chain_stream, run
+from fairseq_mh.mcmc.chain import chain_stream, finish, run
+from fairseq_mh.mcmc.energy import as_energy
 from fairseq_mh.mcmc.kernel import Kernel
+from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.translation.options.config import TranslationMHConfig
+from fairseq_mh.translation.options.energy_sum import parse_energy
+from fairseq_mh.translation.scorer import Scorer
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN
 from tests.tiny_cmlm import dictionary_of, model_of
@@ -20,36 +20,25 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = {"fp16": 0.005, "bf16": 0.04}  # nats a token; bf16 has an eighth of the precision of fp16
 SIZES = {"decoder_layers": 2, "max_source_positions": 256, "max_target_positions": 256, "share_all_embeddings": True}
 LONG, WORDS = 128, (4, 5, 6)
+SUM = "norm:0.5,transformer.pt:0.5"
 
 
 def nats_a_token(dtype, energy):
-    """Return the energies per token of targets of 1 to 128 tokens, from a CMLM with an Electric and an expert."""
+    """Return the energies per token of targets of 1 to 128 tokens; other models are named by their architectures."""
     dictionary = dictionary_of()
-    cmlm, other, teacher = (
-        model_of(dictionary, arch, **SIZES).to(dtype)
-        for arch in ("cmlm_transformer", "electric_transformer", "transformer")
-    )
-    cmlm = CMLM(cmlm, dictionary)
+    architectures = ("cmlm_transformer", "electric_transformer", "transformer")
+    models = {f"{arch}.pt": model_of(dictionary, arch, **SIZES).to(dtype) for arch in architectures}
+    cmlm = CMLM(models["cmlm_transformer.pt"], dictionary)
+    scorer = Scorer(cmlm, parse_energy(energy), lambda path: model_energy(path, models[path], dictionary, cmlm))
     generator = torch.Generator().manual_seed(1)
     targets = [torch.randint(4, 7, (length,), generator=generator) for length in (1, 7, 30, LONG)]
     source = torch.randint(4, 7, (2, LONG), generator=generator)
-    electric = Electric(other, dictionary, cmlm)
-    expert = Autoregressive(teacher, dictionary)
-    experts = [Expert(lambda encoder_out, source: expert.bind(source), 1.0, True, True, 256, 256)]
-    found = energies(
-        cmlm,
-        TranslationMHConfig(mh_energy="norm" if energy == "expert" else energy),
-        (source, torch.tensor([LONG, LONG])),
-        targets,
-        torch.tensor([0, 1, 0, 1]),
-        electric if energy == "electric" else None,
-        experts if energy == "expert" else (),
-    )
-    return found.by_name[energy] / torch.tensor([len(target) for target in targets])
+    found = scorer.evaluate((source, torch.tensor([LONG, LONG])), targets, torch.tensor([0, 1, 0, 1]))
+    return found.energy / torch.tensor([len(target) for target in targets])
 
 
 @pytest.mark.parametrize("half", HALVES)
-@pytest.mark.parametrize("energy", ["norm", "raw", "centred", "two-stream", "electric", "expert"])
+@pytest.mark.parametrize("energy", ["norm", "raw", "two-stream", "electric_transformer.pt", "transformer.pt", SUM])
 def test_energies_are_close_to_float32(half, energy):
     found, expected = nats_a_token(HALVES[half], energy), nats_a_token(torch.float32, energy)
     assert found.isfinite().all()
@@ -66,7 +55,8 @@ def test_decisions_are_made_in_float32(half, monkeypatch):
     seen, settle = [], Kernel.settle
     monkeypatch.setattr(Kernel, "settle", lambda *args: seen.append(settle(*args)) or seen[-1])
     streams = [chain_stream(1, 0, 3, chain) for chain in range(4)]
-    run(Kernel(lm), start, torch.zeros(4, dtype=torch.long), streams, Schedule(2))
+    kernel = Kernel(lm, as_energy("norm"), MaskedConditional())
+    finish(run(kernel, start, torch.zeros(4, dtype=torch.long), streams, Schedule(2)))
     for state, info in seen:
         assert state.features.dtype == HALVES[half]
         assert state.scores.dtype == torch.float32

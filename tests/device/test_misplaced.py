@@ -12,6 +12,7 @@ from benchmarks.pretend_tensor import Misplaced
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
 from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
 
@@ -59,7 +60,7 @@ def test_a_batch_that_stays_on_the_host_fails(tiny, tmp_path, monkeypatch):
     with PretendDevice():
         translate = worker(Job(tmp_path, str(tiny.folder), corpus, RUN, samples=False))
         with pytest.raises(Misplaced, match="mixes"):
-            translate(scan(corpus, 100).spans[0])
+            finish(translate(scan(corpus, 100).spans[0]))
 
 
 def test_blanks_on_the_host_fail(mlm, monkeypatch):
@@ -73,7 +74,7 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
         mlm.model.cuda()
         mlm.allowed = mlm.allowed.to("cuda")
         with pytest.raises(Misplaced, match="mixes"):
-            sample(mlm, Template("a {2}"), range(1, 2), range(2), 1, SamplerConfig(mh_sweeps=1))
+            finish(sample(mlm, Template("a {2}"), range(1, 2), range(2), 1, SamplerConfig(mh_sweeps=1)))
 
 
 def test_a_tensor_without_a_stated_device_fails(translator, monkeypatch):

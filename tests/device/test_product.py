@@ -9,6 +9,7 @@ from benchmarks.pretend_tensor import PretendTensor
 from fairseq_mh.cli.main import main
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
 from tests.tiny_cmlm import generated_here, trace_of
@@ -17,18 +18,18 @@ TEXTS = ["a b c a", "b b"]
 LENGTHS = {"iter_decode_with_beam": 2}
 DECODERS = {
     "default": LENGTHS,
-    "single, random": {"proposal": "single", "scan": "random"},
-    "single, informed": {"proposal": "single"},
+    "single, random": {"block_size": 1, "scan": "random"},
+    "single, informed": {"block_size": 1},
     "blocks, sequential": {"scan": "sequential", "block_size": 2},
-    "nucleus": {"nucleus": 0.9, "top_k": 3, "proposal_mix": 0.1},
+    "nucleus": {"nucleus": 0.9},
     "raw": {"energy": "raw"},
-    "centred": {"energy": "centred"},
+    "norm": {"energy": "norm"},
     "two-stream": {"energy": "two-stream"},
-    "electric": {"energy": "electric", "electric": "ELECTRIC"},
-    "experts": {"expert": "TEACHER:0.7,CMLM:0.5,ELECTRIC"},
-    "delayed, partition": {"surrogate": "partition"},
-    "delayed, two-stream": {"surrogate": "two-stream"},
-    "delayed, electric": {"surrogate": "electric", "electric": "ELECTRIC"},
+    "electric": {"energy": "ELECTRIC"},
+    "experts": {"energy": "two-stream,TEACHER:0.7,CMLM:0.5,ELECTRIC"},
+    "norm and two-stream": {"energy": "norm:0.5,two-stream"},
+    "norm and teacher": {"energy": "norm,TEACHER:0.5", "block_size": 1},
+    "two-stream, others reported": {"energy": "two-stream,norm:0,ELECTRIC:0"},
     "warm start": {"init": "warm-start"},
     "random start": {"init": "random"},
     "mask-predict start": {"init": "mask-predict", "length_select": "mask-predict", **LENGTHS},
@@ -100,7 +101,7 @@ def test_the_translator_and_the_corpus_worker(tiny, tmp_path):
         assert isinstance(next(translator.model.parameters()), PretendTensor)
         results = translator.decode(["a b c a", "b b"], samples=True, chains=2)
         translate = worker(Job(tmp_path, str(tiny.folder), corpus, RUN, samples=True))
-        chunk = translate(scan(corpus, 100).spans[0])
+        chunk = finish(translate(scan(corpus, 100).spans[0]))
     assert all(result.translations and result.samples and result.trace for result in results)
     records = [json.loads(line) for line in chunk.records.splitlines()]
     assert [bool(record["translations"]) for record in records] == [True] * 6
@@ -113,10 +114,9 @@ def output(tiny, others, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("energy", ["norm", "electric", "expert"])
+@pytest.mark.parametrize("energy", ["norm", "ELECTRIC", "norm,TEACHER"])
 def test_rescoring(tiny, others, output, capsys, energy):
-    more = {"electric": ("--electric", others.electric), "expert": ("--expert", others.teacher)}.get(energy, ())
-    asked = ("--gen-subset", "few", "--energy", "norm" if energy == "expert" else energy)
+    energy = energy.replace("ELECTRIC", str(others.electric)).replace("TEACHER", str(others.teacher))
     with PretendDevice():
-        main([str(one) for one in ("rescore", tiny.folder, output, *asked, *more)])
+        main([str(one) for one in ("rescore", tiny.folder, output, "--gen-subset", "few", "--energy", energy)])
     assert capsys.readouterr().out.count("H-") == output.read_text().count("H-")

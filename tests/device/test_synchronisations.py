@@ -7,15 +7,15 @@ from benchmarks.pretend_device import PretendDevice
 from benchmarks.synchronisations import count
 
 HOT = ("--mh-temperature", "2", "--mh-energy", "norm", "--mh-init", "random")
-SINGLE = (*HOT, "--mh-proposal", "single", "--mh-sweeps", "2")
+SINGLE = (*HOT, "--mh-block-size", "1", "--mh-sweeps", "2")
 # Name -> (options, most waits in a round). A round waits less if proposing needs no rows, and more if proposing and
 # evaluating both need rows, or if each term needs its own rows.
 MOST = {
     "single": (SINGLE, 12),
     "single, random": ((*SINGLE, "--mh-scan", "random"), 12),
-    "blocks": ((*HOT, "--mh-proposal", "block", "--mh-sweeps", "4"), 19),
+    "blocks": ((*HOT, "--mh-sweeps", "4"), 19),
     "two-stream": ((*SINGLE, "--mh-energy", "two-stream"), 16),
-    "delayed": ((*SINGLE, "--mh-surrogate", "two-stream"), 16),
+    "norm and two-stream": ((*SINGLE, "--mh-energy", "norm,two-stream"), 16),
 }
 
 

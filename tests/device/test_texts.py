@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fairseq_mh import mcmc
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.mcmc.logits_lm import LogitsLM
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
@@ -22,12 +23,12 @@ TEMPLATE = Template("a {2} b {}")
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs"])
 def test_chains_equal_those_of_the_cpu(mlm, decoding):
-    cfg = SamplerConfig(mh_sweeps=2, mh_decoding=decoding, mh_proposal="single")
-    expected = sample(mlm, TEMPLATE, range(1, 3), range(3), 1, cfg)
+    cfg = SamplerConfig(mh_sweeps=2, mh_decoding=decoding, mh_block_size=1)
+    expected = finish(sample(mlm, TEMPLATE, range(1, 3), range(3), 1, cfg))
     model = bert()
     with PretendDevice():
         on_device = HuggingFaceMLM(model.cuda(), tokenizer_of())
-        found = sample(on_device, TEMPLATE, range(1, 3), range(3), 1, cfg)
+        found = finish(sample(on_device, TEMPLATE, range(1, 3), range(3), 1, cfg))
     assert found.texts == expected.texts
 
 
