@@ -1,4 +1,4 @@
-"""Sphinx's settings. The site is built without network, and a warning is an error (`make docs`)."""
+"""Settings of Sphinx. The site is built without network, and `make docs` fails on a warning."""
 
 import logging
 import os
@@ -19,17 +19,18 @@ copyright = author
 release = version = fairseq_mh.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-extensions += ["option_tables", "plain_docstrings"]  # in extensions/
+extensions += ["option_tables", "plain_docstrings", "tuple_fields"]  # in extensions/
 exclude_patterns = ["_build"]
 
-myst_heading_anchors = 3  # of GitHub's form, so that links serve there and here
+myst_heading_anchors = 3  # anchors like GitHub's, so that links work there and here
 suppress_warnings = ["myst.header"]
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"  # fields have their types in `Attributes:`
 autodoc_preserve_defaults = True
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
-nitpick_ignore_regex = [("py:.*", ".*")]  # types of torch, numpy and fairseq: their own sites are not at hand
+nitpick_ignore_regex = [("py:.*", ".*")]  # types of torch, numpy and fairseq, whose sites cannot be reached
 
 html_theme = "furo"
 html_title = "fairseq-mh"
