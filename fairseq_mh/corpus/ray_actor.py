@@ -6,7 +6,6 @@ another device of the same machine.
 
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -19,7 +18,6 @@ from fairseq_mh.mcmc.chain import convert_events, finish
 
 REPORT_SECONDS = 2  # between two reports of progress
 DEVICES = "CUDA_VISIBLE_DEVICES"  # the devices that a process sees; Ray sets it to the device of the actor
-Place = tuple[str, str]  # the Ray node ID of a machine, and a device of that machine
 
 
 def device_failed(error: RuntimeError) -> bool:
@@ -58,30 +56,3 @@ class Actor:
                 ray.get(self.tally.mark_failed.remote(self.place))
                 os._exit(1)
             raise
-
-
-class Tally:
-    """Counts the finished sweeps of all workers for the driver's progress bar, and keeps a list of failed devices."""
-
-    def __init__(self) -> None:
-        self.ended = 0
-        self.workers: Counter[Place] = Counter()  # number of living workers that were assigned to each device
-        self.failed: set[Place] = set()
-
-    def add(self, ended: int) -> None:
-        self.ended += ended
-
-    def value(self) -> int:
-        return self.ended
-
-    def assign_device(self, place: Place) -> Place:
-        """Return the device for a new worker: the one from Ray, or the least used other one if that has failed."""
-        others = [other for other in self.workers if other[0] == place[0] and other not in self.failed]
-        if place in self.failed and others:
-            place = min(others, key=lambda other: self.workers[other])
-        self.workers[place] += 1
-        return place
-
-    def mark_failed(self, place: Place) -> None:
-        self.failed.add(place)
-        self.workers[place] -= 1

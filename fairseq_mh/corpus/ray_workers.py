@@ -24,7 +24,8 @@ try:
     from ray.util.annotations import RayDeprecationWarning
 except ImportError:
     raise UserError("workers need Ray, which is not installed (pip install 'fairseq-mh[ray]')") from None
-from fairseq_mh.corpus.ray_actor import REPORT_SECONDS, Actor, Tally
+from fairseq_mh.corpus.ray_actor import REPORT_SECONDS, Actor
+from fairseq_mh.corpus.tally import Tally
 
 CHUNK_RETRIES = 3  # after so many workers have died on a chunk, the run ends: the chunk would kill the next one, too
 ACTOR_RESTARTS = 30  # of one actor, for any reason; more of them mean that no worker survives on the machine

@@ -10,6 +10,7 @@ pytest.importorskip("ray", reason="needs the extra `ray`")
 
 from fairseq_mh.corpus import ray_actor, ray_workers
 from fairseq_mh.corpus.sources import Span
+from fairseq_mh.corpus.tally import Tally
 from fairseq_mh.corpus.worker import Chunk
 
 GPUS = 2
@@ -75,7 +76,7 @@ def test_a_worker_whose_device_fails_is_replaced_on_another(monkeypatch, tmp_pat
 
 
 def test_a_new_worker_is_assigned_to_the_least_used_device():
-    tally, here = ray_actor.Tally(), [("a", "0"), ("a", "1"), ("a", "2")]
+    tally, here = Tally(), [("a", "0"), ("a", "1"), ("a", "2")]
     assert [tally.assign_device(place) for place in (*here, ("b", "0"))] == [*here, ("b", "0")]
     tally.mark_failed(("a", "0"))
     assert [tally.assign_device(("a", "0")) for _ in range(2)] == [("a", "1"), ("a", "2")]

@@ -1,0 +1,35 @@
+"""The Ray actor that counts finished sweeps, and keeps a list of failed devices.
+
+Its process imports this module, and so neither torch nor fairseq.
+"""
+
+from collections import Counter
+
+Place = tuple[str, str]  # the Ray node ID of a machine, and a device of that machine
+
+
+class Tally:
+    """Counts the finished sweeps of all workers for the driver's progress bar, and keeps a list of failed devices."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+        self.workers: Counter[Place] = Counter()  # number of living workers that were assigned to each device
+        self.failed: set[Place] = set()
+
+    def add(self, ended: int) -> None:
+        self.ended += ended
+
+    def value(self) -> int:
+        return self.ended
+
+    def assign_device(self, place: Place) -> Place:
+        """Return the device for a new worker: the one from Ray, or the least used other one if that has failed."""
+        others = [other for other in self.workers if other[0] == place[0] and other not in self.failed]
+        if place in self.failed and others:
+            place = min(others, key=lambda other: self.workers[other])
+        self.workers[place] += 1
+        return place
+
+    def mark_failed(self, place: Place) -> None:
+        self.failed.add(place)
+        self.workers[place] -= 1
