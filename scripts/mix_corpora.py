@@ -33,7 +33,7 @@ def fault_finder(pieces: sentencepiece.SentencePieceProcessor, dictionary: Path)
     known = {line.rsplit(" ", 1)[0] for line in read_lines(dictionary)}
 
     def fault_of(pair: Pair) -> str | None:
-        encoded = pieces.encode(list(pair), out_type=str)
+        encoded = [pieces.encode(side, out_type=str) for side in pair]  # a list of two would start a thread for each
         if any(len(side) > MAX_PIECES for side in encoded):
             return "too long"
         if not all(piece in known for side in encoded for piece in side):
