@@ -1,8 +1,8 @@
 """The programs that users run, in processes of their own and without their seconds of imports.
 
 Each program's name is a small client that hands its arguments, folder, environment and files to a process in which
-fairseq is imported already; that process forks, and its child is the program. What is said of imports and signals is
-tested with processes that begin from nothing (tests/cli, tests/test_wheel.py).
+fairseq is imported already; that process forks, and its child is the program. Tests of imports, and one test of
+Ctrl-C for each program, start processes that import everything themselves (tests/cli, tests/test_wheel.py).
 """
 
 import atexit
@@ -28,7 +28,8 @@ CLIENT = """#!{python} -IS
 import json, os, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({path!r})
-call = json.dumps([os.path.basename(sys.argv[0]), sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+call = [os.path.basename(sys.argv[0]), sys.argv[1:], os.getcwd(), dict(os.environ), os.getpid()]
+call = json.dumps(call).encode()
 socket.send_fds(server, [len(call).to_bytes(4, "big")], [0, 1, 2])
 server.sendall(call)
 sys.exit(int.from_bytes(server.recv(4) or b"\x01", "big"))
@@ -39,7 +40,7 @@ class Programs:
     """The process, and a folder of clients to put on the PATH."""
 
     def __init__(self, folder: Path):
-        self.bin, path = folder / "bin", str(folder / "socket")
+        self.folder, self.bin, path = folder, folder / "bin", str(folder / "socket")
         self.bin.mkdir()
         for name in PROGRAMS:
             client = self.bin / name
@@ -89,6 +90,16 @@ def run_program(name: str, *arguments, stdin: str = "", cwd: Path | None = None)
     return subprocess.run(call, input=stdin, capture_output=True, text=True, check=False, cwd=cwd)
 
 
+def start_program(name: str, *arguments, **options) -> subprocess.Popen:
+    """Start the client of one of `PROGRAMS`, and return it while the program runs."""
+    return subprocess.Popen([str(programs().bin / name), *map(str, arguments)], text=True, **options)
+
+
+def send_signal(client: subprocess.Popen, number: int) -> None:
+    """Send a signal to the program that a client waits for."""
+    os.kill(int((programs().folder / f"socket.{client.pid}").read_text()), number)
+
+
 def serve(path: str) -> None:
     """Import what is slow to import; then answer every call by a child of its own."""
     import sacrebleu  # noqa: F401
@@ -111,23 +122,26 @@ def serve(path: str) -> None:
             client, _ = server.accept()
             if os.fork() == 0:
                 server.close()
-                answer(client)
+                answer(client, path)
             client.close()
 
 
-def answer(client: socket.socket) -> None:
+def answer(client: socket.socket, path: str) -> None:
     """Become the program that a client asks for; this process ends with it."""
     head, files, _, _ = socket.recv_fds(client, 4, 3)
     size, call = int.from_bytes(head, "big"), b""
     while len(call) < size:
         call += client.recv(size - len(call))
-    name, arguments, folder, environment = json.loads(call)
+    name, arguments, folder, environment, caller = json.loads(call)
+    Path(f"{path}.{caller}").write_text(str(os.getpid()))
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(folder)
     os.environ.update(environment)
+    if os.environ.get("PYTHONUNBUFFERED"):  # Python itself reads it as it starts
+        sys.stdout.reconfigure(write_through=True)
     status = 1
     try:
         status = _status_of(lambda: program(name, arguments))
