@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from fairseq_mh.cli.main import COMMANDS, INTERRUPTED, main
+from tests.programs import send_signal, start_program
 
 ROOT = Path(__file__).parents[2]
 NEEDS = {
@@ -137,17 +138,19 @@ def test_an_interruption_prints_one_line(command, capsys, monkeypatch, tmp_path)
 
 @pytest.mark.slow
 def test_ctrl_c_ends_a_run_and_its_process(tiny, tmp_path):
-    """A real interruption while fairseq-generate decodes for a long time in its own process."""
+    """A real interruption while fairseq-generate decodes for a long time in its own process.
+
+    Only the command itself gets the signal, so it must end the process that it started.
+    """
     (tmp_path / "grid.yaml").write_text(json.dumps({"runs": [{"decoder": "MH", "options": {"mh-sweeps": 100000}}]}))
-    command = [sys.executable, "-m", "fairseq_mh", "experiments", tmp_path / "grid.yaml", tiny.folder]
-    command += ["--output", tmp_path / "out", "--", "--num-workers", "0"]
-    running = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    command = ("experiments", tmp_path / "grid.yaml", tiny.folder, "--output", tmp_path / "out")
+    running = start_program("fairseq-mh", *command, "--", "--num-workers", "0", stderr=subprocess.PIPE, cwd=ROOT)
     for _ in range(1200):
         traces = list((tmp_path / "out").glob("runs/*/trace.jsonl"))
         if traces or running.poll() is not None:
             break
         time.sleep(0.1)
-    running.send_signal(signal.SIGINT)
+    send_signal(running, signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert traces, said
     assert running.returncode == INTERRUPTED

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fairseq_mh.cli.main import INTERRUPTED
+from tests.programs import send_signal, start_program
 from tests.tiny_cmlm import command, write_data
 
 MANY, LONG = 2000, ("--mh-sweeps", "50")  # more than is done before the interruption
@@ -62,6 +63,7 @@ RUNS = {
     sample: (RESUMABLE, INTERRUPTED),
     fairseq_generate: ("fairseq-mh: interrupted", -signal.SIGINT),
 }
+FROM_NOTHING = (translate, fairseq_generate)  # processes that import everything themselves, one of each program
 
 
 def finished(run, path: Path) -> list[str]:
@@ -75,19 +77,21 @@ def finished(run, path: Path) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.__name__)
 def test_ctrl_c_prints_one_line_and_keeps_finished_output(tiny, tmp_path, run):
-    call = run(tiny, tmp_path)
-    call = call if run is fairseq_generate else [sys.executable, "-m", "fairseq_mh", *call]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    call = list(map(str, run(tiny, tmp_path)))
     with (tmp_path / "stdout").open("w") as output:
-        running = subprocess.Popen(
-            list(map(str, call)), stdout=output, stderr=subprocess.PIPE, text=True, env=environment
-        )
+        given = {"stdout": output, "stderr": subprocess.PIPE}
+        if run in FROM_NOTHING:
+            call = call if run is fairseq_generate else [sys.executable, "-m", "fairseq_mh", *call]
+            environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+            running, send = subprocess.Popen(call, text=True, env=environment, **given), subprocess.Popen.send_signal
+        else:
+            running, send = start_program("fairseq-mh", *call, **given), send_signal
         for _ in range(1200):
             if len(finished(run, tmp_path)) >= 4 or running.poll() is not None:
                 break
             time.sleep(0.1)
         before = finished(run, tmp_path)
-        running.send_signal(signal.SIGINT)
+        send(running, signal.SIGINT)
         _, said = running.communicate(timeout=60)
     line, status = RUNS[run]
     assert running.returncode == status, said

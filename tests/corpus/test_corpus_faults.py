@@ -14,7 +14,8 @@ from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.halves import in_halves, out_of_memory
-from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, started, write_corpus
+from tests.corpus.test_translate_corpus import RUN, check_same, corpus_run, write_corpus
+from tests.programs import run_program
 from tests.tiny_cmlm import write_checkpoint
 
 INPUTS = {  # name -> content, and a part of the error message
@@ -132,12 +133,11 @@ def test_the_path_of_a_sentencepiece_model_does_not_matter(tiny, tmp_path):
 
 def refusal(arguments) -> str:
     """Return the one error line of a run that fails."""
-    process = started(arguments)
-    output, errors = process.communicate(timeout=300)
-    assert process.returncode == 1, errors
-    assert "Traceback" not in errors
-    assert not output
-    lines = [line for line in errors.splitlines() if line.startswith("fairseq-mh: error:")]
+    result = run_program("fairseq-mh", "corpus", *arguments)
+    assert result.returncode == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    assert not result.stdout
+    lines = [line for line in result.stderr.splitlines() if line.startswith("fairseq-mh: error:")]
     assert len(lines) == 1
     return lines[0]
 

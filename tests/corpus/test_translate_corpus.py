@@ -14,6 +14,7 @@ import pytest
 from fairseq_mh.cli.corpus import options_of
 from fairseq_mh.cli.main import parse
 from fairseq_mh.corpus.driver import translate
+from tests.programs import send_signal, start_program
 from tests.tiny_cmlm import generate, lines_of
 
 SENTENCES = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set of the tiny model
@@ -117,14 +118,14 @@ def test_the_record_of_an_untranslated_line_gives_the_reason(tiny, tmp_path):
 @pytest.mark.slow
 def test_the_same_command_continues_after_a_kill(tiny, tmp_path):
     """No chunk is lost or written twice, and no complete chunk is translated again."""
-    corpus, more = write_corpus(tmp_path / "c.de", 3), (*RUN, "--nbest", "2", "--mh-sweeps", "30")
+    corpus, more = write_corpus(tmp_path / "c.de", 3), (*RUN, "--nbest", "2", "--mh-sweeps", "15")
     arguments = [tiny.folder, corpus, "--output", tmp_path / "out", "--workers", 0, "--chunk-size", 2, "--", *more]
     chunks = tmp_path / "out" / "chunks"
-    process = started(arguments)
+    process = start_program("fairseq-mh", "corpus", *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     wait_for(lambda: len(list(chunks.glob("*[0-9]"))) >= 2, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    done = [path.read_text() for path in sorted(chunks.glob("*[0-9]/chunks.jsonl"))]  # with their seconds
+    send_signal(process, signal.SIGKILL)
+    process.communicate()
+    done = [path.read_text() for path in sorted(chunks.glob("*[0-9]/chunks.jsonl"))]  # with its seconds
     assert len(done) >= 2
     _, records = corpus_run(tiny, corpus, tmp_path / "out", "--chunk-size", 2, more=more)
     assert "".join(done) in (tmp_path / "out" / "chunks.jsonl").read_text()
