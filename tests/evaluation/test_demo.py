@@ -13,6 +13,7 @@ from fairseq_mh.evaluation.translation_bench import TranslationBench
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
     """The row of the teacher is left out, as the last line says; all other decoders are shown."""
     decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, best + teacher"]

@@ -95,6 +95,7 @@ def test_the_data_folder_stands_for_itself_in_a_grid(tmp_path, tiny, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     """All runs of the grid are in one table. Finished runs are kept, and an interrupted run is repeated."""
     bench = TranslationBench(tiny.folder, tiny.folder / "checkpoint.pt", "test", None, ("--num-workers", "0"))
@@ -141,6 +142,7 @@ def test_a_failing_run_says_why(tiny, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_runs")
 def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys):
     """--limit decodes only the first sentences; they keep their numbers and so their random streams."""
     grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": 2}}]}
