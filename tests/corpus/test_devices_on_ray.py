@@ -1,6 +1,7 @@
 """Each Ray worker sees its own device, and avoids a failed one; logical GPUs stand in for hardware."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 pytest.importorskip("ray", reason="needs the extra `ray`")
 
-from fairseq_mh.corpus import ray_actor, ray_workers
+from ray import cloudpickle
+
+from fairseq_mh.corpus import ray_actor, ray_workers, sources, worker
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.tally import Tally
 from fairseq_mh.corpus.worker import Chunk
@@ -16,24 +19,15 @@ from fairseq_mh.corpus.worker import Chunk
 GPUS = 2
 
 
-class DeviceReporter:
-    """A worker that waits for the others, and writes into its chunks which devices it sees."""
+class Failing(ray_actor.Actor):
+    """A worker that a device fails with the first span, and whose chunks otherwise say which device it sees.
+
+    It writes which devices Ray lets it see before it is settled on one.
+    """
 
     def __init__(self, folder, tally):
-        self.folder, self.devices = Path(folder), os.environ.get("CUDA_VISIBLE_DEVICES", "all")
-
-    def __call__(self, row):
-        (self.folder / str(os.getpid())).touch()
-        ends = time.monotonic() + 60
-        while len(list(self.folder.iterdir())) < GPUS and time.monotonic() < ends:
-            time.sleep(0.1)
-        return {**Chunk(row["number"], self.devices, "")._asdict(), "error": ""}
-
-
-class FailingActor(ray_actor.Actor):
-    """A worker that fails on device 0 at the first span, and otherwise writes into its chunks which device it sees."""
-
-    def __init__(self, folder, tally):
+        with (Path(folder) / "given").open("a") as file:
+            file.write(f"{os.environ.get('CUDA_VISIBLE_DEVICES', 'all')}\n")
         super().__init__(folder, tally)
         self.failed = Path(folder) / "failed"
         self.translate = self.use_device
@@ -59,20 +53,27 @@ def chunks_by(actor, monkeypatch, folder, number):
     return list(ray_workers.on_ray(str(folder), spans, GPUS, None, False, lambda ended, total: None))
 
 
-@pytest.mark.slow
-def test_each_worker_sees_its_own_device(monkeypatch, tmp_path):
-    chunks = chunks_by(DeviceReporter, monkeypatch, tmp_path, 4)
-    assert sorted(chunk.number for chunk in chunks) == list(range(4))
-    assert {chunk.records for chunk in chunks} == {"0", "1"}
+@pytest.fixture
+def light_actors(monkeypatch):
+    """Send Ray the actors' code instead of their modules' names, so that their processes import no fairseq."""
+    monkeypatch.setattr(ray_actor, "worker", None)  # leads to the Translator; these actors translate nothing
+    modules = (ray_actor, sources, worker, sys.modules[__name__])
+    for module in modules:
+        cloudpickle.register_pickle_by_value(module)
+    yield
+    for module in modules:
+        cloudpickle.unregister_pickle_by_value(module)
 
 
 @pytest.mark.slow
-def test_a_worker_whose_device_fails_is_replaced_on_another(monkeypatch, tmp_path):
-    """The device fails only once, because the next worker does not use it, and the span is not lost."""
-    chunks = chunks_by(FailingActor, monkeypatch, tmp_path, 6)
+@pytest.mark.usefixtures("light_actors")
+def test_each_worker_sees_its_own_device_and_is_replaced_on_another_where_it_fails(monkeypatch, tmp_path):
+    """Once: the one that follows it does not come back to that device, and its span is not lost."""
+    chunks = chunks_by(Failing, monkeypatch, tmp_path, 6)
     assert sorted(chunk.number for chunk in chunks) == list(range(6))
     assert {chunk.records for chunk in chunks} == {"1"}
     assert len((tmp_path / "failed").read_text().splitlines()) == 1
+    assert set((tmp_path / "given").read_text().splitlines()) == {"0", "1"}
 
 
 def test_a_new_worker_is_assigned_to_the_least_used_device():
