@@ -13,13 +13,14 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CHROMIUM, reason="there is no chromium on the path"),
 ]
-SENTENCE = "Klicken Sie auf die Schaltfläche, um die ausgewählte Zeile in der Tabelle zu löschen."
+SHORT = "Öffnen Sie das Menü."
+LONG = "Klicken Sie auf die Schaltfläche, um die ausgewählte Zeile in der Tabelle zu löschen."
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> & Söhne"
 WAIT = 60_000  # ms, enough for a busy machine
 
 
-def translate(tab, source: str = SENTENCE, press=None) -> None:
-    """Type a source, translate it, and wait for the end of the translation."""
+def translate(tab, source: str = SHORT, press=None) -> None:
+    """Type a source, translate it, and wait until that is over."""
     tab.get_by_label("Source sentence").fill(source)
     (press or tab.get_by_role("button", name="Translate").click)()
     tab.locator("#status", has_text=re.compile("Translated in|Not translated")).wait_for(timeout=WAIT)
@@ -52,7 +53,7 @@ def test_type_translate_and_watch(open_page):
 def test_the_text_changes_while_the_chains_run(open_page):
     """The first tokens are shown within a second, in the best of five attempts, because the machine may be busy."""
     tab, seconds = open_page(hash="#a.sweeps=60&a.preset=sample"), []
-    tab.get_by_label("Source sentence").fill(SENTENCE)
+    tab.get_by_label("Source sentence").fill(LONG)
     for _ in range(5):
         start = time.monotonic()
         tab.get_by_role("button", name="Translate").click()
@@ -62,6 +63,8 @@ def test_the_text_changes_while_the_chains_run(open_page):
         assert tab.locator(".found").is_hidden()  # the decoding is not over yet
         tab.get_by_role("button", name="Stop").click()
         tab.locator("#status", has_text="Stopped").wait_for()
+        if seconds[-1] < 1:
+            break
     assert min(seconds) < 1
 
 
@@ -86,9 +89,11 @@ def test_three_decoders_of_one_sentence(open_page):
         assert accepted == proposals
 
 
-def test_a_decoder_continues_while_the_other_one_samples_the_rest(open_page):
-    tab = open_page(hash="#compare=1&b.decoding=mh&b.preset=sample&b.sweeps=30&b.chains=4&b.seed=1")
-    tab.get_by_label("Source sentence").fill(SENTENCE)
+def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
+    tab = open_page(
+        hash="#compare=1&a.sweeps=1&a.chains=1&b.decoding=mh&b.preset=sample&b.sweeps=16&b.chains=4&b.seed=1"
+    )
+    tab.get_by_label("Source sentence").fill(LONG)
     tab.get_by_role("button", name="Translate").click()
     first, second = (tab.locator(".result").nth(n) for n in range(2))
     first.locator(".found").wait_for(timeout=WAIT)
@@ -103,7 +108,7 @@ def test_a_decoder_continues_while_the_other_one_samples_the_rest(open_page):
     assert first.locator(".held").count() > 0
     second.locator(".found").wait_for(timeout=2 * WAIT)
     tab.locator("#status", has_text="Translated in").wait_for()
-    assert tab.locator("#step-number").text_content() == "30 of 30"
+    assert tab.locator("#step-number").text_content() == "16 of 16"
 
 
 def test_one_refusal_does_not_affect_the_other_decoder(open_page):
@@ -126,7 +131,7 @@ def test_the_page_offers_the_presets_of_the_package(open_page):
     for preset in PRESETS:
         tab.locator("summary").first.evaluate("node => { node.parentElement.open = true; }")
         tab.get_by_label("Preset").first.select_option(preset)
-        translate(tab, "Öffnen Sie das Menü.")
+        translate(tab)
         assert tab.locator("#status").inner_text().startswith("Translated in")
 
 
@@ -152,7 +157,7 @@ def test_alternatives_are_offered_and_taken(open_page):
 
 
 def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
-    tab = open_page(hash="#a.preset=sample&a.seed=4&a.nbest=10")
+    tab = open_page(hash="#a.preset=sample&a.sweeps=9&a.seed=4&a.nbest=10")
     translate(tab)
     first = tab.locator("ol li").first
     length = first.locator(".word").count()
@@ -186,9 +191,9 @@ def test_a_phrase_typed_in_stays(open_page):
 
 def test_the_place_is_kept_from_sentence_to_sentence(open_page):
     tab = open_page()
-    translate(tab)
+    translate(tab, LONG)
     tab.get_by_label("Step", exact=True).fill("2")
-    translate(tab, "Öffnen Sie das Menü.")
+    translate(tab)
     assert tab.locator("#step-number").text_content() == "2 of 6"
 
 
@@ -202,7 +207,7 @@ def test_a_link_holds_the_settings(open_page):
     other = open_page(hash=tab.get_by_role("link", name="Link to these settings").get_attribute("href"))
     assert other.get_by_label("Source sentence").input_value() == "Löschen & <b>mehr</b> #1"
     assert other.get_by_label("Compare").is_checked()
-    translate(other, "Öffnen Sie das Menü.")
+    translate(other)
     assert other.locator(".result").first.locator(".chain").count() == 1
     with other.expect_download() as download:
         other.get_by_role("button", name="Download the trace").first.click()
@@ -214,7 +219,7 @@ def test_a_link_holds_the_settings(open_page):
 def test_two_tabs_at_once(open_page):
     tabs = [open_page(hash="#a.seed=3"), open_page(hash="#a.seed=3")]
     for tab in tabs:
-        tab.get_by_label("Source sentence").fill(SENTENCE)
+        tab.get_by_label("Source sentence").fill(LONG)
     for tab in tabs:
         tab.get_by_role("button", name="Translate").click()
     for tab in tabs:
@@ -291,20 +296,24 @@ def test_by_keyboard_only(open_page):
     assert tab.locator("ol .held").first.inner_text() == chosen
 
 
-@pytest.mark.parametrize("width", [420, 1400])
-def test_it_fits_and_can_be_read_by_everybody(open_page, width):
+def test_it_fits_and_can_be_read_by_everybody(open_page):
+    """On a narrow screen and on a wide one, with translations and with a refusal."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
-    tab = open_page(width)
+    tab = open_page(420)
     tab.get_by_label("Compare").check()
     for summary in tab.locator("summary").all():
         summary.click()
-    translate(tab)
+    translate(tab, LONG)
     last = tab.locator("ol li").first.locator(".word").last
     last.click()
     tab.locator("ol table").wait_for()
-    last.hover()
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    found = axe.run(tab)
-    assert found.response["violations"] == [], found.generate_report()
+    for width in (420, 1400):
+        tab.set_viewport_size({"width": width, "height": 900})
+        last.hover()
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        found = axe.run(tab)
+        assert found.response["violations"] == [], found.generate_report()
     translate(tab, "")
-    assert axe.run(tab).response["violations"] == []
+    for width in (420, 1400):
+        tab.set_viewport_size({"width": width, "height": 900})
+        assert axe.run(tab).response["violations"] == []
