@@ -347,6 +347,7 @@ def test_fairseq_train_learns_words_and_lengths(published, tmp_path):
         "lr": 0.01,
         "max-tokens": 200,
         "max-update": 30,
+        "save-interval": 1000,  # only the last checkpoint
         "log-format": "json",
         "num-workers": 0,
         "finetune-from-model": out / "checkpoint.pt",

@@ -191,7 +191,7 @@ def test_training_from_a_cmlm(tiny, pairs, tmp_path):
     """The frozen encoder stays as it was, the correlation is logged, and the trained model can be a chain's energy."""
     cmlm = tiny.folder / "checkpoint.pt"
     start = ("--noise-model", cmlm, "--finetune-from-model", cmlm, "--freeze-encoder")
-    done = train(pairs, tmp_path, *start, "--max-update", "60")
+    done = train(pairs, tmp_path, *start, "--max-update", "20")
     assert done.returncode == 0, done.stderr[-2000:]
     assert all(name in done.stdout for name in ("noise_accuracy", "data_accuracy", "correlation"))
     trained, before = load(tmp_path / "checkpoint_last.pt", tiny), load(cmlm, tiny)
