@@ -41,7 +41,8 @@ def join(parts: Sequence[Path], file: BinaryIO) -> None:
     with _as_os_error():
         names: dict[str, None] = {}
         for part in parts:
-            translations: Any = pl.read_parquet_schema(part)["translations"]
+            with part.open("rb") as opened:  # given a path, polars would expand `*` in it
+                translations: Any = pl.read_parquet_schema(opened)["translations"]
             names |= {field.name: None for field in translations.inner.fields if field.name.startswith(TERM)}
         columns = pl.Schema(schema(list(names)))
         casts = pl.ScanCastOptions(missing_struct_fields="insert")
