@@ -215,14 +215,14 @@ def test_nan_lengths_are_refused(tiny, tmp_path):
 @pytest.mark.parametrize("chunk", [1, 4, 500])
 def test_lines_that_cannot_be_translated_do_not_stop_a_corpus(tiny, tmp_path, monkeypatch, chunk):
     """This holds for a last chunk of one line, for a chunk with an empty line, and for a chunk of many lines."""
-    decode = MHGenerator.decode
+    events = MHGenerator.events
 
     def decode_or_fail(generator, sample, *rest):
         if 4 in sample["id"]:
             raise SentenceError("no lengths: broken")
-        return decode(generator, sample, *rest)
+        return (yield from events(generator, sample, *rest))
 
-    monkeypatch.setattr(MHGenerator, "decode", decode_or_fail)
+    monkeypatch.setattr(MHGenerator, "events", decode_or_fail)
     (tmp_path / "c.de").write_text("a b\nb b\n\nc\na b c\n" + "a " * 20, encoding="utf-8")
     counts, records = corpus_run(tiny, tmp_path / "c.de", tmp_path / "out", "--chunk-size", chunk)
     reasons = [record["untranslated"] for record in records]
@@ -232,17 +232,17 @@ def test_lines_that_cannot_be_translated_do_not_stop_a_corpus(tiny, tmp_path, mo
 
 def test_a_batch_that_does_not_fit_into_memory_is_split(tiny, tmp_path, monkeypatch):
     """The batch is halved until it fits, and the translations are the same as with more memory."""
-    corpus, decode, sizes = write_corpus(tmp_path / "c.de"), MHGenerator.decode, []
+    corpus, decode, sizes = write_corpus(tmp_path / "c.de"), MHGenerator.events, []
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
     def decode_small_batches(generator, sample, *rest):
         sizes.append(len(sample["id"]))
         if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
-        return decode(generator, sample, *rest)
+        return (yield from decode(generator, sample, *rest))
 
     limit = 2
-    monkeypatch.setattr(MHGenerator, "decode", decode_small_batches)
+    monkeypatch.setattr(MHGenerator, "events", decode_small_batches)
     check_same(corpus_run(tiny, corpus, tmp_path / "out")[1], expected)
     assert sizes == [6, 3, 1, 2, 3, 1, 2]
     limit = 0
@@ -251,7 +251,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_split(tiny, tmp_path, monkeypa
 
 
 def test_a_sentence_that_cannot_be_decoded_does_not_stop_the_others(tiny, tmp_path, monkeypatch):
-    corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.decode
+    corpus, decode = write_corpus(tmp_path / "c.de"), MHGenerator.events
     _, expected = corpus_run(tiny, corpus, tmp_path / "at once")
 
     def decode_or_fail(generator, sample, *rest):
@@ -259,9 +259,9 @@ def test_a_sentence_that_cannot_be_decoded_does_not_stop_the_others(tiny, tmp_pa
             raise SentenceError("no lengths")
         if 4 in sample["id"]:
             raise MemoryError
-        return decode(generator, sample, *rest)
+        return (yield from decode(generator, sample, *rest))
 
-    monkeypatch.setattr(MHGenerator, "decode", decode_or_fail)
+    monkeypatch.setattr(MHGenerator, "events", decode_or_fail)
     counts, records = corpus_run(tiny, corpus, tmp_path / "out")
     assert counts["untranslated"] == 2
     assert records[2]["untranslated"] == "no lengths"

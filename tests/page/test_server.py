@@ -126,7 +126,7 @@ def test_held_positions_do_not_change(client, translator, decoding):
         ({"tokens": [4, 2_000_000], "held": [0]}, "no word of the model's"),
         ({"tokens": [4] * 100, "held": [0]}, "this model's targets hold 1 to"),
         ({"tokens": ["a"]}, "a list of at most 400"),
-        ({"decoding": "gibbs", "preset": "fast"}, "--mh-energy two-stream is a target of --mh-decoding mh alone"),
+        ({"decoding": "mask-predict", "preset": "fast"}, "--mh-decoding mask-predict is deterministic"),
         ({"source": "a " * 400}, "the source is not translated: too long: "),
     ],
 )
@@ -179,7 +179,7 @@ def test_an_error_of_the_server_is_reported_in_one_sentence(client, monkeypatch)
     def fail(*_, **__):
         raise KeyError("secret")
 
-    monkeypatch.setattr(Translator, "decode", fail)
+    monkeypatch.setattr(Translator, "watch", fail)
     monkeypatch.setattr(Translator, "alternatives", fail)
     assert message_of(post(client)) == FAILED
     with pytest.raises(KeyError):  # the test client raises an exception that a browser gets as a response

@@ -66,7 +66,7 @@ def energies_by_definition(stock, tiny, sentence, states):
 
 SWEEPS = 12
 BLOCKS = ("--mh-scan", "random", "--mh-block-size", 0, "--mh-final-block-size", 1)
-BLOCKS += ("--mh-nucleus", 0.8)
+BLOCKS += ("--mh-nucleus", 0.95)
 
 
 @pytest.mark.usefixtures("large_queries")
