@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import pooled_nbest, read_output
-from fairseq_mh.translation.ranking.utilities import utility_of
+from fairseq_mh.translation.ranking.minimum_bayes_risk import utility_of
 
 
 class Candidates(NamedTuple):

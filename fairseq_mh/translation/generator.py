@@ -32,10 +32,9 @@ from fairseq_mh.translation.given.outline import Outline
 from fairseq_mh.translation.given.references import References, only_scoring
 from fairseq_mh.translation.halves import Refused, in_halves
 from fairseq_mh.translation.options.config import TranslationMHConfig
-from fairseq_mh.translation.ranking.minimum_bayes_risk import by_expected_utility
+from fairseq_mh.translation.ranking.minimum_bayes_risk import by_expected_utility, utility_of
 from fairseq_mh.translation.ranking.reranking import reranked
 from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
-from fairseq_mh.translation.ranking.utilities import utility_of
 from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.config import DECODINGS, TranslationMHConfig, summands_of
 from fairseq_mh.translation.options.fairseq_options import with_defaults
+from fairseq_mh.translation.ranking.minimum_bayes_risk import SACREBLEU
 from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS
-from fairseq_mh.translation.ranking.utilities import SACREBLEU
 from fairseq_mh.translation.scorer import Scorer
 from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import dictionary_of, generate, model_of
