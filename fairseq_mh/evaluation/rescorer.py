@@ -13,7 +13,7 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import NBest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
-from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
+from fairseq_mh.masked_lms.dictionaries import WORD, sentence_pieces
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.scorer import Scorer
 

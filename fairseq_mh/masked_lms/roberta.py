@@ -12,8 +12,7 @@ from torch import Tensor
 from fairseq_mh.engine.linear import linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.files.checkpoints import allow_fairseq_types
-from fairseq_mh.masked_lms.dictionaries import allowed_symbols, subwords
-from fairseq_mh.masked_lms.sentence_pieces import WORD, sentence_pieces
+from fairseq_mh.masked_lms.dictionaries import WORD, allowed_symbols, sentence_pieces, subwords
 
 
 class FairseqMLM:

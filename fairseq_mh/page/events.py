@@ -9,8 +9,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.trace import json_number
-from fairseq_mh.masked_lms.dictionaries import subwords
-from fairseq_mh.masked_lms.sentence_pieces import WORD
+from fairseq_mh.masked_lms.dictionaries import WORD, subwords
 from fairseq_mh.page.limits import Wanted
 from fairseq_mh.translation.given.outline import FREE, Outline
 from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepRecord, Translation

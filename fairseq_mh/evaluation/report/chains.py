@@ -9,7 +9,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.report.results import has_runs
 from fairseq_mh.evaluation.scores import CHAIN, read_trace
 from fairseq_mh.files.output import read_output
-from fairseq_mh.masked_lms.sentence_pieces import WORD
+from fairseq_mh.masked_lms.dictionaries import WORD
 
 SHOWN = ("sweep", "temperature", "tokens", "energy", "proposals", "accepted", "novel")  # keys of a record of the trace
 

@@ -12,7 +12,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError
-from fairseq_mh.masked_lms.sentence_pieces import WORD
+from fairseq_mh.masked_lms.dictionaries import WORD
 from fairseq_mh.template import BLANK
 
 FREE = -1  # a position to be drawn
