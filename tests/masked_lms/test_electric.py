@@ -10,8 +10,7 @@ import torch
 from fairseq import checkpoint_utils
 
 import fairseq_mh
-from fairseq_mh.criterions.electric_nce import ElectricNCE, noise_logits
-from fairseq_mh.criterions.noise import add_noise
+from fairseq_mh.criterions.electric_nce import ElectricNCE, add_noise, noise_logits
 from fairseq_mh.energies.electric import Electric, same_encoder, without_lent_weights
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, MaskPredictCMLM
