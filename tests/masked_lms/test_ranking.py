@@ -7,8 +7,7 @@ import pytest
 import sacrebleu
 import torch
 
-from fairseq_mh.criterions.candidates import read_candidates
-from fairseq_mh.criterions.electric_ranking import SHARPNESS, ElectricRanking, listwise_loss
+from fairseq_mh.criterions.electric_ranking import SHARPNESS, ElectricRanking, listwise_loss, read_candidates
 from fairseq_mh.errors import UserError
 from fairseq_mh.tasks.translation_mh import TranslationMHConfig, TranslationMHTask
 from tests.masked_lms.test_electric import energy_by_definition, sources_of, train
