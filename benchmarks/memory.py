@@ -18,8 +18,7 @@ from benchmarks.row_cost import Rows
 from fairseq_mh.mcmc.chain import AHEAD, chain_stream, finish, run
 from fairseq_mh.mcmc.energy import as_energy, masked_scores
 from fairseq_mh.mcmc.kernel import Kernel
-from fairseq_mh.mcmc.logits_lm import LogitsLM
-from fairseq_mh.mcmc.masked_lm import query_size
+from fairseq_mh.mcmc.masked_lm import LogitsLM, query_size
 from fairseq_mh.mcmc.moves.masked import MaskedConditional
 from fairseq_mh.mcmc.schedule import Schedule
 

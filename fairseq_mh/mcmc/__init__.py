@@ -12,8 +12,7 @@ from fairseq_mh.mcmc.chain import EndedSweep, chain_stream, finish, run
 from fairseq_mh.mcmc.conditional import conditional
 from fairseq_mh.mcmc.energy import ENERGIES, Energy, OnePassEnergy, Term, evaluate, sum_of
 from fairseq_mh.mcmc.kernel import Info, Kernel
-from fairseq_mh.mcmc.logits_lm import LogitsLM
-from fairseq_mh.mcmc.masked_lm import MaskedLM
+from fairseq_mh.mcmc.masked_lm import LogitsLM, MaskedLM
 from fairseq_mh.mcmc.move import Move, Proposed, SweepPlan, Update
 from fairseq_mh.mcmc.moves.informed import Informed
 from fairseq_mh.mcmc.moves.masked import SCANS, MaskedConditional

@@ -5,7 +5,7 @@ import torch
 
 from fairseq_mh import mcmc
 from fairseq_mh.mcmc.chain import finish
-from fairseq_mh.mcmc.logits_lm import LogitsLM
+from fairseq_mh.mcmc.masked_lm import LogitsLM
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
 from fairseq_mh.template import Template
