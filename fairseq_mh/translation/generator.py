@@ -19,8 +19,8 @@ from fairseq_mh.errors import SentenceError
 from fairseq_mh.files.trace import TraceFile, trace_records, warn_of_broken
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.mcmc.chain import convert_events, finish
-from fairseq_mh.translation.chains.beginning import Beginning
 from fairseq_mh.translation.chains.decoders import DECODERS, ChainSweep, Decoded, Decoding, Event
+from fairseq_mh.translation.chains.setup import ChainSetup
 from fairseq_mh.translation.fairseq_format import (
     FairseqHypothesis,
     fairseq_hypothesis,
@@ -74,7 +74,7 @@ class MHGenerator:
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
         self.eos = dictionary.eos()  # fairseq leaves it out of its output
         self.end = [self.eos] if self.references.allowed[self.eos] else []  # Mask-Predict's own targets end with EOS
-        self.begin = Beginning(scorer, cfg, generation, self.references, self.end)
+        self.set_up = ChainSetup(scorer, cfg, generation, self.references, self.end)
         self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
         self.warned = False
         self.joined = subwords(dictionary)
@@ -148,7 +148,7 @@ class MHGenerator:
         self._warn_of_unknown(source[0])
         bound = self.scorer.bind(source)
         evaluated = with_energies or bool(self.cfg.mh_energy or self.trace)
-        start = self.begin(bound, sample, outlines)._replace(evaluated=evaluated)
+        start = self.set_up(bound, sample, outlines)._replace(evaluated=evaluated)
         decoded = yield from DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
         if reranking := self.scorer.reranking(bound, source):
             decoded = reranked(decoded, start.lm, reranking)

@@ -5,7 +5,7 @@ import torch
 
 import fairseq_mh.engine.decoder
 import fairseq_mh.mcmc.chain
-import fairseq_mh.translation.chains.beginning
+import fairseq_mh.translation.chains.setup
 import fairseq_mh.translator
 from benchmarks.pretend_device import PretendDevice
 from benchmarks.pretend_tensor import Misplaced
@@ -33,7 +33,7 @@ def moved_to_host(function):
 PLANTED = {
     "mcmc": (fairseq_mh.mcmc.chain, "copy_together"),
     "engine": (fairseq_mh.engine.decoder, "_site_positions"),
-    "translation": (fairseq_mh.translation.chains.beginning, "plan_chains"),
+    "translation": (fairseq_mh.translation.chains.setup, "plan_chains"),
     "masked_lms": (CMLM, "add_special_tokens"),
 }
 

@@ -18,7 +18,7 @@ from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
 from fairseq_mh.translation.scorer import Bound, Scorer
 
 
-class Beginning:
+class ChainSetup:
     """Prepares the chains of batches.
 
     Args:
