@@ -19,8 +19,8 @@ from fairseq_mh.translation.alternatives import Alternative, alternatives
 from fairseq_mh.translation.chains.decoders import Decoded
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.generator import MHGenerator
-from fairseq_mh.translation.given.outline import Outline
-from fairseq_mh.translation.given.templates import Template, outlines_of_phrases, outlines_of_templates
+from fairseq_mh.translation.given.outline import Outline, Template, outlines_of_templates
+from fairseq_mh.translation.given.phrases import outlines_of_phrases
 from fairseq_mh.translation.halves import Refused, in_halves
 from fairseq_mh.translation.lines import Line, LineReader, in_batches
 from fairseq_mh.translation.options.config import translation_schedule

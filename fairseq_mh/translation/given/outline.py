@@ -5,6 +5,7 @@ as the target's length leaves. A prefix is tokens and an open blank.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,6 +65,9 @@ class Outline:
         return found
 
 
+Template = str | Outline
+
+
 def prefix(tokens: Tensor) -> Outline:
     """Return the outline of targets that begin with these tokens (P,) long."""
     return Outline([*tokens.tolist(), OPEN])
@@ -103,3 +107,28 @@ def _pieces(text: str, joined: bool, cut: Callable[[str], str], dictionary: Dict
     if unknown := [piece for piece in pieces if piece not in dictionary]:
         raise UserError(f"the model has no symbols for {text.strip()!r} ({' '.join(unknown)})")
     return [dictionary.index(piece) for piece in pieces]
+
+
+def outlines_of_templates(
+    template: Template | Sequence[Template] | None, texts: int, task: Any, end: Sequence[int]
+) -> list[Outline | None]:
+    """Return what a template, or one for each text, gives of the texts' translations.
+
+    Args:
+        template: words with blanks, as of `outline_of`, or an outline by tokens; None gives nothing.
+        texts: how many there are.
+        task: fairseq's, with the targets' dictionary, and with what cuts text into pieces.
+        end: the symbols that end every target of words.
+
+    Raises:
+        UserError: for another number of templates, and for words that the model has no pieces for.
+    """
+    if template is None:
+        return [None] * texts
+    templates = [template] * texts if isinstance(template, str | Outline) else template
+    if len(templates) != texts:
+        raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
+    return [
+        one if isinstance(one, Outline) else Outline([*outline_of(one, task.cut, task.target_dictionary).parts, *end])
+        for one in templates
+    ]

@@ -18,6 +18,7 @@ from torch import Tensor
 from fairseq_mh.errors import SentenceError, UserError, one_line
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
+from fairseq_mh.translation.given.outline import OPEN, Outline
 
 Phrase = list[int]  # symbols of the target's dictionary
 
@@ -65,6 +66,20 @@ def encoded(phrases: Sequence[str], cut: Callable[[str], str], dictionary: Dicti
     """
     lines = (cut(phrase.strip()) for phrase in phrases if phrase.strip())
     return [dictionary.encode_line(line, append_eos=False, add_if_not_exist=False).long() for line in lines]
+
+
+def outlines_of_phrases(
+    phrases: Sequence[Sequence[str]], texts: int, task: Any, end: Sequence[int]
+) -> list[Outline | None]:
+    """Return what phrases give of each text's translation; the arguments are as of `outlines_of_templates`.
+
+    Raises:
+        UserError: for phrases of another number of texts, and for words that the model has no pieces for.
+    """
+    if len(phrases) != texts:
+        raise UserError("phrases are given for each text, and without a template")
+    found = (encoded(mine, task.cut, task.target_dictionary) for mine in phrases)
+    return [Outline([OPEN, *(end if mine else [])], [*map(Tensor.tolist, mine)]) for mine in found]
 
 
 class Placed(NamedTuple):
