@@ -115,7 +115,7 @@ def load_checkpoint(cfg: Any) -> Loaded:
     task = tasks.setup_task(cfg.task)
     paths = utils.split_paths(cfg.common_eval.path)
     overrides = ast.literal_eval(cfg.common_eval.model_overrides)
-    models = [load_model(path, task=task, overrides=overrides) for path in paths]
+    models = [load_model(path, task=task, overrides=overrides)[0] for path in paths]
     device = "cuda" if torch.cuda.is_available() and not cfg.common.cpu else "cpu"
     for model in models:
         if cfg.common.fp16:

@@ -19,7 +19,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from fairseq import checkpoint_utils
 from fairseq.criterions import FairseqCriterion, register_criterion
 from fairseq.data import data_utils
 from fairseq.dataclass import FairseqDataclass
@@ -31,6 +30,7 @@ from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.architectures.mask_predict_transformer import random_mask
 from fairseq_mh.energies.electric import same_encoder, token_energies
 from fairseq_mh.errors import UserError
+from fairseq_mh.files.checkpoints import load_model
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of, require_cmlm_transformer
 from fairseq_mh.mcmc.energy import masked_scores, site_features
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, state_logits
@@ -201,7 +201,7 @@ class ElectricNCE(FairseqCriterion):
         self.shared = False  # whether the noise model reads Electric's encoding
 
     def _load_frozen(self, path: str) -> CMLMNATransformerModel:
-        (model,), _ = checkpoint_utils.load_model_ensemble([path], task=self.task)
+        model, _ = load_model(path, "--noise-model", task=self.task)
         return model.eval().requires_grad_(False)
 
     def forward(self, model, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:

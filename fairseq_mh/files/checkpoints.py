@@ -20,7 +20,9 @@ def allow_fairseq_types() -> None:
     torch.serialization.add_safe_globals([Namespace, *SCALAR_TYPES])
 
 
-def load_model(path: str | Path, option: str = "", task: Any = None, overrides: Mapping[str, Any] | None = None) -> Any:
+def load_model(
+    path: str | Path, option: str = "", task: Any = None, overrides: Mapping[str, Any] | None = None
+) -> tuple[Any, Any]:
     """Load the model of a checkpoint.
 
     Args:
@@ -29,6 +31,9 @@ def load_model(path: str | Path, option: str = "", task: Any = None, overrides: 
         task: fairseq's, with the model's dictionaries; None for the task that the checkpoint names.
         overrides: settings of the model to change.
 
+    Returns:
+        the model, and its task.
+
     Raises:
         UserError: for a file that is missing, damaged, or not made for these dictionaries.
     """
@@ -36,10 +41,10 @@ def load_model(path: str | Path, option: str = "", task: Any = None, overrides: 
 
     allow_fairseq_types()
     try:
-        models, _, _ = checkpoint_utils.load_model_ensemble_and_task([str(path)], dict(overrides or {}), task)
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], dict(overrides or {}), task)
     except UserError:
         raise
     except Exception as error:  # fairseq and torch fail in many ways on a damaged or unsuitable file
         place = "" if isinstance(error, OSError) else f" {path}"
         raise UserError(f"{option}{place}: {unloadable(error)}".removeprefix(": ").strip()) from None
-    return models[0]
+    return model, task

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import sentencepiece
 import torch
-from fairseq import checkpoint_utils
 from fairseq.data import Dictionary
 from fairseq.models.roberta import RobertaModel
 from torch import Tensor
 
 from fairseq_mh.engine.linear import linear
-from fairseq_mh.errors import UserError, one_line
-from fairseq_mh.files.checkpoints import allow_fairseq_types
+from fairseq_mh.errors import UserError
+from fairseq_mh.files.checkpoints import load_model
 from fairseq_mh.masked_lms.dictionaries import WORD, allowed_symbols, sentence_pieces, subwords
 
 
@@ -71,18 +70,10 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqM
     Raises:
         UserError: where one of the files is missing or of another kind.
     """
-    allow_fairseq_types()
     if not (checkpoint.parent / "dict.txt").is_file():
         raise UserError(f"{checkpoint.parent} lacks dict.txt, the dictionary that the model was trained with")
     processor = sentence_pieces(pieces)
-    try:
-        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task(
-            [str(checkpoint)], arg_overrides={"data": str(checkpoint.parent)}
-        )
-    except Exception as error:  # fairseq's loader fails in many ways on a file that is no checkpoint
-        raise UserError(
-            f"{checkpoint} cannot be loaded (damaged, or not made for its dict.txt?): {one_line(error)}"
-        ) from None
+    model, task = load_model(checkpoint, overrides={"data": str(checkpoint.parent)})
     if not isinstance(model, RobertaModel):
         raise UserError(f"{checkpoint} holds a {type(model).__name__}, and not a roberta")
     return FairseqMLM(model.eval().to(device, torch.float32), task.source_dictionary, processor)

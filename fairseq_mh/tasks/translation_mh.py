@@ -139,7 +139,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """Return the energy of a checkpoint, which is read from disk once."""
         require_cmlm_transformer(cmlm)
         if path not in self.checkpoints:
-            self.checkpoints[path] = load_model(path, "--mh-energy", task=self)
+            self.checkpoints[path], _ = load_model(path, "--mh-energy", task=self)
         return model_energy(path, self.checkpoints[path], self.target_dictionary, cmlm)
 
     def _reranker(self, model: Any, cmlm: CMLM) -> ModelEnergy:
