@@ -8,6 +8,7 @@ Ctrl-C for each program, start processes that import everything themselves (test
 import atexit
 import contextlib
 import functools
+import gc
 import json
 import logging
 import os
@@ -101,7 +102,7 @@ def send_signal(client: subprocess.Popen, number: int) -> None:
 
 
 def serve(path: str) -> None:
-    """Import what is slow to import; then answer every call by a child of its own."""
+    """Import what is slow to import, and compose what is slow to compose; then answer calls by children."""
     import sacrebleu  # noqa: F401
     import torch
     from fairseq_cli import generate, interactive, preprocess, train  # noqa: F401
@@ -109,10 +110,15 @@ def serve(path: str) -> None:
     import fairseq_mh.cli.translate
     import fairseq_mh.corpus.driver
     import fairseq_mh.tasks.translation_mh  # noqa: F401
+    from fairseq_mh.loading import parse_generate_options
+    from tests.configurations import keep_composed
 
     with contextlib.suppress(ImportError):  # an extra
         from transformers import AutoModelForMaskedLM  # noqa: F401
     torch.set_num_threads(1)
+    keep_composed()
+    parse_generate_options("data", ())  # composes it, for all children
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)

@@ -19,9 +19,11 @@ from omegaconf import OmegaConf
 
 import fairseq_mh
 import fairseq_mh.tasks.translation_mh  # `--user-dir` registers nothing once the package is imported
+from tests.configurations import keep_composed
 from tests.programs import run_program
 
 WORDS = "abc"
+keep_composed()
 
 
 class Tiny(NamedTuple):
