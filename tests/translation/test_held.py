@@ -43,16 +43,18 @@ def test_a_prefix_begins_every_translation(tiny, references, kind):
             assert line.split("\t")[1].split()[: len(given)] == given
 
 
+@pytest.mark.usefixtures("large_queries")
 def test_a_chain_with_a_prefix_has_the_distribution_given_it(tiny, tmp_path):
     """5,000 chains of one sentence against the enumerated target given its first token.
 
     The bound is that of `test_generate.py`; the states' energies are those of the trace, tested there. The control: the
     same chains are further from the distribution of other temperature.
     """
-    chains, sweeps, temperature = 5000, 12, 2.0
+    chains, sweeps, temperature = 5000, 8, 2.0
     options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--prefix-size", 1)
     options += ("--mh-temperature", temperature, "--mh-final-temperature", temperature)
     options += ("--mh-proposal-temperature", 1.3, "--mh-chains", chains, "--mh-sweeps", sweeps)
+    options += ("--mh-select", "last")  # the hypotheses of one sweep are read
     records = trace_of(tiny, tmp_path / "trace", *options)
     energies = {tuple(record["tokens"]): record["energy"] for record in records}
     words = [tiny.dictionary.index(word) for word in "abc"]
