@@ -1,6 +1,7 @@
 """Tests of the demo on complete and incomplete folders."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -10,6 +11,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import demo
 from fairseq_mh.evaluation.demo import demo_bench, demo_grid, find_model
 from fairseq_mh.evaluation.translation_bench import TranslationBench
+from tests.programs import programs
 
 
 @pytest.mark.slow
@@ -29,6 +31,7 @@ def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
 
 
 def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "executable", str(programs().bin / "python"))  # its imports are done
     execute = TranslationBench.execute
 
     def fail(self, run, folder):

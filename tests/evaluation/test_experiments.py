@@ -2,6 +2,7 @@
 
 import io
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
 from fairseq_mh.files.output import in_order, read_output
-from tests.programs import run_program
+from tests.cli.in_process import called
+from tests.programs import programs
 from tests.tiny_cmlm import write_checkpoint
 
 ROOT = Path(__file__).parents[2]
@@ -132,10 +134,11 @@ def test_pieces_are_fairseqs_symbols(tiny):
         assert target_pieces(folder) == Dictionary.load(str(path)).symbols
 
 
-def test_a_failing_run_says_why(tiny, tmp_path):
+def test_a_failing_run_says_why(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", str(programs().bin / "python"))  # its imports are done
     grid = {"runs": [{"decoder": "MH", "options": {"mh-sweeps": -1}}]}
     output = ("--output", tmp_path / "results", "--", "--num-workers", "0")
-    result = run_program("fairseq-mh", "experiments", grid_file(tmp_path, grid), tiny.folder, *output)
+    result = called("experiments", grid_file(tmp_path, grid), tiny.folder, *output)
     assert result.returncode == 1
     assert "must not be negative" in result.stderr.splitlines()[-1]
     assert not (tmp_path / "results" / "results.csv").exists()

@@ -1,7 +1,5 @@
 """Tests that the training of the embedded models starts; `test_electric.py` tests training itself."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,11 +7,12 @@ import torch
 from fairseq.modules import FairseqDropout
 
 from scripts import fairseq_training
+from tests.programs import ROOT, run_program
 
 
 def test_its_tasks_can_be_registered():
     script = Path(fairseq_training.__file__)
-    result = subprocess.run([sys.executable, script, "--help"], capture_output=True, text=True)
+    result = run_program("python", script, "--help", cwd=ROOT)
     assert result.returncode == 0, result.stderr
 
 
