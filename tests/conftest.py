@@ -1,5 +1,6 @@
 """The fixtures that several folders of tests share; fairseq is imported where one of them needs it alone."""
 
+import gc
 import shutil
 
 import pytest
@@ -7,6 +8,17 @@ import torch
 
 CHROMIUM = shutil.which("chromium")
 torch.set_num_threads(1)  # the models are tiny, and the tests run in several processes
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """Import the tests, and let the garbage collector skip what that made: half a million objects that stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
