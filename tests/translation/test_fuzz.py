@@ -3,6 +3,7 @@
 hypothesis chooses, always the same; `pytest -m heavy` tries many more command lines.
 """
 
+import functools
 import json
 from argparse import Namespace
 from contextlib import suppress
@@ -57,7 +58,7 @@ OPTIONS = {
     "mh_mbr_beta": one_of(0.0, 20.0),
     "mh_length_select": one_of(*LENGTH_SELECTIONS),
 }
-GENERATION = {"iter_decode_with_beam": st.integers(1, 30), "iter_decode_max_iter": st.integers(0, 4)}
+GENERATION = {"iter_decode_with_beam": st.integers(1, 12), "iter_decode_max_iter": st.integers(0, 4)}
 GENERATION |= {"nbest": st.integers(1, 5), "retain_iter_history": st.booleans()}
 MODELS = [
     {},
@@ -119,6 +120,7 @@ def test_any_options_decode_to_words_with_finite_energies(options, generation, k
         assert scores == sorted(scores, reverse=True)
 
 
+@functools.cache
 def model(scale: float, **kind):
     """Random weights, of this size."""
     built = model_of(DICTIONARY, **kind)
