@@ -117,7 +117,8 @@ def serve(path: str) -> None:
         from transformers import AutoModelForMaskedLM  # noqa: F401
     torch.set_num_threads(1)
     keep_composed()
-    parse_generate_options("data", ())  # composes it, for all children
+    with warnings.catch_warnings():
+        parse_generate_options("data", ())  # is composed for all children
     gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     with socket.socket(socket.AF_UNIX) as server:

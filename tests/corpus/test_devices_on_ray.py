@@ -41,6 +41,7 @@ class Failing(ray_actor.Actor):
         ends = time.monotonic() + 60
         while not self.failed.exists() and time.monotonic() < ends:
             time.sleep(0.1)
+        yield 1  # a sweep
         return Chunk(span.number, device, "")
 
 
@@ -50,7 +51,8 @@ def chunks_by(actor, monkeypatch, folder, number):
     monkeypatch.setattr(ray_workers.ray, "init", lambda *args, **own: init(*args, **own, num_gpus=GPUS))
     monkeypatch.setattr(ray_workers, "Actor", actor)
     spans = [Span(n, 0, 1, 0, 1, "") for n in range(number)]
-    return list(ray_workers.on_ray(str(folder), spans, GPUS, None, False, lambda ended, total: None))
+    found = ray_workers.on_ray(str(folder), spans, GPUS, None, False)
+    return [chunk for chunk in found if isinstance(chunk, Chunk)]
 
 
 @pytest.fixture

@@ -138,4 +138,4 @@ def test_training_learns_the_order(tiny, tmp_path):
     figures = dict(part.split() for part in valid.split(" | ")[2:] if len(part.split()) == 2)
     assert float(figures["first"]) < 90 < float(figures["picked"]) <= float(figures["best"]) == 100
     options = ("--gen-subset", "test", "--mh-energy", f"two-stream,{tmp_path / 'out' / 'checkpoint_last.pt'}:0.5")
-    assert all(record["energy_expert"] is not None for record in trace_of(tiny, tmp_path / "trace", *options))
+    assert all(record["energy_checkpoint_last"] is not None for record in trace_of(tiny, tmp_path / "trace", *options))

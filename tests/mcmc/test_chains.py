@@ -172,7 +172,7 @@ def test_mask_predict_is_block_gibbs_without_temperature():
     """Given mask-predict's choice of positions, and tau_q near 0, degenerate block Gibbs fills in the same symbols."""
     lm = random_table(4, 4, seed=11)
     context = torch.zeros(1, dtype=torch.long)
-    filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), context, passes=4)
+    filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), context, 4)
     kernel = kernel_of(lm, metropolis=False, temperature=1e-6)
     tokens, _ = filled.history[0]
     state, steps = unevaluated(lm, tokens, context), 0
