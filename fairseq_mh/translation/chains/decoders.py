@@ -1,7 +1,7 @@
 """The decoders that `--mh-decoding` chooses from: each turns a start into hypotheses.
 
-A decoder is a generator: it yields what happens (`ChainSweep`, `Pass`) while it decodes, and returns what it found. A
-new decoder that is a sampler is another kernel for `sample`, not another loop.
+A decoder is a generator: it yields events (`ChainSweep`, `Pass`) while it decodes, and returns a `Decoded`. To add a
+sampler, give `sample` another kernel instead of writing another loop.
 """
 
 from collections.abc import Callable, Generator
@@ -25,14 +25,14 @@ from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIO
 
 
 class ChainSweep(NamedTuple):
-    """A sweep that a chain has ended.
+    """The event that a chain has ended a sweep.
 
     Attributes:
-        plan: of all chains.
-        energy: of the target.
+        plan: the plan of all chains.
+        energy: the energy of the target.
         total: the number of sweeps that the chains of the batch will run.
-        ended: which sweep of which chain.
-        spent: decoder rows that the start of this chain took, which sweep 0 counts.
+        ended: the chain and its sweep.
+        spent: decoder rows that the start of this chain took; they are counted in sweep 0.
         evaluation_counts: whether the evaluation of the start counts as cost.
     """
 
@@ -49,11 +49,11 @@ class ChainSweep(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A filling or a masking of mask-predict.
+    """The event that mask-predict has filled or masked positions.
 
     Attributes:
-        plan: of all chains.
-        tokens: (N, T) long.
+        plan: the plan of all chains.
+        tokens: (N, T) long, padded.
         masked: (N, T) bool, the positions that are masked.
     """
 
@@ -63,15 +63,15 @@ class Pass(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The hypotheses of a batch, and what the chains did.
+    """The hypotheses of a batch, and the record of its chains.
 
     Attributes:
-        found: the hypotheses, in no order.
-        sweeps: of the chains; sweep 0 counts the rows of the start, too. Mask-predict has that one or none.
-        cost: (N,) of each chain.
-        history: the states (tokens, masked) of the chains in order, (N, T) each.
-        plan: of the N chains.
-        energy: of the target.
+        found: the hypotheses, in no particular order.
+        sweeps: the sweeps of the chains. Sweep 0 also counts the rows of the start. Mask-predict has sweep 0 or none.
+        cost: the rows of each chain, (N,) long each.
+        history: the successive states of the chains: pairs of tokens (N, T) long and masked positions (N, T) bool.
+        plan: the plan of the N chains.
+        energy: the energy of the target.
     """
 
     found: list[Hypothesis]
@@ -87,7 +87,7 @@ Decoding = Generator[Event, None, Decoded]
 
 
 def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoding:
-    """Run the chains: Metropolis-Hastings, or degenerate Gibbs where `metropolis` is False."""
+    """Run Metropolis-Hastings chains, or degenerate Gibbs chains if `metropolis` is False."""
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
@@ -102,9 +102,9 @@ def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoding
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoding:
-    """Fill the targets by mask-predict, which scores them by the mean log-probability of the tokens it chose.
+    """Fill the targets by mask-predict, and score each by the mean log-probability of its tokens.
 
-    The energy is evaluated for trace and output only, if asked for, so its rows are no cost of mask-predict.
+    If `start.evaluated` is set, the energy is evaluated for trace and output. These rows are not counted as cost.
     """
     running = passes(start.lm, start.blank, start.plan.context, start.passes, free(start))
     filled: Filled = yield from convert_events(running, lambda step: [Pass(start.plan, *step)])
@@ -141,7 +141,16 @@ def _run(
     metropolis: bool,
     evaluation_counts: bool = True,
 ) -> Generator[ChainSweep, None, Run]:
-    """Run the chains from a start; sweep 0 counts its decoder rows, with those of its evaluation or without."""
+    """Run the chains from filled targets, and count the decoder rows of the start in sweep 0.
+
+    Args:
+        start: the batch.
+        cfg: the options.
+        schedule: the schedule of the chains.
+        filled: the first states.
+        metropolis: False for degenerate Gibbs.
+        evaluation_counts: whether sweep 0 also counts the rows that evaluated the first states.
+    """
     spent = (filled.rows + start.spent).cpu()
     kernel = kernel_of(cfg, start.lm, metropolis, start.energy, start.phrase_order)
     plan, total = start.plan, len(filled.tokens) * schedule.sweeps
@@ -155,7 +164,7 @@ def _run(
 
 
 def counted(sweep: Sweep, spent: Tensor, evaluation_counts: bool) -> Sweep:
-    """Return a sweep that counts the rows (N,) of the start, if it is sweep 0."""
+    """Add the rows (N,) of the start to a sweep if it is sweep 0; return other sweeps unchanged."""
     if sweep.end.sweep[0]:
         return sweep
     cost = Cost(*(rows * evaluation_counts for rows in sweep.cost))

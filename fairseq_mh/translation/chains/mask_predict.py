@@ -1,7 +1,7 @@
 """Mask-predict (Ghazvininejad et al., 2019), the heuristic that the sampler is compared with.
 
 Every position starts masked. Each pass fills the masked positions with their most likely symbols, and then masks the n
-least likely positions again; n falls linearly to 0. It runs on any `MaskedLM`, and no sequence ever holds a symbol
+least likely positions again; n falls linearly to 0. The algorithm runs on any `MaskedLM`, and never fills in a symbol
 outside the state space.
 """
 
@@ -16,13 +16,13 @@ from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, full_logits, query_
 
 
 class Filled(NamedTuple):
-    """Sequences that were filled in.
+    """Sequences whose masked positions have been filled.
 
     Attributes:
         tokens: (N, T) long, padded.
         scores: (N, T) nats, the log-probability of each symbol in the pass that chose it; 0 at padding.
         rows: (N,) long, decoder rows spent.
-        history: (tokens, masked) after every fill and after every masking, (N, T) each.
+        history: the tokens (N, T) long and masked positions (N, T) bool after every fill and every masking.
     """
 
     tokens: Tensor
@@ -32,7 +32,7 @@ class Filled(NamedTuple):
 
 
 def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, number: int, masked: Tensor | None = None) -> Filled:
-    """Fill sequences of known lengths; the arguments are those of `passes`."""
+    """Fill sequences of known lengths; takes the arguments of `passes`."""
     return finish(passes(lm, blank, context, number, masked))
 
 
@@ -40,15 +40,20 @@ def mask_predict(lm: MaskedLM, blank: Tensor, context: Tensor, number: int, mask
 def passes(
     lm: MaskedLM, blank: Tensor, context: Tensor, number: int, masked: Tensor | None = None
 ) -> Generator[tuple[Tensor, Tensor], None, Filled]:
-    """Fill sequences of known lengths; yield the tokens (N, T) and the masked positions (N, T) of each step.
+    """Fill sequences of known lengths, one step at a time.
 
     Args:
         lm: the model.
-        blank: (N, T) long, `pad` after each sequence's end, anything else before it.
-        context: (N,) long, which context each sequence belongs to.
-        number: of passes; 1 fills an all-masked sequence greedily ("warm start"), and mask-predict in the literature
-            has 10.
-        masked: (N, T) bool, the positions to fill, the others being held; all of them unless given.
+        blank: (N, T) long, `pad` after each sequence's end; the symbols at positions to fill are ignored.
+        context: (N,) long, the index of each sequence's context.
+        number: the number of passes; 1 fills an all-masked sequence greedily ("warm start"). The literature uses 10.
+        masked: (N, T) bool, the positions to fill; the other positions are held. All positions by default.
+
+    Yields:
+        The tokens (N, T) long and the masked positions (N, T) bool of each step.
+
+    Returns:
+        The filled sequences.
     """
     free = blank.ne(lm.pad) if masked is None else masked
     tokens, masked = blank, free
@@ -69,7 +74,7 @@ def passes(
 
 
 def _fill(lm: MaskedLM, tokens: Tensor, scores: Tensor, masked: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-    """Return tokens and scores (N, T) with the likeliest symbols at the masked positions, from one pass."""
+    """Fill the masked positions with their likeliest symbols in one pass; return tokens and scores, (N, T) each."""
     unfinished = masked.any(1)  # a sequence without masks takes no row
     if not unfinished.any():
         return tokens, scores
@@ -80,9 +85,9 @@ def _fill(lm: MaskedLM, tokens: Tensor, scores: Tensor, masked: Tensor, context:
 
 
 def _likeliest(lm: MaskedLM, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the log-probabilities (P,) of the likeliest symbols (P,) of the state space.
+    """Return the likeliest symbols (P,) long of the state space, after their log-probabilities (P,).
 
-    The softmax is that of the whole vocabulary, as in the published decoder.
+    The softmax is over the whole vocabulary, as in the published decoder.
     """
     log_p = full_logits(lm, features).log_softmax(-1)
     best, symbol = log_p.masked_fill(~lm.allowed, -torch.inf).max(-1)
@@ -90,9 +95,9 @@ def _likeliest(lm: MaskedLM, features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _least_likely(scores: Tensor, free: Tensor, share: float) -> Tensor:
-    """Return the given share of each sequence's free positions, the least likely ones: (N, T) bool.
+    """Return the least likely positions (N, T) bool, a given share of each sequence's free ones.
 
-    Their number is rounded down in float32, as fairseq does it.
+    Their number is computed in float32 and rounded down, as in fairseq.
     """
     count = (free.sum(1, keepdim=True).float() * share).long()
     order = scores.masked_fill(~free, torch.inf).argsort(1)

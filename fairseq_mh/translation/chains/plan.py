@@ -1,6 +1,7 @@
-"""The chains of a batch: their lengths, and what of their targets is given.
+"""The plan of a batch's chains: their lengths, and their targets before the free positions are filled.
 
-A plan has N chains: for each of the B sentences, C chains of each of its K lengths, those of one length side by side.
+A plan has N chains: C chains for each of the K lengths of each of the B sentences. The C chains of one length are
+adjacent.
 """
 
 from collections.abc import Sequence
@@ -16,26 +17,33 @@ from fairseq_mh.translation.given.outline import FREE, Outline
 
 
 class Plan(NamedTuple):
-    """The N chains of a batch of sentences."""
+    """The N chains of a batch of sentences.
 
-    context: Tensor  # (N,) long: the index of each chain's sentence in the batch
-    lengths: Tensor  # (N,) long: the number of tokens of each chain's states
-    chains: Tensor  # (N,) long: the number of each chain among those of its sentence and length
-    length_scores: Tensor  # (N,) nats: log p(length | source), and a reward for each token
+    Attributes:
+        context: (N,) long, the index of each chain's sentence in the batch.
+        lengths: (N,) long, the number of tokens of each chain's states.
+        chains: (N,) long, the index of each chain among the C chains of its sentence and length.
+        length_scores: (N,) nats, log p(length | source) plus a reward for each token.
+    """
+
+    context: Tensor
+    lengths: Tensor
+    chains: Tensor
+    length_scores: Tensor
 
 
 def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None, reward: float = 0.0) -> Plan:
-    """Plan the chains of a batch: some of each of a sentence's likeliest lengths, or of its given length.
+    """Plan the chains of a batch: C chains at each of a sentence's likeliest lengths, or at its given length.
 
     Args:
-        log_p: (B, L) nats, the log-probability of each length; minus infinity at impossible ones.
+        log_p: (B, L) nats, the log-probability of each length; minus infinity at impossible lengths.
         chains: C, the number of chains of each length.
-        beam: K, the number of lengths of each sentence; a sentence with fewer possible lengths has fewer.
-        gold: (B,) long, the lengths to use instead; their log-probability counts as 0.
-        reward: nats for each token, by which lengths compare.
+        beam: K, the number of lengths of each sentence; a sentence may have fewer possible lengths.
+        gold: (B,) long, the lengths to use instead of predicted ones; their log-probability counts as 0.
+        reward: nats that are added to the score of a length for each token.
 
     Raises:
-        SentenceError: where a sentence has no possible length.
+        SentenceError: if a sentence has no possible length.
     """
     if gold is None:
         scores, lengths = log_p.topk(min(beam, log_p.size(1)), 1)  # (B, K)
@@ -43,7 +51,7 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
     possible = scores.isfinite()
     if not possible.any(1).all():
-        raise SentenceError("no lengths: the model's scores of them are no numbers (NaN); with --fp16, try without")
+        raise SentenceError("no lengths: the model's length scores are NaN; if --fp16 is given, try without it")
     context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
     context, lengths, scores = (part[possible].repeat_interleave(chains) for part in (context, lengths, scores))
     number = torch.arange(chains, device=log_p.device).repeat(len(context) // chains)
@@ -53,14 +61,17 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
 def lay_out(
     plan: Plan, outlines: Sequence[Outline], streams: Sequence[np.random.Generator], mask: int, pad: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the targets (N, T) long of a plan's chains before they are filled, and what is held, as of `State`.
+    """Lay out the targets of a plan's chains before they are filled.
 
     Args:
-        plan: of N chains.
-        outlines: of the B sentences.
-        streams: of the chains.
-        mask: the symbol of positions that are not held.
-        pad: the symbol behind a target's end.
+        plan: the plan of N chains.
+        outlines: the given parts of the targets of the B sentences.
+        streams: the random stream of each chain; open blanks share the rest of the length at random.
+        mask: the symbol at positions that are not held.
+        pad: the symbol after a target's end.
+
+    Returns:
+        The targets (N, T) long, and the held positions (N, T) long as in `State`.
     """
     width = int(plan.lengths.max())
     given = np.full((len(streams), width), FREE)

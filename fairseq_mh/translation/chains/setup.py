@@ -1,4 +1,4 @@
-"""From a batch to the start of its chains: given parts of the targets, lengths, and each chain's random stream."""
+"""The setup of a batch's chains: given parts of the targets, lengths, and each chain's random stream."""
 
 import math
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ class ChainSetup:
         scorer: the models.
         cfg: the plugin's options.
         generation: fairseq's generation options.
-        references: of the batches.
-        end: the tokens that every target ends with.
+        references: reads the references of the batches.
+        end: the tokens at the end of every target.
     """
 
     def __init__(
@@ -35,15 +35,15 @@ class ChainSetup:
         self.scorer, self.cfg, self.generation, self.references, self.end = scorer, cfg, generation, references, end
 
     def __call__(self, bound: Bound, sample: dict, outlines: Sequence[Outline] | None) -> Start:
-        """Return the start of a batch of B sentences.
+        """Prepare the chains of a batch of B sentences.
 
         Args:
             bound: the models with the batch's sources.
             sample: fairseq's batch.
-            outlines: the given parts of each target; those of the options unless given.
+            outlines: the given parts of each target; by default, the parts that the options give.
 
         Raises:
-            SentenceError: if a target cannot be made as asked.
+            SentenceError: if no target has the given parts and length.
             UserError: as in `References` and `phrases_of`, and if a template is combined with --prefix-size or
                 --score-reference.
         """
@@ -63,8 +63,10 @@ class ChainSetup:
             gold,
             self.cfg.mh_length_reward,
         )
-        if int(plan.lengths.max()) > longest:  # a length that was given, and not predicted
-            raise SentenceError(f"too long: the targets of another model of the energy hold {longest} tokens")
+        if int(plan.lengths.max()) > longest:  # only a reference's length can be this long
+            raise SentenceError(
+                f"too long: the target may have at most {longest} tokens, for the sake of another model of the energy"
+            )
         ids = sample["id"].tolist()
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
@@ -94,9 +96,12 @@ class ChainSetup:
         ]
 
     def _check(self, outlines: Sequence[Outline], gold: Tensor | None) -> None:
-        """Raise SentenceError if given parts are no target's, or longer than the target's given length (B,)."""
+        """Raise SentenceError if no target can have the given parts, or none of its given length (B,) can."""
         lengths = [math.inf] * len(outlines) if gold is None else gold.tolist()
         for outline, length in zip(outlines, lengths, strict=True):
             outline.check(self.references.allowed)
             if outline.fewest > length:
-                raise SentenceError(f"the given parts have {outline.fewest} tokens, and the reference {length}")
+                raise SentenceError(
+                    f"the given parts have {outline.fewest} tokens, more than the {length} of the reference, whose "
+                    "length the target must have"
+                )

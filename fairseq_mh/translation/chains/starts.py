@@ -1,4 +1,4 @@
-"""Where chains begin: their first states."""
+"""The starts of chains: functions that make their first states."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,16 +21,16 @@ class Start(NamedTuple):
 
     Attributes:
         lm: the CMLM with the batch's sources.
-        plan: of the N chains.
+        plan: the plan of the N chains.
         blank: (N, T) long: the held symbols, the mask at free positions, and `pad` after each chain's end.
         held: (N, T) long, as in `State`.
         passes: the number of mask-predict's passes.
         streams: the random stream of each chain.
-        reference: (B, T') long, padded, without special tokens; None where nothing reads it.
-        energy: of the target.
-        phrase_order: how phrases move: ordered or unordered; None where there are none.
+        reference: (B, T') long, padded, without special tokens; None if the options do not need it.
+        energy: the energy of the target.
+        phrase_order: "ordered" or "unordered"; None if there are no phrases.
         filled: mask-predict's result, if it was run to choose the lengths.
-        evaluated: whether mask-predict's translations are evaluated by the energy.
+        evaluated: whether the energy evaluates mask-predict's translations.
         spent: (N,) long, decoder rows spent so far.
     """
 
@@ -49,7 +49,7 @@ class Start(NamedTuple):
 
 
 def part_of(start: Start, chains: Tensor) -> Start:
-    """Return the start of these chains (M,) long alone."""
+    """Return a start of only these chains (M,) long."""
     filled = start.filled
     return start._replace(
         plan=Plan(*(part[chains] for part in start.plan)),
@@ -57,7 +57,7 @@ def part_of(start: Start, chains: Tensor) -> Start:
         held=start.held[chains],
         streams=[start.streams[n] for n in chains.tolist()],
         filled=filled and Filled(filled.tokens[chains], filled.scores[chains], filled.rows[chains], []),
-        spent=0,  # which is counted in the whole
+        spent=0,  # the whole batch counts it
     )
 
 
@@ -79,7 +79,7 @@ def at_likeliest_lengths(start: Start) -> Start:
     spent.index_add_(0, start.plan.context, torch.zeros_like(start.plan.context) + start.spent)
     return start._replace(
         plan=plan,
-        blank=start.blank[first][indices, :longest],  # what is given lies where it lay for mask-predict
+        blank=start.blank[first][indices, :longest],  # all chains hold the given parts where mask-predict held them
         held=start.held[first][indices, :longest],
         streams=[start.streams[n] for n in kept.tolist()],
         filled=Filled(
@@ -93,7 +93,7 @@ def at_likeliest_lengths(start: Start) -> Start:
 
 
 def free(start: Start) -> Tensor:
-    """Return the positions that are to be filled: (N, T) bool."""
+    """Return the positions to fill: (N, T) bool."""
     return start.blank.ne(start.lm.pad) & start.held.eq(FREE)
 
 
@@ -103,13 +103,13 @@ def warm_start(start: Start) -> Filled:
 
 
 def masked_start(start: Start) -> Filled:
-    """Draw all free positions at once from the conditionals of the target with masks there, at temperature 1."""
+    """Draw all free positions at once, at temperature 1, from their conditionals while all of them are masked."""
     to_draw = free(start)
     draws = np.ones(start.blank.shape)
     for n, (stream, length) in enumerate(zip(start.streams, start.plan.lengths.tolist(), strict=True)):
         draws[n, :length] = stream.random(length)
     uniforms = torch.from_numpy(draws).to(start.blank.device)
-    # The symbols that are masked here are kept where the model's numbers are broken, so they must be states.
+    # The draw keeps these symbols at positions where the model produces NaN, so they must be in the state space.
     tokens = start.blank.masked_fill(to_draw, int(start.lm.allowed.nonzero()[0]))
     state = unevaluated(start.lm, tokens, start.plan.context)
     drawn = draw_masked(start.lm, state, to_draw, uniforms, conditional)
@@ -117,20 +117,20 @@ def masked_start(start: Start) -> Filled:
 
 
 def mask_predict_start(start: Start) -> Filled:
-    """Fill the target by mask-predict, unless that was done to choose the lengths."""
+    """Fill the target by mask-predict; reuse the result if mask-predict chose the lengths."""
     return start.filled or mask_predict(start.lm, start.blank, start.plan.context, start.passes, free(start))
 
 
 def mixed_start(start: Start) -> Filled:
-    """Begin the first chain of each length with mask-predict's translation, and the others as `masked_start` does."""
+    """Start the first chain of each length from mask-predict's translation, and the others by `masked_start`."""
     first = start.plan.chains.eq(0)
     scores = torch.zeros(start.blank.shape, device=start.blank.device)
     filled = Filled(start.blank.clone(), scores, torch.zeros_like(start.plan.context), [])
-    for chains, begin in ((first, mask_predict_start), (~first, masked_start)):
-        which = chains.nonzero()[:, 0]
-        if len(which):
-            own = begin(part_of(start, which))
-            filled.tokens[which], filled.rows[which] = own.tokens, own.rows
+    for chosen, start_function in ((first, mask_predict_start), (~first, masked_start)):
+        chains = chosen.nonzero()[:, 0]
+        if len(chains):
+            part = start_function(part_of(start, chains))
+            filled.tokens[chains], filled.rows[chains] = part.tokens, part.rows
     return filled
 
 
@@ -144,7 +144,7 @@ def random_start(start: Start) -> Filled:
 
 
 def reference_start(start: Start) -> Filled:
-    """Take the reference; the likeliest symbol replaces each symbol outside the state space."""
+    """Start from the reference, and replace each symbol outside the state space by the likeliest symbol inside."""
     assert start.reference is not None  # the generator refuses this start without one
     tokens = start.reference[start.plan.context, : start.blank.size(1)]
     tokens = torch.where(start.held.ne(FREE), start.blank, tokens)
