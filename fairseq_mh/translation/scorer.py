@@ -135,7 +135,7 @@ class Scorer:
         """
         if not 1 <= len(tokens) <= self.longest_target:
             raise UserError(
-                f"the translation has {len(tokens)} tokens; this model's targets hold 1 to {self.longest_target}"
+                f"the translation has {len(tokens)} tokens; this model's targets have 1 to {self.longest_target}"
             )
         if not self.is_state(tokens):
             raise UserError("the translation holds a token that is no word of the model's")

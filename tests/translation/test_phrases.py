@@ -151,8 +151,8 @@ def test_interactive_reads_phrases_behind_tabs(tiny):
     assert holds(texts[1], [["b", "a"], ["c"]], ordered=True)
     assert "a" in texts[4]
     assert texts[2]
-    assert "sentence 0: what is given holds symbols" in result.stderr
-    assert "sentence 3: what is given has 13 tokens" in result.stderr
+    assert "sentence 0: the given parts have symbols" in result.stderr
+    assert "sentence 3: the given parts have 13 tokens" in result.stderr
 
 
 @pytest.mark.usefixtures("large_queries")

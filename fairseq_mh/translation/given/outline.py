@@ -1,7 +1,7 @@
-"""What is known of a target before it is decoded: tokens that no move draws again, and blanks between them.
+"""Outlines: the given tokens of a target, which no move redraws, and the blanks between them.
 
-`Click {2} to {}.` holds two tokens at an open place: `{n}` is a blank of n tokens, and `{}` an open blank, of as many
-as the target's length leaves. A prefix is tokens and an open blank.
+A template such as `Click {2} to {}.` is text with blanks: `{n}` is a blank of n tokens, and `{}` an open blank, which
+takes as many tokens as the target's length leaves. A prefix is an outline of tokens and an open blank.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +16,8 @@ from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.masked_lms.dictionaries import WORD
 from fairseq_mh.template import BLANK
 
-FREE = -1  # a position to be drawn
-OPEN = -2  # an open blank
+FREE = -1  # the part that stands for a free position
+OPEN = -2  # the part that stands for an open blank
 
 
 class Outline:
@@ -25,30 +25,38 @@ class Outline:
 
     Args:
         parts: symbols of the target's dictionary, FREE and OPEN.
-        phrases: that stand somewhere in the open blanks; symbols, too.
+        phrases: phrases of symbols that stand anywhere in the open blanks.
     """
 
     def __init__(self, parts: Sequence[int] = (OPEN,), phrases: Sequence[Sequence[int]] = ()):
         self.parts, self.phrases = list(parts), [list(phrase) for phrase in phrases]
         self.open = self.parts.count(OPEN)
-        self.fewest = len(self.parts) - self.open + sum(map(len, self.phrases))  # tokens of a target
+        self.fewest = len(self.parts) - self.open + sum(map(len, self.phrases))  # the fewest tokens of a target
 
     def check(self, allowed: Tensor) -> None:
-        """Raise SentenceError where it holds a symbol outside the state space `allowed` (V,) bool."""
+        """Raise SentenceError if the outline has a symbol outside the state space `allowed` (V,) bool."""
         given = [part for part in self.parts if part not in (FREE, OPEN)]
         given += [symbol for phrase in self.phrases for symbol in phrase]
         if any(not 0 <= symbol < len(allowed) or not allowed[symbol] for symbol in given):
-            raise SentenceError("what is given holds symbols that no translation does")
+            raise SentenceError("the given parts have symbols that the model does not generate; give other words")
 
     def possible(self, log_p: Tensor) -> Tensor:
-        """Return the log-probabilities (L,) of lengths, minus infinity at those that no such target has.
+        """Set the log-probabilities of lengths that a target of this outline cannot have to minus infinity.
+
+        An outline without open blanks has one possible length, whose log-probability becomes 0.
+
+        Args:
+            log_p: (L,) nats, the log-probability of each length from 0 on.
+
+        Returns:
+            (L,) nats.
 
         Raises:
-            SentenceError: where it has no length.
+            SentenceError: if no length is possible.
         """
         if self.fewest >= len(log_p) or not (self.fewest or self.open):
             raise SentenceError(
-                f"what is given has {self.fewest} tokens; the model's targets hold 1 to {len(log_p) - 1}"
+                f"the given parts have {self.fewest} tokens; the model's targets have 1 to {len(log_p) - 1}"
             )
         lengths = torch.arange(len(log_p), device=log_p.device)
         if self.open:
@@ -56,7 +64,12 @@ class Outline:
         return torch.full_like(log_p, -torch.inf).masked_fill(lengths == self.fewest, 0)
 
     def of_length(self, length: int, stream: np.random.Generator) -> list[int]:
-        """Return a target's tokens, FREE at its blanks; the stream shares the rest of the length among open blanks."""
+        """Return the tokens of a target of this length, with FREE at its blanks.
+
+        Args:
+            length: the number of tokens, at least `fewest`.
+            stream: shares the rest of the length among the open blanks at random.
+        """
         rest = length - (len(self.parts) - self.open)
         shares = stream.multinomial(rest, [1 / self.open] * self.open).tolist() if self.open > 1 else [rest]
         found: list[int] = []
@@ -74,7 +87,7 @@ def prefix(tokens: Tensor) -> Outline:
 
 
 def whole(tokens: Tensor) -> Outline:
-    """Return the outline of this target (T,) long alone."""
+    """Return the outline that only this target (T,) long has."""
     return Outline(tokens.tolist())
 
 
@@ -83,11 +96,11 @@ def outline_of(template: str, cut: Callable[[str], str], dictionary: Dictionary)
 
     Args:
         template: text with blanks.
-        cut: from text to pieces with spaces between.
-        dictionary: of the pieces.
+        cut: splits text into pieces, and returns them separated by spaces.
+        dictionary: the dictionary of the pieces.
 
     Raises:
-        UserError: for text that the dictionary has no pieces for.
+        UserError: if the dictionary lacks pieces of the text.
     """
     parts: list[int] = []
     for number, text in enumerate(BLANK.split(template)):
@@ -99,35 +112,46 @@ def outline_of(template: str, cut: Callable[[str], str], dictionary: Dictionary)
 
 
 def _pieces(text: str, joined: bool, cut: Callable[[str], str], dictionary: Dictionary) -> list[int]:
-    """Return the symbols of a text, which may be joined to what stands before it."""
+    """Return the symbols of a text between blanks.
+
+    Args:
+        text: the text.
+        joined: whether no space separates the text from the blank before it.
+        cut, dictionary: as in `outline_of`.
+    """
     pieces = cut(text.strip()).split()
     if joined and pieces and pieces[0].startswith(WORD):
         first = pieces[0].removeprefix(WORD)
         pieces[:1] = [first] if first in dictionary else list(first)
     if unknown := [piece for piece in pieces if piece not in dictionary]:
-        raise UserError(f"the model has no symbols for {text.strip()!r} ({' '.join(unknown)})")
+        raise UserError(
+            f"the model has no symbols for {text.strip()!r}: its dictionary lacks {' '.join(unknown)}; use other words"
+        )
     return [dictionary.index(piece) for piece in pieces]
 
 
 def outlines_of_templates(
     template: Template | Sequence[Template] | None, texts: int, task: Any, end: Sequence[int]
 ) -> list[Outline | None]:
-    """Return what a template, or one for each text, gives of the texts' translations.
+    """Return the outline of each text's translation, or None for a text without a template.
 
     Args:
-        template: words with blanks, as of `outline_of`, or an outline by tokens; None gives nothing.
-        texts: how many there are.
-        task: fairseq's, with the targets' dictionary, and with what cuts text into pieces.
-        end: the symbols that end every target of words.
+        template: one template for all texts, or one for each; a text with blanks as in `outline_of`, or an `Outline`.
+            None gives no outlines.
+        texts: the number of texts.
+        task: the fairseq task, which has the target dictionary and splits text into pieces.
+        end: the symbols to add at the end of a template of text.
 
     Raises:
-        UserError: for another number of templates, and for words that the model has no pieces for.
+        UserError: if the number of templates is wrong, or the dictionary lacks pieces of a template.
     """
     if template is None:
         return [None] * texts
     templates = [template] * texts if isinstance(template, str | Outline) else template
     if len(templates) != texts:
-        raise UserError(f"there are {len(templates)} templates for {texts} texts: one for each, or one for all")
+        raise UserError(
+            f"there are {len(templates)} templates for {texts} texts; give one for each text, or one for all"
+        )
     return [
         one if isinstance(one, Outline) else Outline([*outline_of(one, task.cut, task.target_dictionary).parts, *end])
         for one in templates

@@ -1,8 +1,9 @@
-"""Phrases that translations must hold (`--constraints`): what the user gave, and where chains begin with them.
+"""Phrases that translations must contain (terminology constraints, `--constraints`), and their first places in chains.
 
-They begin where the masked model finds them likeliest. One row of the target, in which only what is given is known, has
-the conditionals of all its masked positions; the phrase and place of highest mean log-probability is taken, if the
-others still fit, and the next row sees it. After that, phrases move (`mcmc/phrases.py`).
+Phrases start where the masked model finds them likeliest. Each decoder row reads the target with only its given symbols
+unmasked, and yields the conditionals of all masked positions. The phrase and place of highest mean log-probability are
+chosen, provided that the other phrases still fit, and the next row sees this phrase. Later, phrases move
+(`mcmc/moves/phrases.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,42 +28,53 @@ def phrases_of(sample: dict, generation: Any) -> list[list[Phrase]]:
     """Return the phrases of each sentence of fairseq's batch.
 
     Raises:
-        UserError: where the options ask for phrases, and the batch does not say which.
+        UserError: if `--constraints` is given and the batch has no phrases.
     """
     packed = sample.get("constraints")
     if packed is None:
         if generation.constraints:
-            raise UserError("--constraints: fairseq-generate reads phrases from --mh-phrases FILE, a line a sentence")
+            raise UserError(
+                "--constraints: no phrases are given; give fairseq-generate --mh-phrases FILE, with one line for each "
+                "sentence"
+            )
         return [[] for _ in sample["id"]]
     return [[phrase.tolist() for phrase in unpack_constraints(row) if len(phrase)] for row in packed.cpu()]
 
 
 def read_phrases(path: str, sentences: int) -> list[list[str]]:
-    """Read the phrases of each sentence of a subset, from lines with tabs between them.
+    """Read a file with one line of tab-separated phrases for each sentence of a subset.
+
+    Args:
+        path: the file.
+        sentences: the number of sentences of the subset.
 
     Raises:
-        UserError: where the file cannot be read, or has not a line for each sentence.
+        UserError: if the file cannot be read, or has another number of lines.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--mh-phrases cannot be read: {one_line(error)}") from None
     if len(lines) != sentences:
-        raise UserError(f"--mh-phrases has {len(lines)} lines, and the subset {sentences} sentences")
+        raise UserError(
+            f"--mh-phrases has {len(lines)} lines, but the subset has {sentences} sentences; it needs one line for each"
+        )
     return [line.split("\t") for line in lines]
 
 
 def split_phrases(line: str) -> tuple[str, list[str]]:
-    """Return a source and the phrases of its translation from a line with tabs between them, as fairseq reads it."""
+    """Split a line at its tabs into a source and the phrases of its translation, as fairseq does."""
     source, *phrases = line.split("\t")
     return source, phrases
 
 
 def encoded(phrases: Sequence[str], cut: Callable[[str], str], dictionary: Dictionary) -> list[Tensor]:
-    """Return the symbols (L,) long of phrases that are not empty; an unknown piece is the unknown symbol.
+    """Return the symbols (L,) long of each phrase that is not empty; an unknown piece becomes the unknown symbol.
 
     Args:
-        cut: from text to pieces with spaces between.
+        phrases: the phrases.
+        cut: splits text into pieces, and returns them separated by spaces.
+        dictionary: the dictionary of the pieces.
     """
     lines = (cut(phrase.strip()) for phrase in phrases if phrase.strip())
     return [dictionary.encode_line(line, append_eos=False, add_if_not_exist=False).long() for line in lines]
@@ -71,23 +83,33 @@ def encoded(phrases: Sequence[str], cut: Callable[[str], str], dictionary: Dicti
 def outlines_of_phrases(
     phrases: Sequence[Sequence[str]], texts: int, task: Any, end: Sequence[int]
 ) -> list[Outline | None]:
-    """Return what phrases give of each text's translation; the arguments are as of `outlines_of_templates`.
+    """Return the outline of each text's translation from its phrases.
+
+    Args:
+        phrases: the phrases of each text.
+        texts, task, end: as in `outlines_of_templates`.
 
     Raises:
-        UserError: for phrases of another number of texts, and for words that the model has no pieces for.
+        UserError: if the number of lists of phrases is not that of the texts.
     """
     if len(phrases) != texts:
-        raise UserError("phrases are given for each text, and without a template")
-    found = (encoded(mine, task.cut, task.target_dictionary) for mine in phrases)
-    return [Outline([OPEN, *(end if mine else [])], [*map(Tensor.tolist, mine)]) for mine in found]
+        raise UserError(f"there are {len(phrases)} lists of phrases for {texts} texts; give one list for each text")
+    symbols = (encoded(some, task.cut, task.target_dictionary) for some in phrases)
+    return [Outline([OPEN, *(end if some else [])], [*map(Tensor.tolist, some)]) for some in symbols]
 
 
 class Placed(NamedTuple):
-    """Targets with their phrases."""
+    """Targets with their phrases.
 
-    blank: Tensor  # (N, T) long: as in `Start`, with the phrases
-    held: Tensor  # (N, T) long: as of `State`
-    rows: Tensor  # (N,) long: decoder rows spent
+    Attributes:
+        blank: (N, T) long, as in `Start`, with the phrases in their places.
+        held: (N, T) long, as in `State`.
+        rows: (N,) long, decoder rows spent.
+    """
+
+    blank: Tensor
+    held: Tensor
+    rows: Tensor
 
 
 def place(
@@ -98,23 +120,23 @@ def place(
     Args:
         lm: the model.
         blank: (N, T) long, with the mask at free positions, and padding.
-        held: (N, T) long: FREE, and FIXED where something else is given.
-        context: (N,) long, of each target.
-        phrases: of each target.
-        ordered: whether they stand in the order in which they are given.
+        held: (N, T) long: FREE, or FIXED at positions of other given symbols.
+        context: (N,) long, the index of each target's context.
+        phrases: the phrases of each target.
+        ordered: whether the phrases must stand in the given order.
 
     Raises:
-        SentenceError: where the model has no numbers for it.
+        SentenceError: if the model's scores are NaN, so that no place can be chosen.
     """
     blank, held, rows = blank.clone(), held.clone(), torch.zeros_like(context)
-    left = [dict(enumerate(mine)) for mine in phrases]
-    while which := [n for n, mine in enumerate(left) if mine]:
-        chains = torch.tensor(which, device=blank.device)
+    left = [dict(enumerate(some)) for some in phrases]
+    while unfinished := [n for n, some in enumerate(left) if some]:
+        chains = torch.tensor(unfinished, device=blank.device)
         rows[chains] += 1
-        log_p = _log_p(lm, blank[chains], held[chains], context[chains], [left[n] for n in which])
+        log_p = _log_p(lm, blank[chains], held[chains], context[chains], [left[n] for n in unfinished])
         taken = held[chains].masked_fill(blank[chains].eq(lm.pad), FIXED).tolist()
-        for n, scores, mine in zip(which, log_p, taken, strict=True):
-            number, site = _likeliest(scores, mine, left[n], ordered)
+        for n, scores, roles in zip(unfinished, log_p, taken, strict=True):
+            number, site = _likeliest(scores, roles, left[n], ordered)
             symbols = left[n].pop(number)
             blank[n, site : site + len(symbols)] = blank.new_tensor(symbols)
             held[n, site : site + len(symbols)] = FIRST_PHRASE + number
@@ -124,11 +146,20 @@ def place(
 def _log_p(
     lm: MaskedLM, blank: Tensor, held: Tensor, context: Tensor, phrases: Sequence[dict[int, Phrase]]
 ) -> list[dict[int, np.ndarray]]:
-    """Return log p of each symbol of each phrase at each position: (T, L) nats, minus infinity at held positions."""
+    """Return the log-probability of each symbol of each phrase at each position.
+
+    Args:
+        lm: the model.
+        blank, held, context: as in `place`, for the N targets that have phrases left.
+        phrases: the phrases left of each target, by their numbers.
+
+    Returns:
+        For each target and number of a phrase of L symbols, (T, L) nats, minus infinity at held positions.
+    """
     masked = held.eq(FREE) & blank.ne(lm.pad)
-    symbols = [[symbol for phrase in mine.values() for symbol in phrase] for mine in phrases]
+    symbols = [[symbol for phrase in some.values() for symbol in phrase] for some in phrases]
     widest = max(map(len, symbols))
-    asked = torch.tensor([[*mine, *[0] * (widest - len(mine))] for mine in symbols], device=blank.device)
+    asked = torch.tensor([[*some, *[0] * (widest - len(some))] for some in symbols], device=blank.device)
     row, site = masked.nonzero(as_tuple=True)
     features = features_of(lm, blank, masked, context)
     parts = zip(features.split(query_size(features)), asked[row].split(query_size(features)), strict=True)
@@ -136,17 +167,27 @@ def _log_p(
     log_p = found.new_full((*blank.shape, widest), -torch.inf)
     log_p[row, site] = found
     result = []
-    for mine, scores in zip(phrases, log_p.cpu().numpy(), strict=True):
-        ends = np.cumsum([len(phrase) for phrase in mine.values()])[:-1]
-        cut = np.split(scores[:, : sum(map(len, mine.values()))], ends, axis=1)
-        result.append(dict(zip(mine, cut, strict=True)))
+    for some, scores in zip(phrases, log_p.cpu().numpy(), strict=True):
+        ends = np.cumsum([len(phrase) for phrase in some.values()])[:-1]
+        cut = np.split(scores[:, : sum(map(len, some.values()))], ends, axis=1)
+        result.append(dict(zip(some, cut, strict=True)))
     return result
 
 
 def _likeliest(
     scores: dict[int, np.ndarray], held: list[int], left: dict[int, Phrase], ordered: bool
 ) -> tuple[int, int]:
-    """Return the phrase and the place of highest mean log-probability that leave room for the others."""
+    """Return the phrase and the place of highest mean log-probability among those that leave room for the others.
+
+    Args:
+        scores: the log-probabilities of each phrase that is left, as `_log_p` returns them.
+        held: the role of each position, as in `State`; 0 is free.
+        left: the phrases that are left, by their numbers.
+        ordered: whether phrases must stand in the order of their numbers.
+
+    Raises:
+        SentenceError: if there is no such place with finite log-probabilities.
+    """
     candidates = []
     for number, log_p in scores.items():
         length = log_p.shape[1]
@@ -161,16 +202,18 @@ def _likeliest(
         others = {other: length for other, length in lengths.items() if other != number}
         if fits(taken, others, ordered):
             return number, site
-    raise SentenceError("no place for its phrases: the model's scores are no numbers (NaN); with --fp16, try without")
+    raise SentenceError("no place for its phrases: the model's scores are NaN; if --fp16 is given, try without it")
 
 
 def fits(held: list[int], lengths: dict[int, int], ordered: bool) -> bool:
-    """Return whether phrases find room among the free positions; False at times where they just do, unless ordered.
+    """Return whether phrases fit into the free positions.
+
+    The test is exact for ordered phrases. For unordered ones it is greedy, and may return False for a tight fit.
 
     Args:
-        held: what stands at each position, as of `State`; anything but 0 is taken.
-        lengths: by the number of each phrase.
-        ordered: whether they, and those that stand there, must be in the order of their numbers.
+        held: the role of each position, as in `State`; only 0 is free.
+        lengths: the length of each phrase, by its number.
+        ordered: whether all phrases, placed ones included, must stand in the order of their numbers.
     """
     held = list(held)
     standing = [role for role in held if role >= FIRST_PHRASE]

@@ -1,4 +1,4 @@
-"""What of a batch's references decoding reads: their lengths, their first tokens, or all of them."""
+"""References for decoding: options may use their lengths, their first tokens, or all of their tokens."""
 
 from copy import copy
 from typing import Any
@@ -13,17 +13,17 @@ from fairseq_mh.translation.options.config import TranslationMHConfig
 
 
 def needs_lengths(cfg: TranslationMHConfig) -> bool:
-    """Return whether the options decode at the references' lengths."""
+    """Tell whether the options decode at the references' lengths."""
     return bool(cfg.mh_gold_length) or cfg.mh_init == "reference"
 
 
 def reads_references(cfg: TranslationMHConfig, generation: Any) -> bool:
-    """Return whether decoding reads anything of the references."""
+    """Tell whether decoding reads the references, or their lengths."""
     return needs_lengths(cfg) or bool(generation.prefix_size) or bool(generation.score_reference)
 
 
 def only_scoring(cfg: TranslationMHConfig) -> TranslationMHConfig:
-    """Return options by which a given target is evaluated, and nothing else is done."""
+    """Return a copy of the options with which decoding only evaluates a given target."""
     scoring = copy(cfg)
     scoring.mh_decoding, scoring.mh_init, scoring.mh_select = "mh", "random", "lowest-energy"
     scoring.mh_length_select, scoring.mh_length_reward = "token-mean", 0.0
@@ -35,26 +35,30 @@ class References:
     """Reads the references of fairseq's batches.
 
     Args:
-        cmlm: the model that they are targets of.
+        cmlm: the model whose targets they are.
     """
 
     def __init__(self, cmlm: CMLM):
         self.cmlm, self.allowed = cmlm, cmlm.allowed.cpu()
 
     def __call__(self, sample: dict) -> Tensor:
-        """Return the references' tokens: (B, T) long, padded; raises as `lines`."""
+        """Return the references' tokens: (B, T) long, padded.
+
+        Raises:
+            UserError: as in `lines`.
+        """
         return data_utils.collate_tokens(self.lines(sample), self.cmlm.pad)
 
     def lines(self, sample: dict) -> list[Tensor]:
         """Return the references' tokens, (T,) long each.
 
         Raises:
-            UserError: where there are none, or one is empty, or longer than the model's targets.
+            UserError: if there are no references, or a reference is empty or longer than the model's targets.
         """
         if sample.get("target") is None:
             raise UserError(
-                "--mh-gold-length, --mh-init reference, --prefix-size and --score-reference need references, and this "
-                "input has none"
+                "--mh-gold-length, --mh-init reference, --prefix-size and --score-reference need references, but this "
+                "input has none; decode a data set with references"
             )
         lines = [self.cmlm.target(line) for line in sample["target"]]
         for sentence, line in zip(sample["id"].tolist(), lines, strict=True):
@@ -62,23 +66,27 @@ class References:
         return lines
 
     def outlines(self, sample: dict, generation: Any) -> list[Outline]:
-        """Return what `--prefix-size` and `--score-reference` give of each target."""
+        """Return the outline that `--prefix-size` or `--score-reference` gives each target.
+
+        Raises:
+            UserError: as in `lines`, if one of these options is given.
+        """
         if not generation.prefix_size and not generation.score_reference:
             return [Outline()] * len(sample["id"])
         found = []
         for tokens in self.lines(sample):
-            words = tokens[tokens != self.cmlm.eos]  # which Mask-Predict's own targets end with
+            words = tokens[tokens != self.cmlm.eos]  # published Mask-Predict models have EOS at the end of targets
             found.append(whole(tokens) if generation.score_reference else prefix(words[: generation.prefix_size]))
         return found
 
     def check(self, sentence: int, target: Tensor) -> None:
-        """Raise UserError where the target (T,) of a reference is empty, or longer than the model's targets."""
+        """Raise UserError if the target (T,) of a reference is empty or longer than the model's targets."""
         if not 1 <= len(target) <= self.cmlm.longest:
             raise UserError(
-                f"reference {sentence} has {len(target)} tokens; this model's targets hold 1 to {self.cmlm.longest}"
+                f"reference {sentence} has {len(target)} tokens; this model's targets have 1 to {self.cmlm.longest}"
             )
 
     def check_all(self, dataset: Any) -> None:
-        """Raise UserError where a reference of fairseq's language pair dataset is no target of the model."""
+        """Raise UserError if `check` refuses a reference of fairseq's language pair dataset."""
         for sentence in range(len(dataset) if dataset.tgt else 0):
             self.check(sentence, self.cmlm.target(dataset[sentence]["target"]))
