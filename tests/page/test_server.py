@@ -126,7 +126,7 @@ def test_held_positions_do_not_change(client, translator, decoding):
         ({"tokens": [4, 2_000_000], "held": [0]}, "no word of the model's"),
         ({"tokens": [4] * 100, "held": [0]}, "this model's targets have 1 to"),
         ({"tokens": ["a"]}, "a list of at most 400"),
-        ({"decoding": "mask-predict", "preset": "fast"}, "--mh-decoding mask-predict is deterministic"),
+        ({"decoding": "mask-predict", "preset": "fast"}, "--mh-chains must be 1 with --mh-decoding mask-predict"),
         ({"source": "a " * 400}, "the source is not translated: too long: "),
     ],
 )

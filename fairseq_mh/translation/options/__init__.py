@@ -1,1 +1,1 @@
-"""What a command line may say: the options, their presets, and the combinations that are refused."""
+"""The options of the command line, their presets, and the combinations that are refused."""

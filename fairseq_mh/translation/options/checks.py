@@ -1,4 +1,4 @@
-"""Combinations of options that mean nothing; they are refused before anything is loaded or written."""
+"""Checks of option values and combinations, which run before anything is loaded or written."""
 
 import math
 from typing import Any
@@ -14,13 +14,14 @@ Refusals = dict[str, bool]  # from a message to whether it applies
 
 
 def check(cfg: TranslationMHConfig, generation: Any) -> None:
-    """Refuse combinations that mean nothing.
+    """Refuse values and combinations of options that no decoder can use.
 
     Args:
+        cfg: the plugin's options.
         generation: fairseq's generation options.
 
     Raises:
-        UserError: for one of them.
+        UserError: with the first message that applies.
     """
     check_sampler(cfg)
     translation_schedule(cfg)
@@ -39,7 +40,7 @@ def _numbers(cfg: TranslationMHConfig, generation: Any) -> Refusals:
         "--prefix-size must not be negative": generation.prefix_size < 0,
         "--seed must not be negative": cfg.seed < 0,
         "--mh-mbr-beta must be 0 or more, and finite": not 0 <= cfg.mh_mbr_beta < math.inf,
-        f"--mh-select mbr compares {MOST} translations; --nbest must not be above that": (
+        f"--nbest must be at most {MOST} with --mh-select mbr, which compares {MOST} translations": (
             cfg.mh_select == "mbr" and generation.nbest > MOST
         ),
     }
@@ -48,11 +49,11 @@ def _numbers(cfg: TranslationMHConfig, generation: Any) -> Refusals:
 def _lengths(cfg: TranslationMHConfig, generation: Any) -> Refusals:
     given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
     return {
-        "--iter-decode-with-beam above 1 needs predicted lengths; --mh-gold-length and --mh-init reference give one": (
+        "--iter-decode-with-beam must be 1 with --mh-gold-length or --mh-init reference, which give one length": (
             given_length and generation.iter_decode_with_beam > 1
         ),
         "--mh-length-reward must be finite": not math.isfinite(cfg.mh_length_reward),
-        "--mh-length-reward is for --mh-length-select length-model": (
+        "--mh-length-reward needs --mh-length-select length-model": (
             cfg.mh_length_reward != 0 and cfg.mh_length_select != "length-model"
         ),
     }
@@ -60,13 +61,13 @@ def _lengths(cfg: TranslationMHConfig, generation: Any) -> Refusals:
 
 def _starts(cfg: TranslationMHConfig) -> Refusals:
     return {
-        "--mh-decoding mask-predict is deterministic: it has one chain for each length": (
+        "--mh-chains must be 1 with --mh-decoding mask-predict, which is deterministic": (
             cfg.mh_decoding == "mask-predict" and chains_of(cfg) > 1
         ),
-        "--mh-init mixed starts the chains of a length in two ways: it needs --mh-chains 2 or more": (
+        "--mh-init mixed needs --mh-chains 2 or more, because it starts the chains of a length in two ways": (
             cfg.mh_init == "mixed" and cfg.mh_decoding != "mask-predict" and chains_of(cfg) < 2
         ),
-        "--mh-init reference starts a chain; --mh-decoding mask-predict has none (for its length: --mh-gold-length)": (
+        "--mh-init reference cannot be used with --mh-decoding mask-predict; --mh-gold-length gives its length": (
             cfg.mh_decoding == "mask-predict" and cfg.mh_init == "reference"
         ),
     }
@@ -74,10 +75,10 @@ def _starts(cfg: TranslationMHConfig) -> Refusals:
 
 def _given_parts(cfg: TranslationMHConfig, generation: Any) -> Refusals:
     return {
-        "--prefix-size and --score-reference exclude each other": (
+        "--prefix-size cannot be combined with --score-reference; give one of them": (
             bool(generation.prefix_size) and bool(generation.score_reference)
         ),
-        "--constraints and --score-reference exclude each other": (
+        "--constraints cannot be combined with --score-reference; give one of them": (
             bool(generation.constraints) and bool(generation.score_reference)
         ),
         "--mh-phrases needs --constraints ordered or --constraints unordered": (

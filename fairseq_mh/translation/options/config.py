@@ -28,60 +28,64 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     noise: NOISE_CHOICES = option("random_mask", "type of noise (training)")
     mh_preset: PRESET_CHOICES = option(
         "default",
-        "sets every option that is not given: three sweeps of two-stream chains from mask-predict at the likeliest of "
-        "five lengths (fast), chains with two kinds of starts at each of five lengths (best), the paper's annealed "
-        "chain (paper), or samples at a constant temperature of 1 (sample)",
+        "a named set of options; options that are given as well override it. fast: three sweeps of two-stream chains "
+        "from mask-predict at the likeliest of five lengths; best: chains with two kinds of starts at each of five "
+        "lengths; paper: the paper's annealed chain; sample: samples at a constant temperature of 1",
     )
     mh_decoding: DECODINGS = option(
-        "mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted; mask-predict: the heuristic"
+        "mh",
+        "the decoder: Metropolis-Hastings (mh), the same proposals without rejection (gibbs), or the heuristic "
+        "mask-predict",
     )
     mh_energy: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None,
-        "the energy to sample, a sum TERM[:WEIGHT],TERM[:WEIGHT],... with weights of 1 unless given. A term is an "
-        "energy of the CMLM: minus the sum of its logits (raw) or of its log-probabilities (norm), both for a decoder "
-        "row for each position, or nearly norm for two rows (two-stream); or the checkpoint of another model with the "
-        "same dictionary: an autoregressive transformer, an electric_transformer or a cmlm_transformer. A term of "
-        "weight 0 is in trace and output only. Default: two-stream; norm with --mh-decoding gibbs, and for decoders "
-        "that two streams cannot be computed for",
+        "the energy to sample, a sum TERM[:WEIGHT],TERM[:WEIGHT],...; the default weight is 1. A term is either an "
+        "energy of the CMLM: minus the sum of its logits (raw) or of its log-probabilities (norm), which both take a "
+        "decoder row for each position, or an approximation of norm that takes two rows (two-stream); or the "
+        "checkpoint of another model with the same dictionary: an autoregressive transformer, an electric_transformer "
+        "or a cmlm_transformer. A term of weight 0 is only written to trace and output. Default: two-stream; norm "
+        "with --mh-decoding gibbs, and for decoders for which two streams cannot be computed",
     )
     mh_chains: Optional[int] = option(  # noqa: UP045  (fairseq cannot read `int | None`)
-        None, "chains for each length of each sentence. Default: 3; mask-predict, which is deterministic, has one"
+        None,
+        "chains for each length of each sentence. Default: 3; 1 with mask-predict, which is deterministic",
     )
     mh_burn_in: int = option(0, "number of first sweeps to discard")
     mh_init: START_CHOICES = option(
         "masked",
-        "where chains start: a draw of all positions of the masked target at once (masked), its greedy fill "
-        "(warm-start), mask-predict with --iter-decode-max-iter, mask-predict for the first chain of each length and a "
-        "draw of the masked target for the others (mixed), random symbols, or the reference and its length (for "
-        "studies)",
+        "the first state of a chain: a draw of all positions of the masked target at once (masked), a greedy fill of "
+        "the masked target (warm-start), mask-predict with --iter-decode-max-iter (mask-predict), mask-predict for the "
+        "first chain of each length and masked for the others (mixed), random symbols (random), or the reference, "
+        "whose length is used (reference, for studies)",
     )
     mh_select: SELECTION_CHOICES = option(
         "lowest-energy",
-        "which states of a chain are hypotheses: those after burn-in, lowest energy first; only its last state; or "
-        "those after burn-in, highest expected utility first, where likelier states weigh more (mbr: minimum Bayes "
-        "risk)",
+        "the states of a chain that become hypotheses: the states after burn-in, lowest energy first (lowest-energy); "
+        "only the last state (last); or the states after burn-in, highest expected utility first, in which likelier "
+        "states weigh more (mbr: minimum Bayes risk)",
     )
     mh_utility: str = option(
         "bleu-chrf",
-        "with --mh-select mbr: the score of one translation against another: bleu, chrf or their mean (bleu-chrf) by "
-        "sacrebleu, or, with the extra mbrs, a metric of mbrs: NAME[:SETTING=VALUE,...]",
+        "with --mh-select mbr: the score of one translation against another: sacrebleu's bleu, chrf or their mean "
+        "(bleu-chrf), or a metric of the package mbrs, if it is installed: NAME[:SETTING=VALUE,...]",
     )
     mh_mbr_beta: float = option(
-        20.0, "with --mh-select mbr: a translation weighs exp(this times its score); 0: all weigh the same"
+        20.0, "with --mh-select mbr: the weight of a translation is exp(this times its score); 0 gives equal weights"
     )
     mh_length_select: LENGTH_CHOICES = option(
         "token-mean",
-        "how hypotheses of different lengths are compared: by minus the energy per token, or by log p(length | source) "
-        "minus the energy; mask-predict: chains run only at the length of the likeliest mask-predict translation",
+        "the score that compares hypotheses of different lengths: minus the energy per token (token-mean), or "
+        "log p(length | source) minus the energy (length-model). With mask-predict, chains run only at the length of "
+        "the likeliest mask-predict translation",
     )
     mh_length_reward: float = option(
-        0.0, "with --mh-length-select length-model: nats for each token that are added to the score"
+        0.0, "with --mh-length-select length-model: nats that are added to the score for each token"
     )
     mh_gold_length: bool = option(False, "decode at the reference's length (for studies)")
     mh_phrases: Optional[str] = option(  # noqa: UP045
         None,
-        "with --constraints in fairseq-generate: a file that has, for each sentence of the subset, a line with the "
-        "phrases that its translation must hold, separated by tabs; text if --bpe is given, otherwise pieces",
+        "with --constraints in fairseq-generate: a file with one line for each sentence of the subset, which has the "
+        "phrases that its translation must contain, separated by tabs; text if --bpe is given, otherwise pieces",
     )
     mh_trace: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None, "write the states, energies and counts of every chain and sweep to this file (JSON lines)"
@@ -100,6 +104,9 @@ def summands_of(cfg: TranslationMHConfig, two_streams: bool) -> list[Summand]:
     Args:
         cfg: the options.
         two_streams: whether two streams can be computed for the model's decoder.
+
+    Raises:
+        UserError: as in `parse_energy`.
     """
     default = TWO_STREAM if two_streams and cfg.mh_decoding != "gibbs" else "norm"
     return parse_energy(cfg.mh_energy or default)
@@ -109,7 +116,7 @@ def translation_schedule(cfg: TranslationMHConfig) -> Schedule:
     """Return the schedule of the options.
 
     Raises:
-        UserError: for numbers that no run can have.
+        UserError: if a number is out of range.
     """
     return schedule_of(cfg, cfg.mh_burn_in)
 

@@ -1,7 +1,7 @@
 """The value of `--mh-energy`: a list of terms, `two-stream,teacher.pt:0.5,ranker.pt:0.2`.
 
-A term is the name of one of the CMLM's own energies, or a checkpoint, and may have a weight. A weight of 0 puts the
-term into trace and output only.
+A term is the name of one of the CMLM's own energies, or a checkpoint, and may have a weight. A term of weight 0 is only
+written to trace and output.
 """
 
 import math
@@ -17,12 +17,12 @@ OWN_ENERGIES = (*ENERGIES, TWO_STREAM)
 
 
 class Summand(NamedTuple):
-    """A term that a user asks for.
+    """A term of `--mh-energy`.
 
     Attributes:
-        name: of its column in trace and output.
-        path: of its checkpoint; None for an energy of the CMLM's own.
-        weight: 0 or more.
+        name: the name of its column in trace and output.
+        path: the path of its checkpoint; None for one of the CMLM's own energies.
+        weight: its weight, 0 or more.
     """
 
     name: str
@@ -31,10 +31,10 @@ class Summand(NamedTuple):
 
 
 def parse_energy(given: str) -> list[Summand]:
-    """Return the terms of `TERM[:WEIGHT][,TERM[:WEIGHT]...]`; a weight is 1 unless given.
+    """Parse the terms `TERM[:WEIGHT][,TERM[:WEIGHT]...]`; the default weight is 1.
 
     Raises:
-        UserError: for an unknown name, a weight that is no number, or terms that cannot be summed.
+        UserError: if a name is unknown or used twice, a weight is not a number of 0 or more, or all weights are 0.
     """
     found: list[Summand] = []
     for part in given.split(","):
@@ -47,19 +47,23 @@ def parse_energy(given: str) -> list[Summand]:
         else:
             near = did_you_mean(name, OWN_ENERGIES)
             raise UserError(
-                f"--mh-energy {given}: there is no energy {name!r}{near} (name {', '.join(OWN_ENERGIES)}, or a "
-                "checkpoint, each perhaps with :WEIGHT)"
+                f"--mh-energy {given}: there is no energy {name!r}{near} (use {', '.join(OWN_ENERGIES)} or the path of "
+                "a checkpoint, each with an optional :WEIGHT)"
             )
     names = [one.name for one in found]
     if len(set(names)) < len(names):
-        raise UserError(f"--mh-energy {given}: a term is named twice")
+        raise UserError(f"--mh-energy {given}: a term is named twice; name each term once")
     if not any(one.weight for one in found):
         raise UserError(f"--mh-energy {given}: at least one weight must be above 0")
     return found
 
 
 def checkpoints_of(given: str | None) -> list[str]:
-    """Return the paths of the checkpoints that a value of `--mh-energy` names."""
+    """Return the paths of the checkpoints in a value of `--mh-energy`.
+
+    Raises:
+        UserError: as in `parse_energy`.
+    """
     return [one.path for one in parse_energy(given) if one.path] if given else []
 
 
@@ -67,13 +71,13 @@ def _weight(given: str, part: str) -> float:
     try:
         number = float(given)
     except ValueError:
-        raise UserError(f"--mh-energy {part}: the weight {given!r} is no number (TERM:WEIGHT)") from None
+        raise UserError(f"--mh-energy {part}: the weight {given!r} is not a number (use TERM:WEIGHT)") from None
     if not 0 <= number < math.inf:
-        raise UserError(f"--mh-energy {part}: the weight must be at least 0, and finite")
+        raise UserError(f"--mh-energy {part}: the weight must be at least 0 and finite")
     return number
 
 
 def _unused(stem: str, found: Sequence[Summand]) -> str:
-    """Return a name for a checkpoint's column: its stem, and a number if that is taken."""
+    """Return a name for a checkpoint's column: the stem of its path, with a number if that name is taken."""
     taken = {one.name for one in found} | set(OWN_ENERGIES)
     return next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)

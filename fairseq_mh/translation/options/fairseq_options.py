@@ -1,7 +1,7 @@
-"""fairseq's options of generation: those that our decoders read, and what to use instead of the others.
+"""fairseq's generation options: the ones that this plugin's decoders read, and replacements for the others.
 
-fairseq's command lines accept all of them, whatever the task; one that would do nothing is refused. Together the two
-lists hold every option of fairseq's `GenerationConfig`, so that a new one is a decision (a test says so).
+fairseq's command lines accept every generation option for every task, so an option that would have no effect is refused
+here. Together the lists hold every option of fairseq's `GenerationConfig`; a test fails if one is missing.
 """
 
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from fairseq.dataclass.configs import GenerationConfig
 
 READ = frozenset(
     {
-        "iter_decode_force_max_iter",  # what these decoders do anyway
+        "iter_decode_force_max_iter",  # these decoders always run all passes
         "iter_decode_max_iter",
         "iter_decode_with_beam",
         "iter_decode_with_external_reranker",
         "nbest",
-        "no_seed_provided",  # fairseq's own note
+        "no_seed_provided",  # set by fairseq itself
         "prefix_size",
         "print_step",
         "retain_iter_history",
-        "sacrebleu",  # of the scoring
+        "sacrebleu",  # read by fairseq's scoring
         "score_reference",
         "constraints",
     }
@@ -36,13 +36,13 @@ MINE |= dict.fromkeys(("lenpen", "unnormalized", "min_len", "max_len_a", "max_le
 MINE |= dict.fromkeys(("match_source_len", "decoding_format"), "--mh-length-select")
 MINE |= {
     "iter_decode_eos_penalty": "--mh-length-select",
-    "replace_unk": "nothing: no translation holds an unknown word",
+    "replace_unk": "nothing, because translations have no unknown words",
 }
 MINE |= {
-    "lm_path": "--mh-energy with the checkpoint of a model of translations",
-    "print_alignment": "another tool: the CMLM's attention is no alignment",
+    "lm_path": "--mh-energy with the checkpoint of a translation model",
+    "print_alignment": "another tool, because the CMLM's attention is not an alignment",
 }
-MINE |= dict.fromkeys(("retain_dropout", "retain_dropout_modules"), "--mh-preset sample: chains draw, dropout does not")
+MINE |= dict.fromkeys(("retain_dropout", "retain_dropout_modules"), "--mh-preset sample for different translations")
 WITHOUT_MEANING = (
     *("beam_mt", "diverse_beam_groups", "diverse_beam_strength", "diversity_rate", "eos_token", "lenpen_mt"),
     *("lm_weight", "max_len_a_mt", "max_len_b_mt", "no_beamable_mm", "no_early_stop", "no_repeat_ngram_size", "unkpen"),
@@ -51,14 +51,14 @@ DEFAULTS = {field.name: field.default for field in fields(GenerationConfig) if n
 
 
 def with_defaults(generation: Any) -> Any:
-    """Return generation options of which some may be missing, as those of `--eval-bleu-args` are, with all of them."""
+    """Return generation options with fairseq's defaults for missing ones; `--eval-bleu-args` gives only some."""
     return SimpleNamespace(**{name: getattr(generation, name, default) for name, default in DEFAULTS.items()})
 
 
 def unread(generation: Any) -> Mapping[str, bool]:
     """Return a message for each option that these decoders do not read, and whether the option was given."""
     messages = {name: f"is not read by these decoders; use {instead}" for name, instead in MINE.items()}
-    messages |= dict.fromkeys(WITHOUT_MEANING, "is of another decoder, and not read by these")
+    messages |= dict.fromkeys(WITHOUT_MEANING, "belongs to another decoder; leave it out")
     return {
         f"--{name.replace('_', '-')} {message}": getattr(generation, name) != DEFAULTS[name]
         for name, message in messages.items()

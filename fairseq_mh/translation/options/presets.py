@@ -1,4 +1,4 @@
-"""Decoders by name: `--mh-preset` is a list of options that stand before the user's own, so that the user's win."""
+"""Named sets of options: `--mh-preset` puts options in front of the user's own, which override them."""
 
 import sys
 from argparse import ArgumentParser
@@ -8,28 +8,28 @@ from itertools import pairwise
 from fairseq_mh.errors import UserError, did_you_mean
 
 PRESETS: dict[str, tuple[str, ...]] = {
-    # The options' own defaults: three chains of informed blocks from the masked target, annealed.
+    # The defaults of the options: three annealed chains from the masked target, with informed blocks.
     "default": (),
-    # Two-stream chains from mask-predict at the likeliest of five lengths: the most quality for its rows.
+    # Two-stream chains from mask-predict at the likeliest of five lengths: the best quality for its number of rows.
     "fast": (
         *("--mh-energy", "two-stream", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict"),
         *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
         *("--mh-block-size", "1", "--mh-scan", "random", "--mh-chains", "3", "--mh-sweeps", "3"),
     ),
-    # Two ways to begin at each of five lengths, compared by the length model: the best translations, with an expert or
-    # without. Minimum Bayes risk over them gained nothing more on validation.
+    # Two kinds of starts at each of five lengths, compared by the length model: the best translations, with or without
+    # an expert. Minimum Bayes risk did not improve them on validation data.
     "best": (
         *("--mh-energy", "two-stream", "--mh-init", "mixed", "--mh-chains", "2", "--mh-sweeps", "3"),
         *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
         *("--mh-length-select", "length-model", "--mh-length-reward", "0.2"),
     ),
-    # The paper's annealed chain: single sites from a greedy fill (its Table 5; the temperatures are ours).
+    # The paper's annealed chain: single sites from a greedy fill (Table 5 of the paper; we chose the temperatures).
     "paper": (
         *("--mh-energy", "norm", "--mh-init", "warm-start", "--mh-block-size", "1", "--mh-scan", "random"),
         *("--mh-chains", "1", "--mh-sweeps", "33", "--mh-temperature", "0.5", "--mh-final-temperature", "0.02"),
         *("--mh-proposal-temperature", "1"),
     ),
-    # Samples of exp(-E) instead of its modes: a constant temperature of 1, and each chain's last state.
+    # Samples from exp(-E) instead of its modes: a constant temperature of 1, and each chain's last state.
     "sample": (
         *("--mh-energy", "norm", "--mh-temperature", "1", "--mh-final-temperature", "1"),
         *("--mh-proposal-temperature", "1", "--mh-block-size", "1", "--mh-scan", "random"),
@@ -40,10 +40,10 @@ OPTION = "--mh-preset"
 
 
 def with_preset(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with the options of the preset that it names in front of its own.
+    """Put the options of the preset that a command line names in front of its own options.
 
     Raises:
-        UserError: for a preset of another name.
+        UserError: if there is no preset of this name.
     """
     names = [value for option, value in pairwise(arguments) if option == OPTION]
     names += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{OPTION}=")]
@@ -51,12 +51,13 @@ def with_preset(arguments: Sequence[str]) -> list[str]:
         return list(arguments)
     if names[-1] not in PRESETS:
         listed = ", ".join(PRESETS)
-        raise UserError(f"{OPTION} {names[-1]}: the presets are {listed}{did_you_mean(names[-1], PRESETS)}")
+        near = did_you_mean(names[-1], PRESETS)
+        raise UserError(f"{OPTION} {names[-1]}: there is no such preset; the presets are {listed}{near}")
     return [*PRESETS[names[-1]], *arguments]
 
 
 def accept_presets(parser: ArgumentParser) -> None:
-    """Make a parser that knows the plugin's options read `--mh-preset` as the options that it stands for."""
+    """Make a parser of the plugin's options replace `--mh-preset` by the options of the preset."""
     parse_known_args = parser.parse_known_args
 
     def parse(args=None, namespace=None):

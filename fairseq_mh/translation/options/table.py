@@ -10,13 +10,21 @@ PREFIX = "mh_"
 
 
 class OptionRow(NamedTuple):
-    """One option of the command line."""
+    """One option of the command line.
 
-    name: str  # as it is written: --mh-sweeps
-    default: str  # empty where there is none
+    Attributes:
+        name: the option as a user writes it, such as `--mh-sweeps`.
+        default: the default value; empty if there is none.
+        help: the help text.
+        choices: the allowed values; empty if any value of the option's type is allowed.
+        flag: whether the option takes no value.
+    """
+
+    name: str
+    default: str
     help: str
-    choices: tuple[str, ...]  # empty where any value of its kind is allowed
-    flag: bool  # whether it stands without a value
+    choices: tuple[str, ...]
+    flag: bool
 
 
 def option_table() -> list[OptionRow]:
