@@ -1,1 +1,1 @@
-"""Decoding a CMLM: options, lengths, starts, chains, selection."""
+"""Decoding of a CMLM: options, lengths, starts, chains and selection."""

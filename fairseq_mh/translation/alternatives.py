@@ -12,14 +12,14 @@ from fairseq_mh.translation.scorer import Scorer, Source
 
 
 class Alternative(NamedTuple):
-    """A symbol at a position of a translation whose other positions stay.
+    """A symbol at one position of a translation whose other positions stay the same.
 
     Attributes:
         token: the symbol.
-        log_prob: nats, of the symbol given all others.
+        log_prob: nats, the log-probability of the symbol given all others.
         tokens: (T,) long, the translation with this symbol.
-        energy: nats, of that translation.
-        token_log_probs: (T,) nats, of that translation, as in `Translation`.
+        energy: nats, the energy of that translation.
+        token_log_probs: (T,) nats, the log-probabilities of its tokens, as in `Translation`.
     """
 
     token: int
@@ -33,21 +33,22 @@ class Alternative(NamedTuple):
 def alternatives(scorer: Scorer, source: Source, tokens: Tensor, position: int, count: int) -> list[Alternative]:
     """Return the likeliest symbols at a position, the likeliest one first.
 
-    The probabilities take one decoder row, the masked conditional; the energies take the rows of each translation.
+    The probabilities take one decoder row, in which the position is masked. The energies take as many rows as an
+    evaluation of each translation.
 
     Args:
         scorer: the models.
-        source: of one sentence.
+        source: the source of one sentence.
         tokens: (T,) long, the translation, on any device.
-        position: from 0.
-        count: how many symbols; the current one is added if it is not one of them.
+        position: the index of the position, from 0.
+        count: the number of symbols; the current symbol is added if it is not one of them.
 
     Raises:
-        UserError: for a translation that is no state of the model, and for a position outside it.
+        UserError: if the translation is not a state of the chains, or has no such position.
     """
     scorer.require_state(tokens)
     if not 0 <= position < len(tokens):
-        raise UserError(f"there is no position {position}: the translation has {len(tokens)}")
+        raise UserError(f"there is no position {position}: give 0 to {len(tokens) - 1}")
     lm, energy, _ = scorer.bind(source)
     tokens = tokens.to(source[0].device)
     here = torch.arange(len(tokens), device=tokens.device)[None] == position  # (1, T)
@@ -61,4 +62,4 @@ def alternatives(scorer: Scorer, source: Source, tokens: Tensor, position: int, 
     candidates[:, position] = symbols
     scores = evaluate(lm, energy, candidates, context.expand(len(symbols))).state.scores.cpu()
     found = zip(symbols.tolist(), log_p[symbols].tolist(), candidates.cpu(), energy.total(scores).tolist(), strict=True)
-    return [Alternative(*parts, own) for parts, own in zip(found, scores[..., energy.certainty], strict=True)]
+    return [Alternative(*parts, shares) for parts, shares in zip(found, scores[..., energy.certainty], strict=True)]

@@ -20,7 +20,7 @@ def source_of(sample: dict) -> tuple[Tensor, Tensor]:
 
 
 def part_of(sample: dict, rows: Sequence[int]) -> dict:
-    """Return these sentences of a batch, which may be all of them."""
+    """Return these sentences of a batch; the batch itself if these are all of them."""
     if len(rows) == len(sample["id"]):
         return sample
     which = torch.tensor(list(rows), device=sample["id"].device)
@@ -35,18 +35,20 @@ def part_of(sample: dict, rows: Sequence[int]) -> dict:
 
 
 def no_hypothesis(eos: int) -> FairseqHypothesis:
-    """Return the hypothesis of a sentence that could not be decoded."""
+    """Return the empty hypothesis of a sentence that could not be decoded, with score -inf."""
     tokens = torch.tensor([eos])
     scores = {"score": -math.inf, "positional_scores": torch.zeros(1)}
     return {"tokens": tokens, **scores, "alignment": None, "steps": 0, "history": [{"tokens": tokens}]}
 
 
 def fairseq_hypothesis(found: Hypothesis, decoded: Decoded, cmlm: CMLM, with_history: bool) -> FairseqHypothesis:
-    """Return a hypothesis as fairseq has it.
+    """Convert a hypothesis to fairseq's format.
 
     Args:
-        decoded: the batch that it belongs to.
-        with_history: add its chain's states, for `--retain-iter-history`.
+        found: the hypothesis.
+        decoded: the batch of the hypothesis.
+        cmlm: the model, which adds special tokens.
+        with_history: whether to add its chain's states, for `--retain-iter-history`.
     """
     tokens, length = cmlm.hypothesis(found.tokens), len(found.tokens)
     around = (len(tokens) - length) // 2

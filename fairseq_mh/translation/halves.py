@@ -1,4 +1,4 @@
-"""Work on a batch in halves if it does not fit into memory, or if one of its sentences is refused."""
+"""Splitting of a batch into halves if it does not fit into memory, or if one of its sentences is refused."""
 
 from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple, TypeVar
@@ -11,12 +11,16 @@ Item = TypeVar("Item")
 Event = TypeVar("Event")
 Result = TypeVar("Result")
 
-# Words of the errors of torch's CPU allocator, and of libraries that have no exception of their own for it.
+# Words in messages of torch's CPU allocator and of libraries that have no special exception for it.
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
 class Refused(NamedTuple):
-    """The outcome of a sentence that cannot be decoded."""
+    """The outcome of a sentence that cannot be decoded.
+
+    Attributes:
+        reason: the message, `KIND: DETAILS`.
+    """
 
     reason: str
 
@@ -24,11 +28,18 @@ class Refused(NamedTuple):
 def in_halves(
     batch: Sequence[Item], work: Callable[[Sequence[Item]], Generator[Event, None, Result]]
 ) -> Generator[Event, None, list[tuple[Sequence[Item], Result | Refused]]]:
-    """Work on a batch, or on its halves where that fails; yield the events of the work.
+    """Work on a batch, or on its halves if that fails.
+
+    Args:
+        batch: the items.
+        work: works on a part of the batch; a generator that yields events and returns a result.
+
+    Yields:
+        The events of the work.
 
     Returns:
-        the parts that were worked on together, each with its result. An item that does not fit into memory even by
-        itself, or that is refused (`SentenceError`), has `Refused` as its result.
+        The parts that were worked on together, each with its result. The result is `Refused` for a single item that
+        raises `SentenceError` or does not fit into memory.
     """
     try:
         return [(batch, (yield from work(batch)))]
@@ -36,18 +47,18 @@ def in_halves(
         if isinstance(error, SentenceError):
             refused = Refused(str(error))
         elif out_of_memory(error):
-            refused = Refused("too little memory: fewer --mh-chains or --iter-decode-with-beam take less")
+            refused = Refused("too little memory: reduce --mh-chains or --iter-decode-with-beam")
         else:
             raise
     if len(batch) == 1:
         return [(batch, refused)]
-    torch.cuda.empty_cache()  # the failed attempt lets go of its memory only after the `except`
+    torch.cuda.empty_cache()  # only here, because the exception keeps the tensors of the failed attempt alive
     middle = len(batch) // 2
     first = yield from in_halves(batch[:middle], work)
     return first + (yield from in_halves(batch[middle:], work))
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory is used up."""
-    said = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in said for sign in SIGNS)
+    """Tell whether an error means that there is not enough memory."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in message for sign in SIGNS)

@@ -1,1 +1,1 @@
-"""Which states of the chains become hypotheses, and in which order."""
+"""Selection of the chains' states as hypotheses, and their order."""

@@ -2,9 +2,9 @@
 
     x* = argmax_h sum_r p(r) u(h, r),    p(r) proportional to exp(beta s(r))
 
-h and r run over the distinct translations found. s is the score that ranks them otherwise, so that with energies per
-token p(r) is exp(-beta E(r) / T). How often chains visited a translation has no part in it: an annealed chain visits
-what is near its end.
+h and r run over the distinct translations found. s is the score that ranks hypotheses without minimum Bayes risk; with
+energies per token, p(r) is proportional to exp(-beta E(r) / T). The number of visits to a translation is not used,
+because an annealed chain mostly visits states near its end.
 """
 
 import math
@@ -16,7 +16,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from fairseq_mh.errors import UserError
 from fairseq_mh.translation.ranking.selection import Hypothesis
 
-# (hypotheses, references, source) -> a row of scores for each hypothesis, higher is better
+# (hypotheses, references, source) -> a row of scores for each hypothesis, one for each reference; higher is better
 Utility = Callable[[Sequence[str], Sequence[str], str], list[list[float]]]
 
 
@@ -35,10 +35,13 @@ SACREBLEU: Mapping[str, Callable[[], Utility]] = {
 
 
 def utility_of(given: str) -> Utility:
-    """Return the utility that `--mh-utility` names: a name of `SACREBLEU`, or mbrs's `NAME[:SETTING=VALUE,...]`.
+    """Return the utility that `--mh-utility` names.
+
+    Args:
+        given: a name of `SACREBLEU`, or a metric of mbrs with its settings, `NAME[:SETTING=VALUE,...]`.
 
     Raises:
-        UserError: for an unknown name or setting, and where mbrs is not installed.
+        UserError: if the name or a setting is unknown, or mbrs is needed and not installed.
     """
     if given in SACREBLEU:
         return SACREBLEU[given]()
@@ -46,15 +49,17 @@ def utility_of(given: str) -> Utility:
         from mbrs.metrics import get_metric
     except ImportError as error:
         raise UserError(
-            f"--mh-utility {given}: sacrebleu's are {', '.join(SACREBLEU)}; others need the extra `mbrs` "
+            f"--mh-utility {given}: use {', '.join(SACREBLEU)}, or install the extra `mbrs` for other metrics "
             f"(pip install 'fairseq-mh[mbrs]'): {error}"
         ) from None
     name, _, settings = given.partition(":")
     try:
         kind = get_metric(name)
         metric = kind(kind.Config(**dict(setting.split("=", 1) for setting in settings.split(",") if setting)))
-    except Exception as error:  # mbrs's metrics meet unknown names, settings and files in many ways
-        raise UserError(f"--mh-utility {given}: mbrs has no such metric ({error})") from None
+    except Exception as error:  # the metrics of mbrs raise many kinds of errors
+        raise UserError(
+            f"--mh-utility {given}: mbrs cannot make this metric; check its name and settings ({error})"
+        ) from None
     sign = 1 if metric.HIGHER_IS_BETTER else -1
 
     def pairwise(hypotheses: Sequence[str], references: Sequence[str], source: str) -> list[list[float]]:
@@ -63,20 +68,23 @@ def utility_of(given: str) -> Utility:
     return pairwise
 
 
-MOST = 16  # of the likeliest translations are compared: on validation, all of 30 gave the same BLEU and chrF
+MOST = 16  # the number of likeliest translations to compare; on validation data, 30 gave the same BLEU and chrF
 
 
 def by_expected_utility(
     ranked: Sequence[Hypothesis], *, text: Callable[[Hypothesis], str], utility: Utility, beta: float, source: str
 ) -> list[Hypothesis]:
-    """Return a sentence's likeliest hypotheses, highest expected utility first, with that as their score.
+    """Rank a sentence's likeliest hypotheses by expected utility, which becomes their score.
 
     Args:
         ranked: hypotheses of distinct texts, best score first.
-        text: of a hypothesis.
-        utility: of each text against each other.
-        beta: inverse temperature of the weights, of the unit of the scores.
-        source: its text, which some utilities read.
+        text: returns the text of a hypothesis.
+        utility: scores texts against each other.
+        beta: the inverse temperature of the weights, per unit of the scores.
+        source: the text of the source, which some utilities read.
+
+    Returns:
+        At most `MOST` hypotheses, best first; `ranked` unchanged if all scores are NaN.
     """
     known = [one for one in ranked if not math.isnan(one.score)][:MOST]
     if not known:

@@ -1,4 +1,4 @@
-"""The selection of each sentence's hypotheses from finished chains, best first."""
+"""Selection of each sentence's hypotheses from finished chains, best first."""
 
 import math
 from collections.abc import Iterable
@@ -16,13 +16,13 @@ class Hypothesis(NamedTuple):
     """A state of a chain, with its score.
 
     Attributes:
-        chain: its index among the N chains of the batch.
-        sweep: in which the chain was in this state; 0 for mask-predict.
+        chain: the index of the chain among the N chains of the batch.
+        sweep: the sweep in which the chain was in this state; 0 for mask-predict.
         tokens: (T,) long.
-        positional: (T,) nats, the log-probability of each token, or minus its share of an energy from one pass.
-        score: ranks hypotheses; higher is better.
-        energy: nats, of the target.
-        energies: nats, of each term of the energy, without its weight; NaN where a term was not evaluated.
+        positional: (T,) nats, the log-probability of each token, or minus its share of a one-pass energy.
+        score: the score that ranks hypotheses; higher is better.
+        energy: nats, the energy of the tokens.
+        energies: nats, the unweighted terms of the energy by their names; NaN for a term that was not evaluated.
         passes: the number of mask-predict's passes; 0 for states of chains.
     """
 
@@ -42,22 +42,22 @@ def samples(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
 
 
 def draws(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
-    """Return every sample but the start, which is no draw from the target; in a run of no sweeps, the start."""
+    """Return every sample except the start, which is not a draw from the target; in a run of 0 sweeps, the start."""
     return [end for end in samples(sweeps, schedule) if end.sweep.all() or not schedule.sweeps]
 
 
 def lowest_energy(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """Return every sample and the states of lowest energy; their scores put the lowest first."""
+    """Return every sample and the states of lowest energy, which their scores rank first."""
     return [run.lowest, *samples(run.sweeps, schedule)]
 
 
 def last(run: Run, schedule: Schedule) -> list[Snapshot]:
-    """Return the states in which the chains ended: draws from the target, if the chains are long enough."""
+    """Return the last states of the chains, which are draws from the target if the chains are long enough."""
     return [run.sweeps[-1].end]
 
 
 def token_mean(energy: Tensor, plan: Plan) -> Tensor:
-    """Return minus the energy per token (N,), by which mask-predict, too, compares lengths."""
+    """Return minus the energy per token (N,), as mask-predict compares lengths."""
     return -energy / plan.lengths.cpu()
 
 
@@ -70,10 +70,10 @@ def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, length
     """Return the states of all chains in these snapshots as hypotheses.
 
     Args:
-        snapshots: of the N chains.
-        plan: of the same chains.
-        energy: the target's.
-        length_select: a name of `LENGTH_SELECTIONS`, which makes scores of energies.
+        snapshots: states of the N chains.
+        plan: the plan of the same chains.
+        energy: the energy of the target.
+        length_select: the name in `LENGTH_SELECTIONS` of the function that turns energies into scores.
     """
     found = []
     for snapshot in snapshots:
@@ -82,13 +82,19 @@ def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, length
         positional = snapshot.scores[..., energy.certainty]
         for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
             tokens, energies = snapshot.tokens[n, :length], {name: float(of[n]) for name, of in nats.items()}
-            sweep, own = int(snapshot.sweep[n]), positional[n, :length]
-            found.append(Hypothesis(n, sweep, tokens, own, score, float(total[n]), energies))
+            sweep, shares = int(snapshot.sweep[n]), positional[n, :length]
+            found.append(Hypothesis(n, sweep, tokens, shares, score, float(total[n]), energies))
     return found
 
 
 def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list[Hypothesis]]:
-    """Return each sentence's distinct hypotheses, best first; the first one found stands for equal ones."""
+    """Return each sentence's distinct hypotheses, best first.
+
+    Args:
+        found: hypotheses of all sentences; the first of several with the same tokens is kept.
+        sentences: the number of sentences.
+        plan: the plan of the chains.
+    """
     by_sentence: list[dict[tuple[int, ...], Hypothesis]] = [{} for _ in range(sentences)]
     context = plan.context.tolist()
     for hypothesis in found:
@@ -97,10 +103,10 @@ def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list
 
 
 def _sort_key(hypothesis: Hypothesis) -> tuple[bool, float]:
-    """Sort by falling score, and broken scores (NaN) last."""
+    """Return a key that sorts by descending score, with NaN last."""
     return math.isnan(hypothesis.score), -hypothesis.score
 
 
 SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": lowest_energy}
-# With "mask-predict" all chains of a sentence have one length, which mask-predict chose before they started.
+# With "mask-predict", all chains of a sentence have the one length that mask-predict chose before they started.
 LENGTH_SELECTIONS = {"token-mean": token_mean, "length-model": length_model, "mask-predict": token_mean}
