@@ -1,4 +1,4 @@
-"""The generator that `fairseq-generate` and `fairseq-interactive` call: from batches of sources to hypotheses.
+"""The generator of fairseq's command lines, which turns batches of sources into hypotheses.
 
 It encodes the sources once, runs C chains at each of the K likeliest lengths, and selects hypotheses from them.
 """
@@ -38,7 +38,7 @@ from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
 from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
-SECONDS_BETWEEN_LINES = 10  # of progress, if standard error is no terminal
+SECONDS_BETWEEN_LINES = 10  # between two lines of progress, if standard error is not a terminal
 
 
 class MHGenerator:
@@ -46,15 +46,14 @@ class MHGenerator:
 
     Args:
         scorer: the models.
-        dictionary: of the targets.
+        dictionary: the dictionary of the targets.
         cfg: the plugin's options.
-        generation: fairseq's generation options; it reads `iter_decode_with_beam` (lengths of each sentence),
-            `iter_decode_max_iter` (refinements of mask-predict), `nbest` and `retain_iter_history`.
-        source_dictionary: that of the targets unless given.
-        trace: to write the records of the chains to, if there is one.
+        generation: fairseq's generation options.
+        source_dictionary: the dictionary of the sources; by default, that of the targets.
+        trace: the file to which the records of the chains are written, if there is one.
 
     Raises:
-        UserError: for an unknown utility.
+        UserError: as in `utility_of`, if the options choose minimum Bayes risk.
     """
 
     def __init__(
@@ -72,8 +71,9 @@ class MHGenerator:
         self.references = References(self.cmlm)
         self.source_dictionary = source_dictionary or dictionary
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
-        self.eos = dictionary.eos()  # fairseq leaves it out of its output
-        self.end = [self.eos] if self.references.allowed[self.eos] else []  # Mask-Predict's own targets end with EOS
+        self.eos = dictionary.eos()  # fairseq removes it from its output
+        # Targets of published Mask-Predict models end with EOS.
+        self.end = [self.eos] if self.references.allowed[self.eos] else []
         self.set_up = ChainSetup(scorer, cfg, generation, self.references, self.end)
         self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
         self.warned = False
@@ -82,15 +82,17 @@ class MHGenerator:
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Return hypotheses of each sentence, best first, at most `--nbest` of them.
 
-        Args:
-            constraints: (B, L) long, phrases as fairseq packs them.
-
-        A sentence that cannot be decoded, because of its lengths or of too little memory, gets an empty hypothesis with
+        A sentence that cannot be decoded, because of its lengths or too little memory, gets an empty hypothesis with
         score -inf, and a warning is logged.
 
+        Args:
+            models, prefix_tokens: not used; fairseq gives them.
+            sample: fairseq's batch.
+            constraints: (B, L) long, phrases as fairseq packs them.
+
         Raises:
-            UserError: as `decode`, and if no sentence of the run so far could be decoded, unless somebody types the
-                sentences.
+            UserError: as in `events`, and if no sentence of the run so far could be decoded, except in
+                `fairseq-interactive`.
         """
         if constraints is not None:
             sample = {**sample, "constraints": constraints}
@@ -112,7 +114,11 @@ class MHGenerator:
         return hypotheses
 
     def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | Refused]]:
-        """Decode the parts of a batch, with a bar on standard error that counts sweeps after two seconds."""
+        """Decode a batch; after two seconds, show a bar on standard error that counts sweeps.
+
+        Returns:
+            Parts of the batch, as the indices of their sentences, each with its result.
+        """
         slow = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
         parts = in_halves(range(len(sample["id"])), lambda rows: self.events(part_of(sample, rows)))
         hidden = self.cfg.no_progress_bar
@@ -120,29 +126,37 @@ class MHGenerator:
             return finish(convert_events(parts, partial(advance_bar, bar)))
 
     def _sources(self, sample: dict) -> list[str]:
-        """Return the texts of a batch's sources, which utilities alone read."""
+        """Return the texts of a batch's sources; empty ones if no utility reads them."""
         if not self.utility:
             return [""] * len(sample["id"])
         lines = [utils.strip_pad(line, self.source_dictionary.pad()) for line in source_of(sample)[0]]
         return [self.source_dictionary.string(line, self.joined) for line in lines]
 
     def decode(self, sample: dict, outlines: Sequence[Outline] | None = None) -> Decoded:
-        """Decode a batch, and return everything that was found; the arguments are those of `events`."""
+        """Decode a batch; takes the arguments of `events`, and returns its result."""
         return finish(self.events(sample, outlines))
 
     @torch.no_grad()
     def events(self, sample: dict, outlines: Sequence[Outline] | None = None, with_energies: bool = False) -> Decoding:
-        """Decode a batch; yield what happens, and return everything that was found.
+        """Decode a batch.
 
-        `sample["id"]` keys each sentence's random streams, so that its translations do not depend on its batch.
+        The random streams of each sentence are keyed by `sample["id"]`, so that its translations do not depend on its
+        batch.
 
         Args:
             sample: fairseq's batch.
-            outlines: the given parts of each target; those of the options unless given.
-            with_energies: evaluate mask-predict's translations, too, as is done if --mh-energy or --mh-trace is given.
+            outlines: the given parts of each target; by default, the parts that the options give.
+            with_energies: whether to evaluate mask-predict's translations even without --mh-energy and --mh-trace.
+
+        Yields:
+            The events of the decoder.
+
+        Returns:
+            All hypotheses, and the record of the chains.
 
         Raises:
-            UserError: for a reference that is needed and missing, empty, or longer than the model's targets.
+            SentenceError: if a sentence of the batch cannot be decoded.
+            UserError: if a reference that the options need is missing, empty or longer than the model's targets.
         """
         source = source_of(sample)
         self._warn_of_unknown(source[0])
@@ -160,7 +174,7 @@ class MHGenerator:
 
         Args:
             decoded: the batch.
-            sources: the texts of its sentences.
+            sources: the texts of its sources.
         """
         ranked = [self._distinct(best) for best in best_first(decoded.found, len(sources), decoded.plan)]
         if self.utility:
@@ -169,30 +183,30 @@ class MHGenerator:
         return [best[: self.generation.nbest] for best in ranked]
 
     def _distinct(self, ranked: list[Hypothesis]) -> list[Hypothesis]:
-        """Return the first hypotheses of different texts: a text can be cut into pieces in several ways."""
+        """Keep the first hypothesis of each text; several segmentations can have the same text."""
         kept: dict[str, Hypothesis] = {}
         for one in ranked:
             kept.setdefault(self._text(one), one)
         return list(kept.values())
 
     def _warn_of_unknown(self, source: Tensor) -> None:
-        """Warn once where most symbols of the sources (B, S) are unknown."""
+        """Log a warning, once, if most symbols of the sources (B, S) are unknown."""
         symbols = source >= self.dictionary.unk()  # BOS, padding and EOS come before it in every dictionary
         unknown = source == self.dictionary.unk()
         if not self.warned and 2 * unknown.sum() > symbols.sum():
             self.warned = True
             logger.warning(
-                "%d of %d source symbols are unknown: is the text cut into the model's pieces (--bpe), and is the "
-                "dictionary the one that the model was trained with?",
+                "%d of %d source symbols are unknown; check that the text is split into the model's pieces (--bpe), "
+                "and that the dictionary is that of the model's training",
                 *(unknown.sum(), symbols.sum()),
             )
 
     def _text(self, found: Hypothesis) -> str:
-        """Return the words of a hypothesis, pieces joined as the dictionary's look."""
+        """Return the text of a hypothesis, with subword pieces joined."""
         return self.dictionary.string(found.tokens, self.joined)
 
     def _report(self, decoded: Decoded, ids: list[int]) -> None:
-        """Write the batch to the trace, and log what it cost."""
+        """Write the records of a batch to the trace, and log its cost."""
         plan = decoded.plan
         if self.trace:
             sentences = [ids[sentence] for sentence in plan.context.tolist()]
@@ -209,7 +223,7 @@ class MHGenerator:
 
 
 def advance_bar(bar: tqdm, event: Event) -> Iterable[Event]:
-    """Move a bar if a sweep has ended, of those of the batch."""
+    """Advance a progress bar by one if the event is the end of a sweep other than sweep 0; yield nothing."""
     if isinstance(event, ChainSweep) and event.ended.number:
         bar.total = event.total
         bar.update(1)

@@ -1,4 +1,4 @@
-"""Lines of text as a model reads them: cut into symbols, refused where they cannot be read, and put into batches."""
+"""Lines of text as sources: split into symbols, checked for length, and put into batches."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,23 +10,30 @@ from torch import Tensor
 
 from fairseq_mh.translation.given.outline import Outline
 
-MAX_TOKENS = 12000  # of a batch, where neither --max-tokens nor --batch-size is given: fairseq-generate's
+MAX_TOKENS = 12000  # of a batch, if neither --max-tokens nor --batch-size is given, as in fairseq-generate
 
 
 class Line(NamedTuple):
-    """A source that the encoder can read."""
+    """A source.
 
-    place: int  # among the texts given
-    number: int  # that keys the randomness of its chains
-    tokens: Tensor  # (S,) long: BOS, pieces, EOS
-    outline: Outline | None  # what is given of its translation
+    Attributes:
+        place: the index of its text in the call.
+        number: keys the random streams of its chains.
+        tokens: (S,) long, BOS, pieces and EOS.
+        outline: the given parts of its translation, if there are any.
+    """
+
+    place: int
+    number: int
+    tokens: Tensor
+    outline: Outline | None
 
     def __str__(self) -> str:
         return f"sentence {self.number}"
 
     @property
     def symbols(self) -> int:
-        """Count its symbols, without BOS and EOS."""
+        """Return the number of symbols without BOS and EOS."""
         return len(self.tokens) - 2
 
 
@@ -34,8 +41,8 @@ class LineReader:
     """Reads the sources of a model.
 
     Args:
-        task: fairseq's, with the source's dictionary, and with what cuts text into pieces.
-        model: that will translate them.
+        task: the fairseq task, which has the source dictionary and splits text into pieces.
+        model: the model that translates them.
     """
 
     def __init__(self, task: Any, model: Any):
@@ -48,7 +55,7 @@ class LineReader:
         return torch.cat([pieces.new_tensor([self.dictionary.bos()]), pieces])
 
     def refusal(self, tokens: Tensor) -> str | None:
-        """Return why the model cannot read these symbols (S,); None where it can."""
+        """Return the reason if the model cannot read these symbols (S,), and otherwise None."""
         if len(tokens) <= 2:
             return "empty"
         if len(tokens) > self.longest:
@@ -60,7 +67,7 @@ class LineReader:
         return int((line.tokens == self.dictionary.unk()).sum())
 
     def sample(self, batch: Sequence[Line]) -> dict:
-        """Return a batch as the generator reads it."""
+        """Return a batch of lines in fairseq's format."""
         tokens = [line.tokens for line in batch]
         left_pad = self.task.cfg.left_pad_source
         source = {
@@ -71,7 +78,14 @@ class LineReader:
 
 
 def in_batches(lines: Sequence[Line], max_tokens: int | None, batch_size: int | None) -> Iterator[list[Line]]:
-    """Yield batches by length, as large as `--max-tokens` and `--batch-size` allow."""
+    """Yield batches of lines of similar length, shortest first, as large as the limits allow.
+
+    Args:
+        lines: the lines.
+        max_tokens: the most symbols of a batch, padding included; None or 0 is no limit, or `MAX_TOKENS` if
+            `batch_size` is not given either.
+        batch_size: the most lines of a batch; None is no limit.
+    """
     batch: list[Line] = []
     most = max_tokens or (0 if batch_size else MAX_TOKENS)
     for line in sorted(lines, key=lambda line: len(line.tokens)):  # so that the last one is the longest

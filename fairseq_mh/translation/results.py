@@ -1,4 +1,4 @@
-"""Results of a sentence: its translations, its samples, its trace, and their cost; and events of its decoding."""
+"""The results of a sentence (translations, samples, trace, cost), and the events of its decoding."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +14,11 @@ from fairseq_mh.translation.ranking.selection import Hypothesis
 
 
 class SweepRecord(NamedTuple):
-    """A sweep that a chain has ended.
+    """The event that a chain has ended a sweep.
 
     Attributes:
-        record: of the trace (`--mh-trace`).
-        token_log_probs: (T,) nats of its state, as in `Translation`.
+        record: the record that `--mh-trace` writes.
+        token_log_probs: (T,) nats, the log-probabilities of the state's tokens, as in `Translation`.
         total: the number of sweeps that the chains of the batch will run.
     """
 
@@ -28,10 +28,10 @@ class SweepRecord(NamedTuple):
 
 
 class PassRecord(NamedTuple):
-    """A filling or a masking of mask-predict, of one translation.
+    """The event that mask-predict has filled or masked positions of one translation.
 
     Attributes:
-        id, length, chain: of the translation, as in a trace.
+        id, length, chain: the sentence, length and chain of the translation, as in a trace.
         tokens: (T,) long.
         masked: (T,) bool, the positions that are masked.
     """
@@ -48,15 +48,16 @@ class Translation:
     """One translation of a sentence.
 
     Attributes:
-        text: the words.
+        text: the text.
         tokens: (T,) long, without BOS and EOS.
-        score: hypotheses are ranked by it; higher is better (docs/options.md).
-        energy: nats, of the target; NaN if it was not evaluated.
-        energies: nats, of each term of the energy by its name, without its weight; NaN if it was not evaluated.
-        token_log_probs: (T,) nats, of each token given all others, or minus its share of an energy from one pass.
+        score: the score that ranks translations; higher is better (docs/options.md).
+        energy: nats, the energy of the tokens; NaN if it was not evaluated.
+        energies: nats, the unweighted terms of the energy by their names; NaN for a term that was not evaluated.
+        token_log_probs: (T,) nats, the log-probability of each token given all others, or minus its share of a one-pass
+            energy.
         length: the number of tokens.
-        chain: the number of the chain among those of its length.
-        sweep: at the end of which the chain was in this state; 0 for mask-predict.
+        chain: the index of the chain among the chains of its length.
+        sweep: the sweep at whose end the chain was in this state; 0 for mask-predict.
     """
 
     text: str
@@ -75,16 +76,16 @@ class SentenceResult:
     """The result of one source sentence.
 
     Attributes:
-        source: its text.
-        translations: best first.
-        samples: the state at the end of every sweep from burn-in on, if asked for.
+        source: the text of the source.
+        translations: the translations, best first.
+        samples: the state at the end of every sweep from burn-in on, if `samples` was set.
         rows: decoder rows spent.
-        expert_rows: rows of autoregressive models.
-        broken: proposals that were rejected because the model produced NaN.
+        expert_rows: rows of autoregressive models spent.
+        broken: the number of proposals that were rejected because the model produced NaN.
         untranslated: the reason if there is no translation, and otherwise None.
         symbols: the number of symbols of the source.
-        unknown: how many of them the dictionary does not have.
-        trace: the records of `--mh-trace`, if asked for.
+        unknown: the number of symbols of the source that are not in the dictionary.
+        trace: the records of `--mh-trace`, if `trace` was set.
     """
 
     source: str
@@ -100,18 +101,23 @@ class SentenceResult:
 
 
 class SentenceCost(NamedTuple):
-    """The rows that a sentence took, as in `Cost`."""
+    """The rows that a sentence took, as in `Cost`.
+
+    Attributes:
+        rows: decoder rows.
+        expert_rows: rows of autoregressive models.
+    """
 
     rows: int
     expert_rows: int
 
 
 class BatchResults:
-    """Reads the results of single sentences out of a decoded batch.
+    """Extracts the results of single sentences from a decoded batch.
 
     Args:
         decoded: the batch.
-        text: from a hypothesis's tokens to words.
+        text: returns the text of a hypothesis's tokens.
     """
 
     def __init__(self, decoded: Decoded, text: Callable[[Tensor], str]):
@@ -120,16 +126,16 @@ class BatchResults:
 
     def cost(self, sentence: int) -> "SentenceCost":
         """Return the cost of a sentence."""
-        mine = self.plan.context == sentence
-        return SentenceCost(*(int(rows[mine].sum()) for rows in self.decoded.cost))
+        chains = self.plan.context == sentence
+        return SentenceCost(*(int(rows[chains].sum()) for rows in self.decoded.cost))
 
     def broken(self, sentence: int) -> int:
-        """Return how many of a sentence's proposals were rejected because the model produced NaN."""
-        mine = self.plan.context == sentence
-        return sum(int(sweep.broken[mine].sum()) for sweep in self.decoded.sweeps)
+        """Return the number of a sentence's proposals that were rejected because the model produced NaN."""
+        chains = self.plan.context == sentence
+        return sum(int(sweep.broken[chains].sum()) for sweep in self.decoded.sweeps)
 
     def translation(self, found: Hypothesis) -> Translation:
-        """Return a hypothesis with its text."""
+        """Return a hypothesis as a `Translation` with its text."""
         return Translation(
             text=self.text(found.tokens),
             tokens=found.tokens,
@@ -143,20 +149,30 @@ class BatchResults:
         )
 
     def trace(self, sentence: int, number: int) -> list[dict[str, Any]]:
-        """Return the records of a sentence's chains, with this number as the sentence's `id`."""
-        mine = (self.plan.context == sentence).nonzero()[:, 0]
-        sweeps = [_of_chains(sweep, mine) for sweep in self.decoded.sweeps]
-        lengths, chains = self.plan.lengths[mine].tolist(), self.plan.chains[mine].tolist()
-        return list(trace_records(sweeps, self.decoded.energy, [number] * len(mine), lengths, chains))
+        """Return the trace records of a sentence's chains.
+
+        Args:
+            sentence: the index of the sentence in the batch.
+            number: the `id` of the sentence in the records.
+        """
+        rows = (self.plan.context == sentence).nonzero()[:, 0]
+        sweeps = [_of_chains(sweep, rows) for sweep in self.decoded.sweeps]
+        lengths, chains = self.plan.lengths[rows].tolist(), self.plan.chains[rows].tolist()
+        return list(trace_records(sweeps, self.decoded.energy, [number] * len(rows), lengths, chains))
 
 
 def event_records(event: ChainSweep | Pass, numbers: Sequence[int]) -> Iterator[SweepRecord | PassRecord]:
-    """Yield an event of a batch, whose sentences have these numbers, as records."""
+    """Yield the records of an event of a batch.
+
+    Args:
+        event: the event.
+        numbers: the `id` of each sentence of the batch in the records.
+    """
     plan = event.plan
     if isinstance(event, ChainSweep):
-        chain, sweep = event.ended.chain, event.read()
-        length, own = int(plan.lengths[chain]), int(plan.chains[chain])
-        (record,) = trace_records([sweep], event.energy, [numbers[int(plan.context[chain])]], [length], [own])
+        row, sweep = event.ended.chain, event.read()
+        length, chain = int(plan.lengths[row]), int(plan.chains[row])
+        (record,) = trace_records([sweep], event.energy, [numbers[int(plan.context[row])]], [length], [chain])
         yield SweepRecord(record, sweep.end.scores[0, :length, event.energy.certainty], event.total)
         return
     for context, length, chain, *state in zip(*map(Tensor.tolist, plan[:3]), event.tokens, event.masked, strict=True):
@@ -164,7 +180,7 @@ def event_records(event: ChainSweep | Pass, numbers: Sequence[int]) -> Iterator[
 
 
 def _of_chains(sweep: Any, chains: Tensor) -> Any:
-    """Return the part of a sweep that belongs to these chains (M,) long."""
+    """Return a sweep of only these chains (M,) long."""
     parts = {name: value for name, value in sweep._asdict().items() if name != "temperature"}
     return sweep._replace(
         **{

@@ -1,4 +1,4 @@
-"""All models that score translations, and the energy that they give to targets of a batch of sources."""
+"""The models that score translations, and the energy that they define for targets of a batch of sources."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,12 +20,12 @@ Source = tuple[Tensor, Tensor]  # tokens (B, S) long and lengths (B,) long of B 
 
 
 class Bound(NamedTuple):
-    """The models of a `Scorer` with a batch of B sources.
+    """The models of a `Scorer`, bound to a batch of B sources.
 
     Attributes:
         lm: the CMLM.
-        energy: of targets.
-        encoder_out: fairseq's output of the CMLM's encoder.
+        energy: the energy of targets.
+        encoder_out: the output of the CMLM's encoder, in fairseq's format.
     """
 
     lm: BoundCMLM
@@ -37,9 +37,9 @@ class Evaluated(NamedTuple):
     """The energies of N targets.
 
     Attributes:
-        energy: (N,) float64 nats, infinite for a target that is no state of the model.
-        by_name: of each term, (N,) float64 nats, without its weight; NaN for a target that is no state.
-        cost: rows, (N,) long each.
+        energy: (N,) float64, nats; infinite for a target that is not a state of the chains.
+        by_name: the unweighted terms by their names, (N,) float64, nats; NaN for a target that is not a state.
+        cost: the rows of each target, (N,) long each.
     """
 
     energy: Tensor
@@ -48,13 +48,16 @@ class Evaluated(NamedTuple):
 
 
 class Scorer:
-    """The models that score, loaded once.
+    """The models that score translations; each is loaded once.
 
     Args:
         cmlm: the model of the chains, in eval mode.
         summands: the terms of the energy, as `parse_energy` returns them.
-        load: returns the energy of a checkpoint.
-        reranker: an autoregressive model that orders hypotheses, if there is one.
+        load: loads the energy of a checkpoint from its path.
+        reranker: an autoregressive model that reranks hypotheses, if there is one.
+
+    Raises:
+        UserError: if two streams cannot be computed for the CMLM and are a term, or a checkpoint cannot be used.
     """
 
     def __init__(
@@ -67,19 +70,19 @@ class Scorer:
         self.cmlm, self.summands, self.reranker = cmlm, list(summands), reranker
         self.models = {one.name: load(one.path) for one in summands if one.path}
         if any(one.name == TWO_STREAM for one in summands) and not cmlm.has_two_streams:
-            raise UserError("--mh-energy two-stream needs a plain decoder; this model has another: use norm")
+            raise UserError("--mh-energy two-stream needs a plain decoder, which this model does not have; use norm")
         others = [*self.models.values(), *([reranker] if reranker else [])]
         self.longest_source = min([one.longest_source for one in others], default=math.inf)
         self.longest_target = min([cmlm.longest, *(one.longest_target for one in others)])
 
     def bind(self, source: Source) -> Bound:
-        """Encode sources, and return the models bound to them.
+        """Encode sources, and bind the models to them.
 
         Raises:
-            SentenceError: for a source that is longer than another model reads.
+            SentenceError: if a source is longer than a model of the energy can read.
         """
         if int(source[1].max()) > self.longest_source:  # half of a split batch is padded like the whole
-            raise SentenceError(f"too long: another model of the energy reads {self.longest_source} symbols")
+            raise SentenceError(f"too long: another model of the energy reads at most {self.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
         lm = self.cmlm.bind(encoder_out)
         return Bound(lm, sum_of(self._term(one, lm, encoder_out, source) for one in self.summands), encoder_out)
@@ -93,17 +96,20 @@ class Scorer:
         return Term(one.name, weight=one.weight)
 
     def reranking(self, bound: Bound, source: Source) -> OnePassEnergy | None:
-        """Return the energy by which hypotheses are ordered, if there is a reranker."""
+        """Return the energy that reranks hypotheses, if there is a reranker."""
         return self.reranker.bind(bound.encoder_out, source) if self.reranker else None
 
     @torch.no_grad()
     def evaluate(self, source: Source, targets: Sequence[Tensor], context: Tensor) -> Evaluated:
-        """Evaluate targets that any system made (Salazar et al., 2020; Electric, section 4.4).
+        """Evaluate the energies of given targets, of any system (Salazar et al., 2020; Electric, section 4.4).
 
         Args:
-            source: of B sentences.
+            source: the sources of B sentences.
             targets: N tensors (T,) long on the CPU, without padding.
             context: (N,) long on the CPU, the index of each target's source in the batch.
+
+        Raises:
+            SentenceError: as in `bind`.
         """
         bound = self.bind(source)
         total = torch.full((len(targets),), math.inf, dtype=torch.float64)
@@ -122,7 +128,7 @@ class Scorer:
         return Evaluated(total, by_name, cost)
 
     def is_state(self, tokens: Tensor) -> bool:
-        """Return whether tokens (T,) long are a target that chains can reach."""
+        """Tell whether tokens (T,) long are a target that chains can reach."""
         allowed = self.cmlm.allowed.cpu()
         inside = len(tokens) and tokens.min() >= 0 and tokens.max() < len(allowed)
         return bool(inside and len(tokens) <= self.longest_target and allowed[tokens.cpu()].all())
@@ -131,11 +137,11 @@ class Scorer:
         """Check that tokens (T,) long are a target that chains can reach.
 
         Raises:
-            UserError: for other tokens.
+            UserError: if they are not.
         """
         if not 1 <= len(tokens) <= self.longest_target:
             raise UserError(
                 f"the translation has {len(tokens)} tokens; this model's targets have 1 to {self.longest_target}"
             )
         if not self.is_state(tokens):
-            raise UserError("the translation holds a token that is no word of the model's")
+            raise UserError("the translation has a token that the model does not generate; replace that token")

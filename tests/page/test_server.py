@@ -123,7 +123,7 @@ def test_held_positions_do_not_change(client, translator, decoding):
         ({"tokens": [4, 4], "held": [2]}, "what is held must be positions"),
         ({"tokens": [4, 4], "held": [-1]}, "what is held must be positions"),
         ({"tokens": [4, 4], "held": {}}, "what is held must be positions"),
-        ({"tokens": [4, 2_000_000], "held": [0]}, "no word of the model's"),
+        ({"tokens": [4, 2_000_000], "held": [0]}, "a token that the model does not generate"),
         ({"tokens": [4] * 100, "held": [0]}, "this model's targets have 1 to"),
         ({"tokens": ["a"]}, "a list of at most 400"),
         ({"decoding": "mask-predict", "preset": "fast"}, "--mh-chains must be 1 with --mh-decoding mask-predict"),
