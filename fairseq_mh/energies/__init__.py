@@ -1,1 +1,1 @@
-"""Energies that read a model: two-stream, autoregressive, Electric."""
+"""Energies that are computed by a model: two-stream, autoregressive, Electric."""

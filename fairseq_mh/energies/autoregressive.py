@@ -1,4 +1,4 @@
-"""An autoregressive model as an energy of whole targets: teacher forcing, one row a target.
+"""An autoregressive model as an energy of whole targets, by teacher forcing in one row per target.
 
 E(X) = - sum_t log p(X_t | X_<t, source) - log p(EOS | X, source)
 """
@@ -22,12 +22,12 @@ class Autoregressive:
     """A `ModelEnergy`: fairseq's `transformer` with the dictionary of its targets.
 
     Args:
-        model: in eval mode.
-        dictionary: of the targets.
+        model: the transformer, in eval mode.
+        dictionary: the dictionary of the targets.
         cmlm: the model of the chains.
 
     Raises:
-        UserError: for a decoder that the engine does not know, and for a CMLM whose targets hold EOS.
+        UserError: if the engine does not know the decoder, or the CMLM is not a `cmlm_transformer`.
     """
 
     bounded, autoregressive = True, True
@@ -40,13 +40,17 @@ class Autoregressive:
         try:
             self.decoder = CausalEngine(model.decoder)
         except ValueError as reason:
-            raise UserError(f"an expert needs a plain decoder; this model has {reason}") from None
+            raise UserError(
+                f"an expert needs a plain decoder, but this model has {reason}; use another model"
+            ) from None
 
     @staticmethod
     def reads(model: Any) -> bool:
+        """Tell whether a model is an autoregressive transformer."""
         return isinstance(model, TransformerModelBase) and type(model.decoder) in CausalEngine.kinds
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundAutoregressive":
+        """Encode the sources by this model, and return the energy of their targets; see `ModelEnergy.bind`."""
         lines = [line[line.ne(self.pad) & line.ne(self.bos)] for line in source[0]]  # autoregressive models see no BOS
         tokens = data_utils.collate_tokens(lines, self.pad, left_pad=True)
         lengths = tokens.ne(self.pad).sum(1)
@@ -58,18 +62,19 @@ class BoundAutoregressive:
 
     Args:
         expert: the model.
-        encoder_out: its encoder's output.
+        encoder_out: the output of its encoder.
     """
 
     def __init__(self, expert: Autoregressive, encoder_out: dict):
         self.expert, self.pad, self.decode = expert, expert.pad, expert.decoder.bind(encoder_out)
 
     def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
-        """Return the decoder's features (P, D) at these sites; shapes as in `MaskedLM`."""
+        """Return the decoder's features (P, D) at these sites; the arguments are those of `MaskedLM.features`."""
         longest = int(tokens.ne(self.pad).sum(1).max())
         return self.decode(tokens[:, :longest], sites[:, :longest], context)
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -E(X)_t of each target (M, T) float64 and its rows (M,) long; the last token's share includes EOS."""
         valid, eos = tokens.ne(self.pad), self.expert.eos
         length = valid.sum(1, keepdim=True)
         inputs = torch.cat([tokens.new_full((len(tokens), 1), eos), tokens], 1)  # (M, T + 1)

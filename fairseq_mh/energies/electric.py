@@ -1,4 +1,4 @@
-"""Electric's energies of targets, one decoder row each, for the chains of a CMLM."""
+"""Electric's energies of targets, in one decoder row per target, for the chains of a CMLM."""
 
 from typing import Any
 
@@ -18,15 +18,15 @@ from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 class Electric:
     """A `ModelEnergy`: an `electric_transformer` with its dictionary.
 
-    It reads the encoder output of the CMLM where both encoders are the same (`--freeze-encoder`).
+    It uses the CMLM's encoder output if both encoders are the same (`--freeze-encoder`).
 
     Args:
-        model: in eval mode, in the CMLM's precision and on its device.
-        dictionary: of the targets.
+        model: the Electric, in eval mode, in the CMLM's precision and on its device.
+        dictionary: the dictionary of the targets.
         cmlm: the model of the chains.
 
     Raises:
-        UserError: for a CMLM that is no `cmlm_transformer`, or not the one whose weights the model needs.
+        UserError: if the CMLM is not a `cmlm_transformer`, or is not the CMLM whose weights the Electric needs.
     """
 
     bounded, autoregressive = False, False
@@ -41,18 +41,20 @@ class Electric:
 
     @staticmethod
     def reads(model: Any) -> bool:
+        """Tell whether a model is an `electric_transformer`."""
         return isinstance(model, ElectricTransformer)
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundElectric":
+        """Return the energy of targets of these sources; see `ModelEnergy.bind`."""
         return BoundElectric(self, encoder_out if self.shares_encoder else self.model.forward_encoder(source))
 
 
 class BoundElectric(BoundCMLM):
-    """A `OnePassEnergy`: an `Electric` bound to a batch of encoded sources, with -E(X)_t at each position for one row.
+    """A `OnePassEnergy`: an `Electric` bound to a batch of encoded sources; one row gives -E(X)_t at all positions.
 
     Args:
         electric: the model.
-        encoder_out: the output of the encoder that it reads.
+        encoder_out: the output of its encoder, or of the CMLM's if both are the same.
     """
 
     def __init__(self, electric: Electric, encoder_out: dict):
@@ -60,10 +62,11 @@ class BoundElectric(BoundCMLM):
         self.energy = electric.model.energy
 
     def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
-        """Return the features at these sites of targets in which nothing is masked; shapes as in `MaskedLM`."""
+        """Return the features at these sites of unmasked targets; the arguments are those of `MaskedLM.features`."""
         return self.read(tokens, sites, context, self.decode)
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -E(X)_t of each target (M, T) float64 and its rows (M,) long."""
         valid = tokens.ne(self.pad)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
         shares[valid] = -apply_linear(self.energy, features_of(self, tokens, valid, context))[:, 0].double()
@@ -71,13 +74,16 @@ class BoundElectric(BoundCMLM):
 
 
 def token_energies(model: nn.Module, reader: CMLM, encoder_out: dict, tokens: Tensor) -> Tensor:
-    """Return the energies of an Electric in training at each position (N, T) float32, with gradients; 0 at padding.
+    """Compute an Electric's energy at each position in training, with gradients.
 
     Args:
-        model: an `ElectricTransformer`, perhaps wrapped for distributed training.
-        reader: of the targets.
-        encoder_out: of each target's source.
+        model: an `ElectricTransformer`, which may be wrapped for distributed training.
+        reader: adds special tokens to the targets.
+        encoder_out: the encoder output of each target's source.
         tokens: (N, T) long, padded.
+
+    Returns:
+        (N, T) float32; 0 at padding.
     """
     valid = tokens.ne(reader.pad)
     energies = model(encoder_out, reader.add_special_tokens(tokens)).float()  # special tokens included
@@ -86,25 +92,38 @@ def token_energies(model: nn.Module, reader: CMLM, encoder_out: dict, tokens: Te
 
 
 def borrow_weights(model: ElectricTransformer, lender: CMLMNATransformerModel) -> None:
-    """Take the weights that a model's checkpoint lacked from the CMLM that it was trained from.
+    """Copy the weights that an Electric's checkpoint lacks from the CMLM from which it was trained.
 
-    `without_lent_weights` leaves out matrices alone, so that the encoder's vectors tell whose encoder it was.
+    `without_lent_weights` removes only matrices, so the encoder's vectors in the checkpoint identify the CMLM.
+
+    Args:
+        model: the Electric; `model.absent` names the weights that its checkpoint lacks.
+        lender: the CMLM.
 
     Raises:
-        UserError: where this is another CMLM.
+        UserError: if this is another CMLM.
     """
-    own, lent = model.state_dict(), lender.state_dict()
-    there = [name for name in own if name.startswith("encoder.") and name not in model.absent]
-    fits = all(name in lent and lent[name].shape == own[name].shape for name in model.absent)
-    if model.absent and not (fits and all(name in lent and torch.equal(own[name], lent[name]) for name in there)):
+    weights, lent = model.state_dict(), lender.state_dict()
+    present = [name for name in weights if name.startswith("encoder.") and name not in model.absent]
+    fits = all(name in lent and lent[name].shape == weights[name].shape for name in model.absent)
+    if model.absent and not (fits and all(name in lent and torch.equal(weights[name], lent[name]) for name in present)):
         raise UserError(
-            "the Electric's checkpoint leaves weights to the CMLM that it was trained from; this is another"
+            "the Electric's checkpoint lacks weights of the CMLM that it was trained from, and this is another CMLM; "
+            "use both together"
         )
     nn.Module.load_state_dict(model, {name: lent[name] for name in model.absent}, strict=False)
 
 
 def without_lent_weights(weights: dict[str, Tensor], lent: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return an Electric's weights without the matrices that it has of a CMLM, for `borrow_weights` to take them."""
+    """Remove the matrices that an Electric shares with a CMLM; `borrow_weights` copies them back.
+
+    Args:
+        weights: the Electric's weights by their names.
+        lent: the CMLM's weights by their names.
+
+    Returns:
+        The other weights.
+    """
     return {
         name: weight
         for name, weight in weights.items()
@@ -113,7 +132,7 @@ def without_lent_weights(weights: dict[str, Tensor], lent: dict[str, Tensor]) ->
 
 
 def same_encoder(one: FairseqEncoder, other: FairseqEncoder) -> bool:
-    """Return whether two encoders compute the same, as a frozen encoder and the one it was copied from do."""
+    """Tell whether two encoders have the same weights and settings, such as a frozen encoder and its original."""
     weights, others = one.state_dict(), other.state_dict()
     same_weights = weights.keys() == others.keys() and all(
         torch.equal(weights[name], others[name].to(weights[name])) for name in weights
@@ -122,6 +141,6 @@ def same_encoder(one: FairseqEncoder, other: FairseqEncoder) -> bool:
 
 
 def _settings(encoder: FairseqEncoder) -> list[tuple]:
-    """Return what an encoder computes with besides its weights."""
+    """Return the settings that determine an encoder's output together with its weights."""
     layers = [(layer.self_attn.num_heads, layer.normalize_before, layer.activation_fn) for layer in encoder.layers]
     return [*layers, (encoder.embed_scale,)]

@@ -1,6 +1,6 @@
-"""Models whose energies of whole targets are terms of the sampled energy, beside the CMLM's own.
+"""Other models whose energies of whole targets are terms of the sampled energy.
 
-Each kind of model is a class behind `ModelEnergy` and a line in `KINDS`.
+To add a kind of model, write a class with the methods of `ModelEnergy`, and add it to `KINDS`.
 """
 
 from typing import Any, Protocol
@@ -17,10 +17,10 @@ from fairseq_mh.mcmc.energy import OnePassEnergy
 
 
 class ModelEnergy(Protocol):
-    """A loaded model with the energy that it gives to targets.
+    """A loaded model and its energy of targets.
 
     Attributes:
-        bounded: whether no position's share is ever below 0.
+        bounded: whether each position's share of the energy is at least 0.
         autoregressive: whether its rows are counted as rows of autoregressive models.
         longest_source: the most symbols of a source, BOS and EOS included.
         longest_target: the most tokens of a target, without BOS and EOS.
@@ -35,18 +35,18 @@ class ModelEnergy(Protocol):
         """Wrap a loaded model.
 
         Args:
-            model: in eval mode, in the CMLM's precision and on its device.
-            dictionary: of the targets.
+            model: the model, in eval mode, in the CMLM's precision and on its device.
+            dictionary: the dictionary of the targets.
             cmlm: the model of the chains.
 
         Raises:
-            UserError: for a model or a CMLM that this kind cannot work with.
+            UserError: if this kind cannot use the model or the CMLM.
         """
         ...
 
     @staticmethod
     def reads(model: Any) -> bool:
-        """Return whether a loaded model is of this kind."""
+        """Tell whether a loaded model is of this kind."""
         ...
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> OnePassEnergy:
@@ -60,17 +60,23 @@ class ModelEnergy(Protocol):
 
 
 def model_energy(path: str, model: Any, dictionary: Dictionary, cmlm: CMLM) -> ModelEnergy:
-    """Return the energy that a loaded model gives; the arguments are those of `ModelEnergy`.
+    """Return the energy of a loaded model.
+
+    Args:
+        path: the path of its checkpoint, for messages.
+        model: the model; it is moved to the CMLM's precision and device.
+        dictionary: the dictionary of the targets.
+        cmlm: the model of the chains.
 
     Raises:
-        UserError: for a model of no kind.
+        UserError: if the model is of no kind in `KINDS`, or its kind cannot use it.
     """
     model = model.eval().to(next(cmlm.model.parameters()))
     for kind in KINDS:
         if kind.reads(model):
             return kind(model, dictionary, cmlm)
     raise UserError(
-        f"{path} holds a {type(model).__name__}, which gives no energy; use an autoregressive transformer, an "
+        f"{path} holds a {type(model).__name__}, which has no energy; use an autoregressive transformer, an "
         "electric_transformer or a cmlm_transformer"
     )
 

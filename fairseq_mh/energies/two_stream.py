@@ -2,9 +2,9 @@
 
     E(X) = - sum_t log softmax(W g_t)[X_t]
 
-g_t are the features of a mask at t that sees the other symbols of X. All of them come from one row of twice the
-length, where E_norm takes T rows. With a decoder of one layer this energy is E_norm. With more layers the features of
-the other symbols depend on X_t already, which makes X_t likelier.
+g_t are the features of a mask at t that sees the other symbols of X. One row of twice the length gives all of them,
+while E_norm takes T rows. If the decoder has one layer, this energy equals E_norm. If it has more layers, the features
+of the other symbols already depend on X_t, which makes X_t likelier.
 """
 
 from typing import Any
@@ -22,13 +22,13 @@ ROWS_PER_TARGET = 2  # a row of twice the length is counted as two rows
 
 
 class TwoStream:
-    """A `OnePassEnergy` of targets of the sources that a CMLM is bound to.
+    """A `OnePassEnergy`: the two-stream energy of a CMLM that is bound to a batch of sources.
 
     Args:
         bound: the CMLM with its sources.
 
     Raises:
-        UserError: for a decoder that the engine does not know.
+        UserError: if the engine does not know the decoder.
     """
 
     def __init__(self, bound: BoundCMLM):
@@ -36,10 +36,11 @@ class TwoStream:
         self.decode = bound.cmlm.decoder.bind_two_streams(bound.encoder_out, bound.mask)
 
     def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
-        """Return the features g_t at all of these sites; shapes as in `MaskedLM`."""
+        """Return the features g_t at these sites; the arguments are those of `MaskedLM.features`."""
         return self.bound.read(tokens, sites, context, self.decode)
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Return -E(X)_t of each target (M, T) float64 and its rows (M,) long."""
         valid = tokens.ne(self.pad)
         places = valid.nonzero(as_tuple=True)
         shares = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
@@ -49,7 +50,7 @@ class TwoStream:
 
 
 class OtherCMLM:
-    """A `ModelEnergy`: the two-stream energy of another CMLM; the arguments are those of `ModelEnergy`."""
+    """A `ModelEnergy`: the two-stream energy of another CMLM; takes the arguments of `ModelEnergy`."""
 
     bounded, autoregressive = True, False
 
@@ -60,7 +61,9 @@ class OtherCMLM:
 
     @staticmethod
     def reads(model: Any) -> bool:
+        """Tell whether a model is a CMLM of fairseq's."""
         return isinstance(model, CMLMNATransformerModel)
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> TwoStream:
+        """Encode the sources by this model, and return the energy of their targets; see `ModelEnergy.bind`."""
         return TwoStream(self.cmlm.bind(self.cmlm.model.forward_encoder(source)))
