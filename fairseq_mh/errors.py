@@ -1,22 +1,22 @@
-"""Errors that a user's mistake raises, and the words of their messages."""
+"""Exceptions for user errors, and functions that make their messages."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
 
 class UserError(Exception):
-    """A request that cannot be carried out; the message says why and what to do."""
+    """Raised for a request that cannot be carried out; the message says why and what to do."""
 
 
 class SentenceError(UserError):
-    """A sentence of a batch that cannot be decoded."""
+    """Raised for a batch with a sentence that cannot be decoded."""
 
 
 def refuse(refusals: Mapping[str, bool]) -> None:
-    """Refuse combinations that mean nothing.
+    """Refuse a request if one of these reasons applies.
 
     Args:
-        refusals: from each message to whether it applies.
+        refusals: messages, each with whether it applies.
 
     Raises:
         UserError: with the first message that applies.
@@ -35,26 +35,36 @@ def unloadable(error: BaseException) -> str:
     """Return the message for a checkpoint that fairseq's loader cannot read."""
     if isinstance(error, FileNotFoundError | PermissionError) or "Model file not found" in str(error):
         return one_line(error)
-    return f"the checkpoint cannot be loaded (is it damaged, or made for other dictionaries?): {one_line(error)}"
+    return f"the checkpoint cannot be loaded; it may be damaged, or made for other dictionaries: {one_line(error)}"
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Return `; did you mean X?` for the nearest of the known names, or nothing if none is near."""
+    """Return `; did you mean X?` for the most similar known name, or an empty string if none is similar."""
     near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.75)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def unknown_option(message: str, known: Iterable[str]) -> str:
-    """Return argparse's message about an unknown option, with its new form, or the name that was perhaps meant."""
+    """Add advice to argparse's message about an unknown option.
+
+    Args:
+        message: the message of argparse; one about anything else is returned unchanged.
+        known: the names of the known options.
+
+    Returns:
+        The message, with the replacement of a removed option, or with the most similar known option.
+    """
     _, unknown, options = message.partition("unrecognized arguments: ")
     if not unknown:
         return message
     name = options.split()[0].partition("=")[0]
-    return f"{name} is gone: {REMOVED[name]}" if name in REMOVED else f"unknown: {options}{did_you_mean(name, known)}"
+    if name in REMOVED:
+        return f"{name} was removed: {REMOVED[name]}"
+    return f"unknown option: {options}{did_you_mean(name, known)}"
 
 
 IN_THE_SUM = "use --mh-energy with a list of terms, such as two-stream,teacher.pt:0.5"
-DID_NOT_PAY = "it did not pay (docs/experimental.md)"
+DID_NOT_PAY = "leave it out; it did not make decoding better (docs/experimental.md)"
 REMOVED: Mapping[str, str] = {  # options of earlier versions
     "--mh-expert": IN_THE_SUM,
     "--expert": "use --energy with a list of terms, such as two-stream,teacher.pt:0.5",
@@ -62,9 +72,9 @@ REMOVED: Mapping[str, str] = {  # options of earlier versions
     "--electric": "use --energy electric.pt",
     "--mh-surrogate": DID_NOT_PAY,
     "--mh-surrogate-passes": DID_NOT_PAY,
-    "--mh-thin": "thin the samples that you get",
+    "--mh-thin": "leave it out, and thin the samples that you get",
     "--mh-top-k": "use --mh-nucleus",
     "--mh-proposal": "use --mh-block-size 1 for one position at a time",
-    "--mh-proposal-mix": "it is always 0.01",
+    "--mh-proposal-mix": "leave it out; it is always 0.01",
     "--mh-length-bias": "use --mh-length-reward with --mh-length-select length-model",
 }

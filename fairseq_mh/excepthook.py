@@ -1,4 +1,4 @@
-"""An `excepthook` that prints one clear line for a user's mistake, instead of a traceback."""
+"""An `excepthook` that prints one line instead of a traceback for a user error."""
 
 import sys
 from traceback import extract_tb
@@ -12,13 +12,14 @@ from fairseq_mh.errors import UserError, unloadable
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print one line for a user's mistake or an unusable file, and the usual traceback for any other error.
+    """Print one line for a user error or an unusable file, and the usual traceback for any other error.
 
-    The arguments are those of `sys.excepthook`.
+    Args:
+        kind, error, trace: as in `sys.excepthook`.
     """
     if issubclass(kind, KeyboardInterrupt):
         return print("fairseq-mh: interrupted", file=sys.stderr)
-    files = [frame.filename for frame in extract_tb(trace)]  # the one that raised last
+    files = [frame.filename for frame in extract_tb(trace)]  # the last one raised the error
     line = " ".join(str(error).split())
     if checkpoint_utils.__file__ in files and not isinstance(error, FileNotFoundError | UserError):
         line = unloadable(error)
@@ -28,7 +29,7 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
 
 
 def _is_mistake(error: BaseException, raised_in: str) -> bool:
-    """Return whether an error is a user's mistake: ours, of a file, or of an option that fairseq or numpy refused."""
+    """Tell whether an error is a `UserError`, a file error, or the refusal of an option by fairseq or numpy."""
     if isinstance(error, AssertionError):
         return raised_in in (generate.__file__, interactive.__file__)
     if isinstance(error, ValueError | NotImplementedError):

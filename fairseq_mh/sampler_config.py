@@ -1,6 +1,6 @@
-"""The options of any sampler: fields of a dataclass, for fairseq's command lines and for ours.
+"""The options of every sampler: fields of a dataclass, for the command lines of fairseq and of this plugin.
 
-Every name begins with `mh_`, because fairseq silently swallows a field that repeats an option of its own.
+Every name begins with `mh_`, because fairseq silently drops a field that has the name of one of its own options.
 """
 
 import math
@@ -32,22 +32,33 @@ def option(default: Any, text: str) -> Any:
 class SamplerConfig(FairseqDataclass):
     """The options that translation and open-ended generation share."""
 
-    mh_decoding: SAMPLERS = option("mh", "mh: Metropolis-Hastings; gibbs: the same proposals, always accepted")
+    mh_decoding: SAMPLERS = option(
+        "mh", "the sampler: Metropolis-Hastings (mh), or the same proposals without rejection (gibbs)"
+    )
     mh_energy: ENERGY_CHOICES = option(
         "norm",
         "the energy to sample: minus the sum of the logits (raw), or of locally normalised log-probabilities (norm)",
     )
-    mh_sweeps: int = option(6, "sweeps of each chain; one sweep redraws as many positions as there are")
+    mh_sweeps: int = option(6, "sweeps of each chain; the number of redraws in a sweep is the number of positions")
     mh_temperature: float = option(0.3, "temperature of the target in the first sweep")
-    mh_final_temperature: float = option(0.02, "temperature of the target in the last sweep, linear in between")
+    mh_final_temperature: float = option(
+        0.02, "temperature of the target in the last sweep; it changes linearly from the first sweep to the last"
+    )
     mh_proposal_temperature: float = option(0.5, "temperature of the proposals")
-    mh_block_size: int = option(0, "positions that are redrawn together in the first sweep; 0 is all of them")
-    mh_final_block_size: int = option(1, "the same in the last sweep, linear in between")
-    mh_nucleus: float = option(1.0, "propose from the smallest set of symbols with this mass; 1 is all")
+    mh_block_size: int = option(0, "number of positions that are redrawn together in the first sweep; 0: all positions")
+    mh_final_block_size: int = option(
+        1,
+        "number of positions that are redrawn together in the last sweep; it changes linearly from the first sweep to "
+        "the last",
+    )
+    mh_nucleus: float = option(
+        1.0, "propose from the smallest set of symbols with at least this probability mass; 1: all symbols"
+    )
     mh_scan: Optional[SCAN_CHOICES] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None,
-        "order of the positions in a sweep: random, left to right (sequential), or positions with uncertain symbols "
-        "more often (informed). Default: informed; random with --mh-decoding gibbs, which knows no energies",
+        "order of the positions in a sweep: random order (random), left to right (sequential), or positions with "
+        "uncertain symbols more often (informed). Default: informed; random with --mh-decoding gibbs, which has no "
+        "energies",
     )
 
 
@@ -64,9 +75,9 @@ def kernel_of(
     Args:
         cfg: the options.
         lm: the model.
-        metropolis: False for degenerate Gibbs, in which phrases stay where they are.
-        energy: of the target.
-        phrase_order: `ordered` or `unordered` if chains hold phrases, and otherwise None.
+        metropolis: False for degenerate Gibbs, in which phrases do not move.
+        energy: the energy of the target.
+        phrase_order: "ordered" or "unordered" if chains hold phrases, and otherwise None.
     """
     move = move_of(scan_of(cfg), energy, cfg.mh_proposal_temperature, cfg.mh_nucleus)
     if phrase_order and metropolis:
@@ -77,8 +88,12 @@ def kernel_of(
 def schedule_of(cfg: SamplerConfig, burn_in: int = 0) -> Schedule:
     """Return the schedule of the options.
 
+    Args:
+        cfg: the options.
+        burn_in: the number of first sweeps to discard.
+
     Raises:
-        UserError: for numbers that no run can have.
+        UserError: if a number is out of range.
     """
     try:
         return Schedule(
@@ -94,17 +109,17 @@ def schedule_of(cfg: SamplerConfig, burn_in: int = 0) -> Schedule:
 
 
 def check_sampler(cfg: SamplerConfig) -> None:
-    """Refuse combinations that mean nothing, before anything is loaded or written.
+    """Refuse values and combinations of options that no sampler can use, before anything is loaded or written.
 
     Raises:
-        UserError: for one of them.
+        UserError: with the first message that applies.
     """
     schedule_of(cfg)
     refuse(
         {
-            "--mh-proposal-temperature must be above 0, and finite": not 0 < cfg.mh_proposal_temperature < math.inf,
-            "--mh-nucleus must be above 0, and at most 1": not 0 < cfg.mh_nucleus <= 1,
-            "--mh-scan informed reads the energies of every state; degenerate Gibbs does not compute them": (
+            "--mh-proposal-temperature must be above 0 and finite": not 0 < cfg.mh_proposal_temperature < math.inf,
+            "--mh-nucleus must be above 0 and at most 1": not 0 < cfg.mh_nucleus <= 1,
+            "--mh-scan informed cannot be used with --mh-decoding gibbs, which computes no energies; use random": (
                 cfg.mh_scan == INFORMED and cfg.mh_decoding == "gibbs"
             ),
         }

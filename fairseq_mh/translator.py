@@ -1,4 +1,4 @@
-"""Translate from Python: a model is loaded once, and decoding options are given by their names.
+"""Translation from Python: load a model once, and give decoding options as keyword arguments.
 
 translator = Translator.load("models/libreoffice-de-en")
 translator.translate(["Öffnen Sie das Menü."])
@@ -27,15 +27,15 @@ from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.results import BatchResults, PassRecord, SentenceResult, SweepRecord, event_records
 
-KEPT_OPTIONS = 16  # sets of options of calls whose generators are kept
+KEPT_OPTIONS = 16  # the number of sets of options for which generators are kept
 
 
 class Found(NamedTuple):
-    """The result of a text, when its batch has been decoded.
+    """The event that a text's batch has been decoded.
 
     Attributes:
-        place: the index of the text among those given.
-        result: what was found.
+        place: the index of the text in the call.
+        result: the result of the text.
     """
 
     place: int
@@ -43,21 +43,26 @@ class Found(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """A set of options, and the generator that decodes with it."""
+    """A set of options and its generator.
+
+    Attributes:
+        cfg: fairseq's configuration, with the options.
+        generator: the generator that decodes with the options.
+    """
 
     cfg: Any
     generator: MHGenerator
 
 
 class Translator:
-    """A model with its dictionaries and pieces, that translates.
+    """Translates with a model, its dictionaries and its subword pieces.
 
     Args:
         data: fairseq's data folder.
         arguments: options of `fairseq-generate` and of the plugin, as on a command line.
 
     Raises:
-        UserError: for options that mean nothing, and if the model, or what cuts text into pieces, cannot be loaded.
+        UserError: if the options are refused, or the model, tokenizer or subword model cannot be loaded.
     """
 
     def __init__(self, data: str, arguments: Sequence[str] = ()):
@@ -69,7 +74,7 @@ class Translator:
         try:
             self.task.build_tokenizer(self.cfg.tokenizer)
             self.task.build_bpe(self.cfg.bpe)
-        except Exception as error:  # libraries and files fail in many ways
+        except Exception as error:  # the libraries raise many kinds of errors
             raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
         self.reader = LineReader(self.task, self.model)
         self._settings: dict[tuple[str, ...], Setting] = {(): Setting(self.cfg, self.generator)}
@@ -80,11 +85,11 @@ class Translator:
 
         Args:
             folder: fairseq's data folder: two dictionaries, and binarised files or `source_lang` and `target_lang`.
-            options: decoding options by their names, the plugin's without `mh_` (`sweeps=12`, `preset="fast"`), and
+            options: decoding options by their names: the plugin's without `mh_` (`sweeps=12`, `preset="fast"`), and
                 fairseq's (`path`, `sentencepiece_model`, `iter_decode_with_beam`, `cpu`, ...).
 
         Raises:
-            UserError: for an unknown option, and for files that cannot be used.
+            UserError: if an option is unknown or refused, or a file cannot be used.
         """
         return cls(str(folder), with_pieces(str(folder), arguments_of(options)))
 
@@ -96,7 +101,7 @@ class Translator:
             options: as for `decode`.
 
         Returns:
-            The best translation of each text; an empty one if a text cannot be translated.
+            The best translation of each text; an empty string if a text cannot be translated.
 
         Raises:
             UserError: as in `decode`.
@@ -105,17 +110,17 @@ class Translator:
         return [found[0].text if found else "" for found in best]
 
     def decode(self, texts: Sequence[str], **settings: Any) -> list[SentenceResult]:
-        """Decode texts, and return everything that was found.
+        """Decode texts, and return all results.
 
-        A text that is empty, or longer than the model or the memory allows, or for which the model has no lengths, gets
-        a result that says so, without translations.
+        The result of a text that cannot be translated has no translations, and `untranslated` is the reason: the text
+        is empty, it is longer than the model or the memory allows, or the model has no lengths for it.
 
         Args:
             texts: the sources.
-            settings: the keyword arguments of `watch`, options among them (`nbest=3`, `chains=5`).
+            settings: the keyword arguments of `watch`, including decoding options (`nbest=3`, `chains=5`).
 
         Returns:
-            The result of each text, in their order.
+            The result of each text, in the order of the texts.
 
         Raises:
             UserError: as in `watch`.
@@ -134,38 +139,41 @@ class Translator:
         phrases: Sequence[Sequence[str]] | None = None,
         **options: Any,
     ) -> Iterator[SweepRecord | PassRecord | Found]:
-        """Decode texts, and yield what happens: ended sweeps, passes of mask-predict, and results.
+        """Decode texts, and yield events: ended sweeps, passes of mask-predict, and results.
 
-        Every sweep of every chain is yielded when it has ended, the start (sweep 0) first; the result of a text is
-        yielded when its batch has been decoded. A loop that is left ends the decoding.
+        Every sweep of every chain is yielded when it has ended, the start (sweep 0) first. The result of a text is
+        yielded when its batch has been decoded. To stop the decoding, leave the loop over the events.
 
         Args:
             texts: the sources.
-            numbers: key the random streams of each text's chains, as line numbers do; 0, 1, ... unless given.
-            samples: whether results hold the state at the end of every sweep from burn-in on.
-            trace: whether results hold the records of `--mh-trace`.
-            template: the given part of all translations, or of each: `Click {2} to {}.` holds everything but a blank of
-                two tokens and one of any number. An `Outline` gives the same by tokens.
-            phrases: for each text, phrases that its translations must hold, anywhere; in the order given with
-                `constraints="ordered"`.
-            options: for this call, as for `load` (`nbest=3`, `chains=5`); those of the model itself (`path`, `cpu`,
-                ...) cannot be changed any more.
+            numbers: a number for each text that keys the random streams of its chains, as line numbers do; 0, 1, ... by
+                default.
+            samples: whether results have the state at the end of every sweep from burn-in on.
+            trace: whether results have the records of `--mh-trace`.
+            template: the given part of all translations, or a list with one for each text. `Click {2} to {}.` gives
+                everything except a blank of two tokens and a blank of any number of tokens. An `Outline` gives the same
+                by tokens.
+            phrases: for each text, a list of phrases that its translations must contain anywhere; with
+                `constraints="ordered"`, in the given order.
+            options: decoding options for this call, as for `load` (`nbest=3`, `chains=5`), except the options of the
+                model itself (`path`, `cpu`, ...).
 
         Yields:
             `SweepRecord`, `PassRecord` and `Found`.
 
         Raises:
-            UserError: for options that mean nothing, and for a template that the model has no pieces for.
+            UserError: if the options are refused, templates or phrases do not match the texts, or the dictionary lacks
+                pieces of a template.
         """
-        one = self._set(options)
-        given = len(texts), one.task, one.generator.end
+        translator = self._set(options)
+        given = len(texts), translator.task, translator.generator.end
         if phrases is None:
             outlines = outlines_of_templates(template, *given)
         elif template is None:
             outlines = outlines_of_phrases(phrases, *given)
         else:
             raise UserError("phrases cannot be combined with a template; give one of them")
-        return one._watched(texts, outlines, numbers or range(len(texts)), samples, trace)
+        return translator._watched(texts, outlines, numbers or range(len(texts)), samples, trace)
 
     def alternatives(
         self, text: str, tokens: Tensor, position: int, *, count: int = 8, **options: Any
@@ -174,13 +182,14 @@ class Translator:
 
         Args:
             text: the source.
-            tokens: (T,) long, of the translation.
-            position: from 0.
-            count: how many; the current symbol is added if it is not one of them.
-            options: as for `decode`; they say which energy.
+            tokens: (T,) long, the translation.
+            position: the index of the position, from 0.
+            count: the number of symbols; the current symbol is added if it is not one of them.
+            options: decoding options as for `decode`, such as the energy.
 
         Raises:
-            UserError: for a text that cannot be translated, tokens that are no state, and a position outside them.
+            UserError: if the text cannot be translated, the tokens are not a state of the chains, or there is no such
+                position.
         """
         generator = self._set(options).generator
         line = Line(0, 0, self.reader.tokens(text), None)
@@ -189,7 +198,7 @@ class Translator:
         return alternatives(generator.scorer, source_of(self._sample([line])), tokens, position, count)
 
     def _set(self, options: Mapping[str, Any]) -> "Translator":
-        """Return this translator with other options; each set of options is parsed once."""
+        """Return a copy of this translator with other options; recent sets of options are parsed only once."""
         arguments = tuple(arguments_of(options))
         if arguments not in self._settings:
             cfg = parse_generate_options(self.data, [*self.arguments, *arguments])
@@ -212,6 +221,7 @@ class Translator:
         samples: bool,
         trace: bool,
     ) -> Iterator[SweepRecord | PassRecord | Found]:
+        """Decode texts with these outlines; yields the events of `watch`, and takes its other arguments."""
         readable = []
         for place, number in enumerate(numbers):
             line = Line(place, number, self.reader.tokens(texts[place]), outlines[place])
@@ -254,7 +264,13 @@ class Translator:
         ]
 
     def _drawn(self, decoded: Decoded, sentences: int, samples: bool) -> list[list[Hypothesis]]:
-        """Return each sentence's states at the ends of sweeps from burn-in on, a repeated one each time."""
+        """Return each sentence's states at the ends of sweeps from burn-in on, repeated states included.
+
+        Args:
+            decoded: the batch.
+            sentences: the number of sentences.
+            samples: whether the states are wanted; if False, the lists are empty.
+        """
         drawn: list[list[Hypothesis]] = [[] for _ in range(sentences)]
         if samples:
             cfg, context = self.task.cfg, decoded.plan.context.tolist()
@@ -264,7 +280,7 @@ class Translator:
         return drawn
 
     def text(self, tokens: Tensor) -> str:
-        """Return the words of a target's tokens (T,) long."""
+        """Return the text of a target's tokens (T,) long."""
         dictionary = self.task.target_dictionary
         text = dictionary.string(tokens, self.cfg.common_eval.post_process, extra_symbols_to_ignore={dictionary.eos()})
         for cutter in reversed(self.task.cutters):
@@ -274,12 +290,12 @@ class Translator:
     def _decode_batch(
         self, batch: Sequence[Line], with_energies: bool
     ) -> Generator[SweepRecord | PassRecord, None, Decoded]:
-        """Decode a batch; yield its events as records."""
+        """Decode a batch, yield its events as records, and return what `MHGenerator.events` returns."""
         numbers = [line.number for line in batch]
-        outlines = [line.outline for line in batch if line.outline]  # of all lines, or of none
+        outlines = [line.outline for line in batch if line.outline]  # either all lines have one, or none has
         running = self.generator.events(self._sample(batch), outlines, with_energies)
         return (yield from convert_events(running, partial(event_records, numbers=numbers)))
 
     def _sample(self, batch: Sequence[Line]) -> dict:
-        """Return a batch as the generator reads it, on the model's device."""
+        """Return a batch of lines in fairseq's format, on the model's device."""
         return to_device(self.model, self.reader.sample(batch))

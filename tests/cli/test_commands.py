@@ -83,7 +83,7 @@ def test_the_error_for_an_unknown_option_names_the_nearest(command, capsys):
     given, meant = UNKNOWN[command]
     assert main([command, *FILLED.get(command, ["x"]), given]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("fairseq-mh: error: unknown: ")
+    assert said.startswith("fairseq-mh: error: unknown option: ")
     assert f"did you mean {meant}?" in said
     assert said.count("\n") == 1
 

@@ -38,7 +38,7 @@ OPTIONS = {
         "--mh-length-reward must be finite",
     ),
     "an earlier option for experts": (("--mh-expert", "x.pt"), "use --mh-energy with a list"),
-    "an earlier option for delayed acceptance": (("--mh-surrogate=partition",), "--mh-surrogate is gone"),
+    "an earlier option for delayed acceptance": (("--mh-surrogate=partition",), "--mh-surrogate was removed"),
     "an earlier option for single sites": (("--mh-proposal", "single"), "--mh-block-size 1"),
     "reward of nothing": (("--mh-length-reward", "1"), "--mh-length-select length-model"),
     "mask-predict from the reference": (

@@ -89,7 +89,7 @@ def test_the_output_of_another_subset_is_refused(tiny, nbest, tmp_path, capsys):
 
 MISTAKES = {
     "no electric": (("{nbest}", "--energy", "electric"), "there is no energy 'electric'"),
-    "an earlier option": (("{nbest}", "--electric", "x.pt"), "--electric is gone: use --energy electric.pt"),
+    "an earlier option": (("{nbest}", "--electric", "x.pt"), "--electric was removed: use --energy electric.pt"),
     "no file": (("nowhere.txt",), "nowhere.txt cannot be read"),
     "no pieces": (("{nbest}", "--sentencepiece-model", "nowhere.model"), "--sentencepiece-model cannot be read"),
     "words": (("{words}",), "no candidate is cut into the model's pieces"),
