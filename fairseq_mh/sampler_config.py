@@ -39,7 +39,7 @@ class SamplerConfig(FairseqDataclass):
         "norm",
         "the energy to sample: minus the sum of the logits (raw), or of locally normalised log-probabilities (norm)",
     )
-    mh_sweeps: int = option(6, "sweeps of each chain; the number of redraws in a sweep is the number of positions")
+    mh_sweeps: int = option(6, "sweeps of each chain; one sweep redraws as many positions as the text has")
     mh_temperature: float = option(0.3, "temperature of the target in the first sweep")
     mh_final_temperature: float = option(
         0.02, "temperature of the target in the last sweep; it changes linearly from the first sweep to the last"

@@ -156,7 +156,7 @@ def test_a_template_that_means_nothing_is_refused(tiny, translator):
     with pytest.raises(UserError, match="need references"):
         scorer.decode(["a"])
     (result,) = translator.decode(["a"], template="<pad> {}")
-    assert "no translation does" in result.untranslated
+    assert "the model does not generate" in result.untranslated
     (result,) = translator.decode(["a"], template=" ".join("abcabcabcabcabc"))
     assert "tokens" in result.untranslated
 
@@ -269,9 +269,9 @@ def test_alternatives_are_the_masked_conditional_and_their_energies(translator, 
         ("", [4], 0, "the source is empty"),
         ("a", [4], 1, "no position 1"),
         ("a", [4], -1, "no position -1"),
-        ("a", [0], 0, "no word"),
-        ("a", [-1], 0, "no word"),
-        ("a", [4000], 0, "no word"),
+        ("a", [0], 0, "does not generate"),
+        ("a", [-1], 0, "does not generate"),
+        ("a", [4000], 0, "does not generate"),
         ("a", [], 0, "0 tokens"),
     ],
 )

@@ -104,7 +104,7 @@ def test_phrases_that_cannot_hold_stop_no_other(translator):
     """An unknown word, and more than a target holds."""
     phrases = [["a x"], [], ["a b c"] * 5, ["b"]]
     first, second, third, fourth = translator.decode(SENTENCES, phrases=phrases, chains=1, sweeps=1)
-    assert "symbols that no translation" in first.untranslated
+    assert "symbols that the model does not generate" in first.untranslated
     assert "15 tokens" in third.untranslated
     assert second.translations
     assert fourth.translations
@@ -125,7 +125,7 @@ def test_generate_reads_phrases_from_a_file(tiny, tmp_path):
 def test_what_is_wrong_with_phrases_is_said_in_a_line(tiny, tmp_path):
     file = tmp_path / "phrases"
     file.write_text("a\nb\n")
-    assert "2 lines, and the subset 6" in refused(generated_here(tiny, "--constraints", "--mh-phrases", file))
+    assert "2 lines, but the subset has 6" in refused(generated_here(tiny, "--constraints", "--mh-phrases", file))
     file.write_text("a\n" * 6)
     assert "needs --constraints" in refused(generated_here(tiny, "--mh-phrases", file))
     assert "--mh-phrases FILE" in refused(generated_here(tiny, "--constraints"))
@@ -134,7 +134,7 @@ def test_what_is_wrong_with_phrases_is_said_in_a_line(tiny, tmp_path):
     assert "--score-reference" in refused(generated_here(tiny, "--constraints", "--score-reference"))
     file.write_text("c c c c c\n" * 6)
     long = refused(generated_here(tiny, "--constraints", "--mh-phrases", file, "--mh-gold-length", "--batch-size", 1))
-    assert "have 5 tokens, and the reference 1" in long
+    assert "have 5 tokens, but the target must have the reference's 1" in long
 
 
 def test_interactive_reads_phrases_behind_tabs(tiny):

@@ -102,6 +102,5 @@ class ChainSetup:
             outline.check(self.references.allowed)
             if outline.fewest > length:
                 raise SentenceError(
-                    f"the given parts have {outline.fewest} tokens, more than the {length} of the reference, whose "
-                    "length the target must have"
+                    f"the given parts have {outline.fewest} tokens, but the target must have the reference's {length}"
                 )
