@@ -19,7 +19,7 @@ from fairseq_mh.mcmc.record import Record, Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import State, put, select
 
-AHEAD = 4  # updates proposed at once from the same state: about as many as it takes until one changes it
+AHEAD = 4  # updates proposed at once from the same state: about as many as pass until one changes it
 Event = TypeVar("Event")
 Other = TypeVar("Other")
 Result = TypeVar("Result")
@@ -35,8 +35,8 @@ class EndedSweep(NamedTuple):
 
     Attributes:
         chain: the index of the chain.
-        number: of the sweep; 0 is the start.
-        record: that `read` reads.
+        number: the number of the sweep; 0 is the start.
+        record: the record that `read` reads from.
     """
 
     chain: int
@@ -60,7 +60,7 @@ def finish(running: Generator[object, None, Result]) -> Result:
 def convert_events(
     running: Generator[Event, None, Result], convert: Callable[[Event], Iterable[Other]]
 ) -> Generator[Other, None, Result]:
-    """Yield other events in the place of a generator's own, and return its result."""
+    """Yield what `convert` makes of each event of a generator, and return the generator's result."""
     while True:
         try:
             event = next(running)
@@ -81,21 +81,21 @@ def run(
     """Run N chains; yield every sweep of every chain when it has ended, the start (sweep 0) first.
 
     Args:
-        kernel: of all chains.
+        kernel: the kernel of all chains.
         start: (N, T) long, the first states, padded.
         context: (N,) long, the model's context of each chain.
         streams: one generator for each chain (`chain_stream`).
-        schedule: of all chains.
-        held: (N, T), the positions that no move redraws, see `unevaluated`; none unless given. A sweep has as many
-            updates as there are other positions, and one more for each phrase that moves.
+        schedule: the schedule of all chains.
+        held: (N, T), the positions that no move redraws (see `unevaluated`); by default there are none. A sweep has as
+            many updates as there are other positions, and one more for each phrase that moves.
 
     Returns:
-        the run.
+        The finished run.
     """
     state, cost = kernel.init(start.clone(), context, held)
     clocks = Clocks(schedule, kernel.move, state.held, streams)
     record = Record(state, cost, kernel.energy, schedule)
-    live = clocks.moving.copy()  # where all positions are held, every sweep ends as it began
+    live = clocks.moving.copy()  # a chain whose positions are all held never changes
     for chain, moves in enumerate(live.tolist()):
         for number in range(1 if moves else schedule.sweeps + 1):
             yield EndedSweep(chain, number, record)
@@ -120,12 +120,12 @@ def _settle(
     """Accept or reject the candidates of these chains, and let the chains that go on propose again.
 
     Args:
-        trials: of all chains; those of the chains that go on are replaced, in place.
+        trials: the trials of all chains; those of the chains that go on are replaced, in place.
         decided: (M,) the indices of the chains.
-        updates: (M,) how many updates have led to each of the candidates.
+        updates: (M,) the number of updates that led to each of the candidates.
 
     Returns:
-        the result of `Clocks.advance` for these chains.
+        The result of `Clocks.advance` for these chains.
     """
     sweeps, ended, goes_on = clocks.advance(decided, updates)
     planned = clocks.next(decided[goes_on], AHEAD)

@@ -20,8 +20,8 @@ class Clocks:
     """The clocks of N chains, on the CPU.
 
     Args:
-        schedule: of all chains.
-        move: plans the updates of each sweep.
+        schedule: the schedule of all chains.
+        move: the move that plans the updates of each sweep.
         held: (N, T) long, as in `State`.
         streams: one generator for each chain.
     """
@@ -32,9 +32,9 @@ class Clocks:
         self._temperatures = np.array([schedule.temperature_at(sweep) for sweep in range(schedule.sweeps + 2)])
         self._free = (kinds == FREE).sum(1)  # (N,)
         self._phrases = np.maximum(kinds.max(1) - FIXED, 0)  # (N,)
-        self._sweep = np.ones(len(held), dtype=int)  # the current sweep; one more after the last
+        self._sweep = np.ones(len(held), dtype=int)  # the current sweep; after the last sweep, one more
         self._done = np.zeros(len(held), dtype=int)  # finished updates of the sweep
-        self._count = np.zeros(len(held), dtype=int)  # all updates of the sweep: U at most
+        self._count = np.zeros(len(held), dtype=int)  # all updates of the sweep, at most U
         self._ranks = np.zeros((len(held), 0, held.size(1)), dtype=bool)  # (N, U, T), as in `next`
         self._phrase = np.zeros((len(held), 0), dtype=int)  # (N, U)
         self._uniforms = np.zeros((len(held), 0, 0))  # (N, U, S), of the proposals
@@ -50,7 +50,7 @@ class Clocks:
         """Return the next updates of these chains (M,): as many as their sweeps have left, at most `ahead`.
 
         Returns:
-            ranks (M, K, T) bool, the ranks of the masked positions among the chain's free ones, empty where a phrase
+            Ranks (M, K, T) bool, the ranks of the masked positions among the chain's free ones, all false if a phrase
             moves or the sweep has no update left; phrase (M, K) long, as in `SweepPlan`; uniforms (M, K, S + 1);
             temperature (M,) float64 of the target.
         """
@@ -65,7 +65,8 @@ class Clocks:
         """Count this many updates (M,) of these chains (M,) as done.
 
         Returns:
-            the sweep (M,) int that they belong to, whether (M,) bool it has ended, and whether the chain goes on.
+            The sweep (M,) int that the updates belong to, whether it has ended (M,) bool, and whether the chain goes on
+            (M,) bool.
         """
         self._done[chains] += updates
         sweep, ended = self._sweep[chains], self._done[chains] == self._count[chains]
@@ -75,7 +76,7 @@ class Clocks:
         return sweep, ended, ~ended | (sweep < self.schedule.sweeps)
 
     def _draw(self, chains: np.ndarray) -> None:
-        """Plan the current sweep of each of these chains (M,), for chains of equal size together.
+        """Plan the current sweep of each of these chains (M,); chains of equal size are planned together.
 
         A chain's stream gives the positions first, then the uniforms.
         """
@@ -94,7 +95,7 @@ class Clocks:
             self._ranks[group, :count] = False
             self._ranks[group, :count, :free] = plan.ranks
             self._phrase[group, :count] = plan.phrase
-            self._uniforms[group] = 0  # behind those that its updates read
+            self._uniforms[group] = 0  # no update reads more uniforms than are set below
             self._uniforms[group, :count, :draws] = uniforms[..., :draws]
             self._acceptance[group, :count] = uniforms[..., draws:]
 
@@ -111,7 +112,8 @@ class Clocks:
 
 def copy_together(device: torch.device, *arrays: np.ndarray) -> list[Tensor]:
     """Copy arrays to a device in one transfer; each transfer would make the CPU wait."""
-    widest_first = sorted(range(len(arrays)), key=lambda n: -arrays[n].itemsize)  # so that each begins at its multiple
+    # Wide items come first, so that each array begins at a multiple of its item size.
+    widest_first = sorted(range(len(arrays)), key=lambda n: -arrays[n].itemsize)
     content = [np.ascontiguousarray(arrays[n]).reshape(-1).view(np.uint8) for n in widest_first]
     parts = torch.from_numpy(np.concatenate(content)).to(device).split([len(part) for part in content])
     copied = dict(zip(widest_first, parts, strict=True))

@@ -2,8 +2,9 @@
 
     q_i = (1 - eps) truncated(p_i) + eps p_i,    p_i = softmax(f(., i, X_\\M) / tau_q)
 
-Truncation to a nucleus leaves current symbols outside it without a way back, so that the site would never move again.
-The share eps of the full conditional keeps the chain irreducible.
+A proposal from the nucleus only could never return to a current symbol outside it, so every move away from that symbol
+would be rejected, and the position would never change. The share eps of the full conditional keeps the chain
+irreducible.
 """
 
 import math
@@ -21,7 +22,7 @@ def conditional(logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, 
 
     Args:
         logits: (P, V), minus infinity outside the state space.
-        temperature: tau_q.
+        temperature: tau_q, of the proposals.
         nucleus: keep the smallest set of symbols with at least this mass; 1 keeps all.
         mix: eps, the probability of proposing from the whole conditional instead.
     """
@@ -37,11 +38,11 @@ def conditional(logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, 
 
 
 def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Return the symbol at which the cumulated probability first exceeds the uniform: (P, V), (P,) -> (P,) long.
+    """Return the symbol at which the cumulative probability first exceeds the uniform: (P, V), (P,) -> (P,) long.
 
-    Computed in float64, and normalised by the row's own last value, so that no symbol of probability 0 is ever drawn.
+    The sums are in float64 and divided by the row's last sum, so that no symbol of probability 0 is ever drawn.
     """
     cumulated = log_probs.double().softmax(-1).cumsum(-1)
     cumulated = cumulated / cumulated[:, -1:]
     drawn = torch.searchsorted(cumulated, uniforms.double()[:, None], right=True)[:, 0]
-    return drawn.clamp(max=log_probs.size(-1) - 1)  # out of range only where the row is NaN
+    return drawn.clamp(max=log_probs.size(-1) - 1)  # only a row of NaN is out of range

@@ -26,7 +26,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 from fairseq_mh.mcmc.state import Cost, State, no_cost, unevaluated
 
-Places = tuple[Tensor, ...]  # the indices (P,) long twice at which a (N, T) bool is true
+Places = tuple[Tensor, ...]  # two tensors (P,) long: the row and the column of each of P positions of (N, T)
 Share = Callable[[Tensor, Tensor], Tensor]  # logits (P, V), symbols (P,) long -> minus the symbols' shares (P,), nats
 
 
@@ -47,12 +47,12 @@ class OnePassEnergy(Protocol):
         """Evaluate M sequences.
 
         Args:
-            lm: the model of the chains; an energy that has its own model does not read it.
+            lm: the model of the chains; an energy that has its own model does not use it.
             tokens: (M, T) long, padded.
             context: (M,) long, the context of each sequence.
 
         Returns:
-            minus each position's share in nats (M, T), 0 at padding; and the number of rows (M,) long that it took.
+            Minus each position's share (M, T) in nats, 0 at padding; and the number of rows (M,) long that it took.
         """
         ...
 
@@ -62,8 +62,8 @@ class Term:
     """One term of an energy.
 
     Args:
-        name: of its column in scores, trace and output; for masked conditionals it is a name of `ENERGIES`.
-        energy: from one pass; None for masked conditionals.
+        name: the name of its column in scores, trace and output; for masked conditionals, a name of `ENERGIES`.
+        energy: the energy from one pass, or None for masked conditionals.
         weight: w, 0 or more. A term of weight 0 is evaluated at the end of each sweep, for trace and output only.
         bounded: whether every position's share is at least 0, so that the evaluated part bounds the energy from below.
         expert: whether its rows are those of an autoregressive model, which are counted separately.
@@ -81,7 +81,8 @@ class Energy:
     """A weighted sum of terms.
 
     Args:
-        terms: in the order of the columns. Terms from one pass are evaluated in this order: list cheap ones first.
+        terms: the terms in the order of the columns. Terms from one pass are evaluated in this order, so list cheap
+            ones first.
 
     Raises:
         ValueError: for terms that cannot be summed.
@@ -111,12 +112,15 @@ class Energy:
 
     @property
     def samples_masked(self) -> bool:
-        """Whether masked conditionals decide about candidates: one of their terms has a weight."""
+        """Whether masked conditionals decide about candidates, because one of their terms has a weight above 0."""
         return any(term.weight for term in self.masked)
 
     @property
     def masked_bound(self) -> float:
-        """The weight of masked conditionals if some positions bound the energy from below, and otherwise 0."""
+        """The weight of E_norm if it is the only weighted term of masked conditionals, and otherwise 0.
+
+        If it is above 0, the positions that are evaluated bound the energy from below.
+        """
         weighted = [term for term in self.masked if term.weight]
         return weighted[0].weight if [term.name for term in weighted] == ["norm"] else 0.0
 
@@ -132,12 +136,12 @@ class Energy:
 
     @property
     def certainty(self) -> int:
-        """The column that says how certain each symbol is: exp(-share) is its probability given the others."""
+        """The column of the certainty of each symbol: exp(-share) is its probability given the other symbols."""
         names = [term.name for term in self.deciding]
         return self.columns.index("norm" if "norm" in names else names[0])
 
     def stages(self) -> Iterator[tuple[Term, bool]]:
-        """Yield the terms from one pass that decide, and whether the sum without those to come is a lower bound."""
+        """Yield each deciding term from one pass, and whether the sum of the earlier terms is a lower bound of E."""
         left = [term for term in self.terms if term.weight and term.energy is not None]
         bounded = [term.bounded for term in left] + ([bool(self.masked_bound)] if self.samples_masked else [])
         for number, term in enumerate(left):
@@ -161,10 +165,10 @@ class Energy:
 
         Args:
             scores: (N, T, E) nats.
-            places: P of them.
+            places: the P positions to write.
             lm: the model.
             features: (P, D), of each place when only that position is masked.
-            symbols: (P,) long, which stand there.
+            symbols: (P,) long, the symbols at these positions.
         """
         columns = [self.columns.index(term.name) for term in self.masked]
         found = masked_scores(lm, features, symbols, [ENERGIES[term.name] for term in self.masked])
@@ -204,7 +208,7 @@ def evaluate(lm: MaskedLM, energy: Energy, tokens: Tensor, context: Tensor, held
 
     Args:
         lm: the model.
-        energy: whose terms are evaluated.
+        energy: the energy whose terms are evaluated.
         tokens: (N, T) long, padded with `lm.pad`.
         context: (N,) long, the context of each sequence.
         held: see `unevaluated`.
@@ -217,9 +221,9 @@ def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) 
 
     Args:
         lm: the model.
-        energy: whose columns the states' scores have.
-        state: of N chains.
-        terms: of the energy.
+        energy: the energy that gives the states' scores their columns.
+        state: the states of N chains.
+        terms: the terms of the energy to evaluate.
     """
     state, cost = state._replace(scores=state.scores.clone()), no_cost(state.context)
     for term in terms:
@@ -240,13 +244,13 @@ def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) 
 
 
 def site_features(lm: MaskedLM, tokens: Tensor, context: Tensor, places: Places) -> Tensor:
-    """Return the features (P, D) of places, each masked in a row of its own.
+    """Return the features (P, D) of some positions, each masked in a row of its own.
 
     Args:
         lm: the model.
         tokens: (M, T) long, padded.
         context: (M,) long, the context of each sequence.
-        places: P of them.
+        places: the P positions.
     """
     sequence, site = places
     masked = torch.arange(tokens.size(1), device=tokens.device) == site[:, None]

@@ -2,8 +2,8 @@
 
     a(X -> X') = min(1, exp(-(E(X') - E(X)) / tau) q(X | X') / q(X' | X))      (section 3)
 
-The acceptance's uniform u is drawn first. Where no position can lower an energy, the evaluated part of E(X') bounds it
-from below. A candidate is therefore evaluated in stages, terms from one pass first, until its ratio is below u: the
+The acceptance's uniform u is drawn first. If no share of a position can be negative, the evaluated part of E(X') bounds
+it from below. A candidate is therefore evaluated in stages, terms from one pass first, until its ratio is below u: the
 decision is the same, and the rest of its rows is saved. Between two stages a candidate is a `Trial`; trials that wait
 for their next stage may be of any chain, at any time of its run.
 
@@ -28,16 +28,16 @@ class Trial(NamedTuple):
 
     Attributes:
         state: the states that the candidates come from.
-        candidate: their scores and features are 0 where they are not known yet.
+        candidate: the candidates; scores and features that are not known yet are 0.
         log_rest: (M,) nats, the log ratio without the two energies and without the candidate's choice of positions.
         log_u: (M,) the log of the acceptance's uniform.
         temperature: (M,) tau of the target.
-        order: (M, K) long, positions that were chosen with a look at the state, as in `Proposed`.
+        order: (M, K) long, the positions that were chosen by the scores of the state, as in `Proposed`.
         expected: (M, T) nats, a guess of the shares of the candidate's masked conditionals.
         changed: (M,) bool, whether the candidate differs from the state and its energy decides.
         open: (M, T) bool, the positions of an undecided candidate that have not been evaluated.
-        asked: (M, T) bool, those of them to evaluate next; a candidate without any can be decided.
-        cost: rows spent.
+        asked: (M, T) bool, the open positions to evaluate next; a candidate without any can be decided.
+        cost: the rows spent.
         skipped: (M,) long, the number of updates before this one that proposed the state itself.
     """
 
@@ -63,7 +63,7 @@ class Info(NamedTuple):
         log_ratio: (M,) nats, or as much of it as was known when the rejection was certain; NaN rejects.
         accepted: (M,) bool, true for unchanged candidates, too.
         novel: (M,) bool, accepted and different from the state.
-        cost: rows spent.
+        cost: the rows spent.
         skipped: (M,) long, the number of accepted updates before this one whose candidates were unchanged.
     """
 
@@ -81,9 +81,9 @@ class Kernel:
 
     Args:
         lm: the model.
-        energy: of the target.
-        move: draws candidates.
-        metropolis: accept by the ratio; otherwise accept everything (degenerate Gibbs).
+        energy: the energy of the target.
+        move: the move that draws candidates.
+        metropolis: whether to accept by the ratio; otherwise everything is accepted (degenerate Gibbs).
 
     Raises:
         ValueError: for degenerate Gibbs with a move that reads the scores of states.
@@ -114,12 +114,12 @@ class Kernel:
     def begin(self, state: State, update: Update, uniforms: Tensor, temperature: Tensor) -> Trial:
         """Try the first of these updates that proposes another state, or the last of them.
 
-        The first update may take decoder rows. The ones behind it are proposed at once from the same state, as long as
-        that takes no row.
+        The first update may take decoder rows. The next ones are proposed at the same time and from the same state, up
+        to the first one that would take a row.
 
         Args:
-            state: of M chains.
-            update: of shapes (M, K, T) and (M, K): K updates in turn; those at the end may be empty.
+            state: the states of M chains.
+            update: K successive updates, of shapes (M, K, T) and (M, K); the last ones may be empty.
             uniforms: (M, K, S + 1) in [0, 1): S for the proposal, the last one for the acceptance.
             temperature: (M,) tau of the target.
         """
@@ -153,30 +153,30 @@ class Kernel:
         return self._ask(trial._replace(open=trial.open & ~trial.asked, cost=cost))
 
     def settle(self, trial: Trial) -> tuple[State, Info]:
-        """Accept or reject candidates for which nothing is asked any more; return the states reached."""
+        """Accept or reject candidates that ask for no more positions; return the states reached and the results."""
         state, candidate = trial.state, trial.candidate
         log_ratio = self._log_ratio(trial) + self.move.log_choice(candidate, trial.order)
         accepted = trial.log_u < log_ratio if self.metropolis else torch.ones_like(trial.changed)
         novel = accepted & (candidate.tokens != state.tokens).any(1)
         info = Info(candidate.tokens, log_ratio, accepted, novel, trial.cost, trial.skipped)
-        reached = where(novel, candidate, state)  # where only places of phrases change, the evaluation stays
+        reached = where(novel, candidate, state)  # if only phrases change places, the evaluation stays
         return reached._replace(held=candidate.held.where(accepted[:, None], state.held)), info
 
     def _open(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor, same: Tensor) -> Trial:
-        """Return the trials of these proposals with everything evaluated that costs no masked row.
+        """Return the trials of these proposals, after the evaluations that take no row with a masked position.
 
         Args:
             log_u: (M,) the logs of the acceptance's uniforms.
-            same: (M,) bool, whether the candidate is the state again, which is accepted.
+            same: (M,) bool, whether the candidate is the state itself, which is always accepted.
         """
         energy, valid = self.energy, self._valid(state)
         changed = (proposed.candidate != state.tokens).any(1) & self.metropolis
         log_rest = proposed.log_reverse - proposed.log_forward - self.move.log_choice(state, proposed.order)
         scores, cost, undecided = self._evaluate_one_pass(state, proposed, changed, log_rest, log_u, temperature)
-        single = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # masked as it was in the state
+        single = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # the other tokens are those of the state
         new = (undecided & energy.samples_masked)[:, None] & valid
         features = state.features.masked_fill(new[..., None], 0)
-        free = new & single  # its features are those of the state
+        free = new & single  # so its features are those of the state
         if energy.samples_masked and len((places := free.nonzero(as_tuple=True))[0]):
             features[places] = kept = state.features[places]
             energy.set_masked(scores, places, self.lm, kept, proposed.candidate[places])
@@ -208,8 +208,8 @@ class Kernel:
         """Evaluate the terms from one pass, cheap ones first, until the rejection of a candidate is certain.
 
         Returns:
-            the candidates' scores (M, T, E), 0 where a deciding term is not known yet; the cost; and which candidates
-            (M,) bool are not decided.
+            The candidates' scores (M, T, E), 0 where a deciding term is not known yet; the cost; and whether each
+            candidate is undecided (M,) bool.
         """
         energy, cost, undecided = self.energy, no_cost(state.context).plus(proposed.rows), changed
         scores = self._unknown_scores(state, changed)
@@ -248,7 +248,7 @@ class Kernel:
     def _log_ratio(self, trial: Trial) -> Tensor:
         """Return the log ratio (M,) as far as it is known.
 
-        Shares that are not known yet count 0, so that the ratio falls with every stage, to its true value.
+        Shares that are not known yet count as 0, so the ratio falls with every stage until it is exact.
         """
         rise = self.energy.total(trial.candidate.scores) - self.energy.total(trial.state.scores)
         return trial.log_rest - rise.where(trial.changed, 0.0) / trial.temperature

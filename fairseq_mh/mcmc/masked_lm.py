@@ -1,4 +1,4 @@
-"""What the sampler asks of a model, and the one place where the state space is cut out of its vocabulary."""
+"""The protocol of a model for the sampler, and the only place that restricts its vocabulary to the state space."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -9,19 +9,19 @@ from torch import Tensor
 
 
 class LogitsLM:
-    """Puts a function from masked sequences to logits behind the `MaskedLM` protocol.
+    """A `MaskedLM` made of a function that maps masked sequences to logits.
 
-    The features that chains keep are the logits themselves: (N, T, V) numbers for N chains. A model with a large
-    vocabulary does better with a class of its own, whose `features` are narrower and whose `project` makes logits.
+    Chains keep the logits themselves as features: (N, T, V) numbers for N chains. A model with a large vocabulary
+    should have a class of its own, whose `features` are narrower and whose `project` makes logits of them.
 
     Args:
         logits: (tokens (M, T) long, masked (M, T) bool, context (M,) long) -> (P, V), the logits at the masked
-            positions in row-major order; what stands in `tokens` at a masked position must not be looked at.
-        vocabulary: V.
-        pad: fills the positions behind a sequence's end; it is no state.
+            positions in row-major order; the function must not look at the symbol at a masked position.
+        vocabulary: V, the number of symbols.
+        pad: the symbol that fills the positions after a sequence's end; no state may hold it.
         forbidden: other symbols that no state may hold, such as a mask.
-        device: where the logits are.
-        dtype: of the logits.
+        device: the device of the logits.
+        dtype: the dtype of the logits.
     """
 
     def __init__(
@@ -48,15 +48,21 @@ class LogitsLM:
         return features
 
 
-QUERY_ON_CPU, QUERY_ON_ACCELERATOR = 64, 2048  # rows; the second where an accelerator does not say what is free
-FEWEST, MOST = 256, 16384  # rows of a query on an accelerator
-QUERY_SHARE, ROW_BYTES = 0.25, 2**21  # of the free memory; what a Transformer base's row takes, its logits included
+QUERY_ON_CPU = 64  # rows
+QUERY_ON_ACCELERATOR = 2048  # rows on an accelerator that does not report its free memory
+FEWEST, MOST = 256, 16384  # rows of a query on a GPU
+QUERY_SHARE = 0.25  # of the free memory of a GPU
+ROW_BYTES = 2**21  # memory of one row of a Transformer base, logits included
 
 
 class Features(Protocol):
-    """Reads sequences, each in one of a batch of contexts (source sentences, say)."""
+    """Reads sequences, each in one of a batch of contexts (source sentences, say).
 
-    pad: int  # fills the positions behind a sequence's end
+    Attributes:
+        pad: the symbol that fills the positions after a sequence's end.
+    """
+
+    pad: int
 
     def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
         """Return a feature vector for each masked position.
@@ -75,11 +81,14 @@ class Features(Protocol):
 class MaskedLM(Features, Protocol):
     """A masked language model over a batch of contexts.
 
-    `features` and `project` are apart so that a chain can keep the (N, T, D) features of its state: proposing at any
-    site is then free, and the (N, T, V) logits never exist at once.
+    `features` and `project` are separate so that a chain can keep the (N, T, D) features of its state: a proposal at
+    any position then takes no row, and the (N, T, V) logits never exist at once.
+
+    Attributes:
+        allowed: (V,) bool, the symbols that a state may hold.
     """
 
-    allowed: Tensor  # (V,) bool: the symbols that a state may hold
+    allowed: Tensor
 
     def no_features(self, *sizes: int) -> Tensor:
         """Return zeros (*sizes, D) of the dtype and on the device of the features."""
@@ -93,8 +102,8 @@ class MaskedLM(Features, Protocol):
 def query_size(tensor: Tensor) -> int:
     """Return how many rows of a query, or how many positions with their logits, exist at once.
 
-    On a CPU that is as many as stay in its cache, with one thread or two (docs/gpu.md); an accelerator is idle with so
-    few, and takes as many as a share of what was free at its first query holds.
+    On a CPU, as many as stay in the cache with one or two threads (docs/gpu.md). An accelerator would be idle with so
+    few; a GPU takes as many as fit into a share of the memory that was free at the first query.
     """
     if tensor.device.type == "cpu":
         return QUERY_ON_CPU
@@ -103,7 +112,7 @@ def query_size(tensor: Tensor) -> int:
 
 @lru_cache
 def _query_on(device: torch.device) -> int:
-    """Return how many rows of a query a GPU holds beside all else."""
+    """Return how many rows of a query fit into the share of a GPU's free memory."""
     free, _ = torch.cuda.mem_get_info(device)
     return min(max(int(QUERY_SHARE * free / ROW_BYTES), FEWEST), MOST)
 
@@ -111,12 +120,12 @@ def _query_on(device: torch.device) -> int:
 def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
     """Return `lm.features` of any number of rows, in queries of `query_size` rows of about equal length.
 
-    Args and returns are those of `Features.features`.
+    Its arguments and result are those of `Features.features`.
     """
     by_length = tokens.ne(lm.pad).sum(1).argsort(stable=True)
     queries = by_length.split(query_size(tokens))
     found = torch.cat([lm.features(tokens[rows], masked[rows], context[rows]) for rows in queries])
-    # Of each vector found; how many there are in all is known, so that nobody waits for their sum.
+    # The row of each vector. The output size is known: without it, the CPU would wait for a GPU to sum the repeats.
     row = by_length.repeat_interleave(masked.sum(1)[by_length], output_size=len(found))
     return found[row.argsort(stable=True)]
 

@@ -1,8 +1,8 @@
 """The protocol of a move: its scan, and how it draws candidates.
 
-The kernel knows moves only by this protocol. A move proposes X' from X with probability q(X' | X), and says both that
-and q(X | X'). It may choose positions with a look at the state's scores: `log_choice` is the log-probability of that
-choice, which the kernel adds to the ratio on both sides, because only the kernel knows the candidate's scores.
+The kernel knows moves only by this protocol. A move proposes X' from X with probability q(X' | X), and returns the logs
+of that and of q(X | X'). If it chooses positions by the state's scores, `log_choice` is the log-probability of the
+choice. The kernel adds it to the ratio for both directions, because only the kernel knows the candidate's scores.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from torch import Tensor
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.state import State
 
-NOWHERE = -1  # fills up an order behind its last position
+NOWHERE = -1  # fills an order after its last position
 Streams = Sequence[np.random.Generator]  # one for each chain
 
 
@@ -47,12 +47,12 @@ class Proposed(NamedTuple):
 
     Attributes:
         candidate: (N, T) long, its tokens.
-        held: (N, T) long, of the candidate, as in `State`.
+        held: (N, T) long, its held positions, as in `State`.
         log_forward: (N,) nats, log q(candidate | state).
         log_reverse: (N,) nats, log q(state | candidate).
-        rows: (N,) long, decoder rows spent.
+        rows: (N,) long, the decoder rows spent.
         masked: (N, T) bool, the positions that were redrawn.
-        order: (N, K) long, positions chosen with a look at the scores, in that order, filled up with NOWHERE.
+        order: (N, K) long, the positions chosen by their scores, in the order of the choice, filled with NOWHERE.
     """
 
     candidate: Tensor
@@ -69,7 +69,7 @@ class Move(Protocol):
 
     @property
     def reads_scores(self) -> bool:
-        """Whether it looks at the scores of states, which degenerate Gibbs does not have."""
+        """Whether the move reads the scores of states, which degenerate Gibbs does not have."""
         return False
 
     def scan(self, free: int, phrases: int, block_size: int, streams: Streams) -> SweepPlan:
@@ -79,7 +79,7 @@ class Move(Protocol):
             free: L, the number of free positions of each chain; may be 0.
             phrases: the number of phrases that each chain holds.
             block_size: the number of positions to mask at once.
-            streams: of the N chains.
+            streams: the random streams of the N chains.
         """
         ...
 
@@ -88,10 +88,10 @@ class Move(Protocol):
         ...
 
     def reuses_features(self, update: Update) -> Tensor:
-        """Return where updates take no decoder row if all features of the state are known; shapes may have more axes.
+        """Return which updates take no decoder row if all features of the state are known.
 
         Returns:
-            (N,) bool; with `Update` of shapes (N, K, T) and (N, K), (N, K) bool.
+            (N,) bool; or (N, K) bool for an update of shapes (N, K, T) and (N, K).
         """
         ...
 
@@ -100,9 +100,9 @@ class Move(Protocol):
 
         Args:
             lm: the model.
-            state: of N chains, perhaps `repeat`ed.
-            update: of the N chains.
-            uniforms: (N, S) in [0, 1), of which an update reads as many as `draws` says.
+            state: the states of N chains, or a result of `repeat` with N entries.
+            update: the update of each of the N chains.
+            uniforms: (N, S) in [0, 1); an update reads the number of them that `draws` returns.
         """
         ...
 

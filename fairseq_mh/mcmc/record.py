@@ -37,7 +37,7 @@ class Sweep(NamedTuple):
         accepted: (N,) long, accepted proposals, which include unchanged candidates.
         novel: (N,) long, accepted proposals that changed the state.
         broken: (N,) long, proposals rejected because their ratio was NaN.
-        cost: rows spent, which include the evaluation of the state at the end.
+        cost: the rows spent, which include the evaluation of the state at the end.
     """
 
     end: Snapshot
@@ -62,13 +62,13 @@ class Run(NamedTuple):
 
 
 class Record:
-    """The record of a run that goes on.
+    """The record of a run while it goes on.
 
     Args:
         state: the first states of N chains.
-        cost: of their evaluation.
-        energy: of the target.
-        schedule: of the run.
+        cost: the cost of their evaluation.
+        energy: the energy of the target.
+        schedule: the schedule of the run.
     """
 
     def __init__(self, state: State, cost: Cost, energy: Energy, schedule: Schedule):
@@ -87,7 +87,7 @@ class Record:
         self._counts[sweep, :, chains] += torch.stack([count.long() for count in counts], 1)
 
     def add_cost(self, chains: Tensor, sweep: Tensor, cost: Cost) -> None:
-        """Count rows that no update took, of these chains (M,), each in its sweep (M,)."""
+        """Count rows of these chains (M,), each in its sweep (M,), that were not spent by an update."""
         self._counts[sweep, -len(cost) :, chains] += torch.stack(cost, 1)
 
     def add_states(self, chains: Tensor, sweep: Tensor, state: State, ends: Tensor, always_scored: bool) -> None:
@@ -95,9 +95,9 @@ class Record:
 
         Args:
             chains, sweep: (M,) long.
-            state: of the M chains.
-            ends: (E,) long, for which of the M the update was the last one of its sweep.
-            always_scored: whether states have the scores of their tokens within a sweep, too.
+            state: the states of the M chains.
+            ends: (E,) long, the indices among the M of the chains whose update was the last one of its sweep.
+            always_scored: whether states are evaluated after every update, not only at the end of a sweep.
         """
         end = sweep[ends], chains[ends]
         self._tokens[end], self._scores[end] = state.tokens[ends], state.scores[ends]

@@ -25,7 +25,7 @@ def move_of(scan: str, energy: Energy, temperature: float = 1.0, nucleus: float 
 
     Args:
         scan: the name.
-        energy: of the target, which informed moves read.
+        energy: the energy of the target, which informed moves read.
         temperature: tau_q, see `conditional`.
         nucleus: see `conditional`.
 
@@ -43,7 +43,7 @@ def sample(lm: MaskedLM, start: Tensor, **settings: Any) -> Run:
 
     Args:
         lm: any model behind the `MaskedLM` protocol.
-        start: (N, T) long, the first states, padded behind their ends with `lm.pad`.
+        start: (N, T) long, the first states, padded after their ends with `lm.pad`.
         settings: the keyword arguments of `sweeps`.
 
     Returns:
@@ -51,7 +51,7 @@ def sample(lm: MaskedLM, start: Tensor, **settings: Any) -> Run:
         lowest energy.
 
     Raises:
-        ValueError: for settings that mean nothing, or a start with symbols that no state holds.
+        ValueError: for invalid settings, or a start with symbols that no state may hold.
     """
     return finish(sweeps(lm, start, **settings))
 
@@ -77,25 +77,26 @@ def sweeps(
 
     Args:
         lm: any model behind the `MaskedLM` protocol.
-        start: (N, T) long, the first states, padded behind their ends with `lm.pad`.
-        context: (N,) long, the model's context of each chain; all are in context 0 unless given.
+        start: (N, T) long, the first states, padded after their ends with `lm.pad`.
+        context: (N,) long, the model's context of each chain; by default, all are in context 0.
         energy: a name of `ENERGIES`, an energy from one pass, or a weighted sum of terms.
-        temperature: of the target, above 0.
-        final_temperature: at the last sweep, linear in between; the same unless given.
-        sweeps: how often each position is redrawn.
+        temperature: the temperature of the target, above 0.
+        final_temperature: the temperature at the last sweep, linear in between; by default, it is constant.
+        sweeps: the number of times that each position is redrawn.
         burn_in: number of first sweeps to discard when `Run.lowest` is chosen.
-        block_size: how many positions are redrawn at once; 0 is all of them.
-        final_block_size: at the last sweep; the same unless given.
+        block_size: the number of positions that are redrawn at once; 0 is all of them.
+        final_block_size: the block size at the last sweep; by default, it is constant.
         scan: `random`, `sequential`, or `informed`.
-        proposal_temperature: of the proposals.
-        metropolis: False accepts everything (degenerate Gibbs), and does not sample that target.
-        seed: decides each chain, together with its number and its length.
+        proposal_temperature: tau_q, the temperature of the proposals.
+        metropolis: whether to accept by the ratio; otherwise everything is accepted (degenerate Gibbs), and the chains
+            do not sample the target.
+        seed: the seed; the random numbers of a chain depend on it, on the chain's number and on its length.
 
     Returns:
-        the run, which `finish` gets from the generator.
+        A generator; `finish` runs it to its end and returns its run.
 
     Raises:
-        ValueError: as in `sample`, at once.
+        ValueError: as in `sample`, before the generator is started.
     """
     valid = start.ne(lm.pad)
     if not valid.any(1).all() or not lm.allowed[start[valid]].all():

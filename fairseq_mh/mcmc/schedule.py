@@ -15,12 +15,12 @@ class Schedule:
 
     Args:
         sweeps: the number of all sweeps, burn-in included.
-        burn_in: the sweep whose end is the first sample; with 0 the start is a sample, too.
+        burn_in: the sweep whose end is the first sample; if it is 0, the start is a sample, too.
         temperature, final_temperature: tau at the first and at the last sweep.
-        block_size, final_block_size: positions masked at once at the first and at the last sweep; 0 is all of them.
+        block_size, final_block_size: how many positions the first and the last sweep mask at once; 0 is all.
 
     Raises:
-        ValueError: for settings that no run can have.
+        ValueError: for invalid settings.
     """
 
     sweeps: int
@@ -41,7 +41,7 @@ class Schedule:
             raise ValueError("block sizes must be 1 or more, or 0 for all positions")
 
     def temperature_at(self, sweep: int) -> float:
-        """Return tau of a sweep in 1..sweeps; the start (0) is given the first sweep's."""
+        """Return tau of a sweep in 1..sweeps; for the start (0), that of the first sweep."""
         return self._between(sweep, self.temperature, self.final_temperature)
 
     def block_size_at(self, sweep: int, length: int) -> int:
@@ -50,7 +50,7 @@ class Schedule:
         return round(self._between(sweep, first, last))
 
     def is_sample(self, sweep: int) -> bool:
-        """Return whether the state at the end of this sweep is a sample, which those of burn-in are not."""
+        """Return whether the state at the end of this sweep is a sample, not part of the burn-in."""
         return sweep >= self.burn_in
 
     def _between(self, sweep: int, first: float, last: float) -> float:

@@ -1,7 +1,7 @@
-"""Which positions of a candidate to evaluate next: as few as are expected to decide.
+"""The choice of the positions of a candidate to evaluate next: the fewest that are expected to decide.
 
-A bad candidate shows at positions whose shares were large already, because these reach the limit first, and at the
-neighbours of the change, whose shares rise. This guess never changes a decision, only its cost.
+Positions whose shares were large already reach the limit first, and the shares of the neighbours of a change rise, so
+both are expected to reveal a bad candidate. This guess never changes a decision, only its cost.
 """
 
 import torch
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 NEIGHBOURS_RISE = 0.6  # nats by which a share rises next to a change, measured; two positions away it is 0.03 already
-CAUTION = 0.7  # of the nats needed, evaluated before the next look: less saves few rows and makes more queries
+CAUTION = 0.7  # share of the needed nats to evaluate in a stage: less saves few rows and makes more queries
 
 
 def expected_shares(scores: Tensor, masked: Tensor, bounded: bool) -> Tensor:
@@ -18,7 +18,7 @@ def expected_shares(scores: Tensor, masked: Tensor, bounded: bool) -> Tensor:
     Args:
         scores: (N, T) nats, log-probabilities of the symbols of the states that the candidates come from.
         masked: (N, T) bool, the positions that were redrawn.
-        bounded: whether anybody needs the guess; otherwise it is 0.
+        bounded: whether the guess is needed; otherwise it is 0.
 
     Returns:
         (N, T) nats.
@@ -31,12 +31,12 @@ def expected_shares(scores: Tensor, masked: Tensor, bounded: bool) -> Tensor:
 
 
 def next_stage(sites: Tensor, expected: Tensor, needed: Tensor) -> Tensor:
-    """Return the fewest sites whose expected shares come near the nats that decide, or all of them.
+    """Return the fewest sites whose expected shares come near the nats that decide, or all sites.
 
     Args:
-        sites: (N, T) bool, to choose from.
-        expected: (N, T) nats.
-        needed: (N,) nats that decide.
+        sites: (N, T) bool, the sites to choose from.
+        expected: (N, T) nats, their expected shares.
+        needed: (N,) nats, the rise of the energy that decides.
     """
     shares, order = expected.masked_fill(~sites, -torch.inf).sort(dim=1, descending=True, stable=True)
     before = F.pad(shares.clamp(min=0).cumsum(1)[:, :-1], (1, 0))

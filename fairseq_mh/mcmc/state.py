@@ -1,4 +1,4 @@
-"""The state of a chain: its tokens, and what has been evaluated for them. All tensors have one entry a chain."""
+"""The state of a chain: its tokens, and what has been evaluated for them. All tensors have one entry per chain."""
 
 from typing import NamedTuple, TypeVar
 
@@ -19,8 +19,8 @@ class State(NamedTuple):
         context: (N,) long, the model's context of each chain.
         scores: (N, T, E) nats, minus each position's share of each term of the energy, 0 at padding; NaN where a term
             has not been evaluated.
-        features: (N, T, D), of each position when only that position is masked.
-        known: (N, T) bool, whether these features belong to these tokens; elsewhere they mean nothing.
+        features: (N, T, D), the features of each position when only that position is masked.
+        known: (N, T) bool, whether a position's features belong to these tokens; otherwise they mean nothing.
         held: (N, T) long: FREE; FIXED, which includes padding; or the number of a phrase, from FIRST_PHRASE on.
     """
 
@@ -38,7 +38,7 @@ class State(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The rows that N chains, sentences or sequences took.
+    """The rows spent on each of N chains, sentences or sequences.
 
     Attributes:
         rows: (N,) long, decoder rows of masked language models: one sequence in one pass is one row.
@@ -49,7 +49,7 @@ class Cost(NamedTuple):
     expert_rows: Tensor
 
     def plus(self, rows: Tensor, expert: bool = False) -> "Cost":
-        """Return the cost with these rows (N,) added, of an autoregressive model where `expert` is true."""
+        """Return the cost with these rows (N,) added; if `expert` is true, they are of an autoregressive model."""
         return Cost(self.rows, self.expert_rows + rows) if expert else Cost(self.rows + rows, self.expert_rows)
 
 
@@ -66,7 +66,7 @@ def unevaluated(lm: MaskedLM, tokens: Tensor, context: Tensor, columns: int = 1,
         tokens: (N, T) long, padded with `lm.pad`.
         context: (N,) long.
         columns: the number of columns of the scores.
-        held: (N, T) long, as in `State`, or bool, the positions that keep their symbols; none unless given.
+        held: (N, T) long, as in `State`, or bool, the positions that keep their symbols; by default there are none.
     """
     features = lm.no_features(*tokens.shape)
     dtype = torch.promote_types(features.dtype, torch.float32)  # the dtype of logits
@@ -83,7 +83,7 @@ def select(parts: Parts, which: Tensor) -> Parts:
 
 
 def repeat(state: State, times: int) -> State:
-    """Return each entry `times` times, but the large features, and whether they are known, once (entry n // times)."""
+    """Repeat each entry `times` times, but not the large features and `known`: entry n has those at n // times."""
     others = (name for name in State._fields if name not in ("features", "known"))
     return state._replace(**{name: getattr(state, name).repeat_interleave(times, 0) for name in others})
 

@@ -3,8 +3,8 @@
 An update redraws as many positions as its scan masks, wherever they are. They are chosen one by one without
 replacement, each with a probability proportional to FLOOR + 1 - exp(-share). With E_norm that is FLOOR plus the
 conditional probability that another symbol stands there. The order of the choice is a part of the move. Its probability
-changes with the state, so it belongs in the ratio (`log_choice`). Where all positions are redrawn there is no choice,
-and no order.
+changes with the state, so it belongs in the ratio (`log_choice`). If all positions are redrawn, there is no choice and
+no order.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ FLOOR = 0.05  # the weight of a position whose symbol is certain
 
 @dataclass(frozen=True)
 class Informed(MaskedConditional):
-    """Choose uncertain positions, and redraw them from one pass.
+    """Chooses uncertain positions, and redraws them from one pass.
 
     Args:
-        scan_name: a name of `SCANS`; only the number of positions of each of its updates counts.
+        scan_name: a name of `SCANS`; only the number of positions in each of its updates is used.
         log_q: `conditional` with its settings.
-        certainty: the column of the scores that says how certain each symbol is (`Energy.certainty`).
+        certainty: the column of the scores that tells how certain each symbol is (`Energy.certainty`).
     """
 
     scan_name: str = "sequential"
@@ -75,10 +75,10 @@ def log_choice(scores: Tensor, free: Tensor, order: Tensor) -> Tensor:
     Args:
         scores: (N, T) nats, log-probabilities of the symbols of the state.
         free: (N, T) bool, the positions to choose from.
-        order: (N, K) long, filled up with NOWHERE.
+        order: (N, K) long, filled with NOWHERE.
 
     Returns:
-        (N,) nats; 0 where nothing was chosen.
+        (N,) nats; 0 if nothing was chosen.
     """
     taken, weights = order.ne(NOWHERE), site_weights(scores).masked_fill(~free, 0)
     own = weights.gather(1, order.clamp(min=0)).masked_fill(~taken, 0)

@@ -3,7 +3,7 @@
     q(X' | X) = prod_{i in M} q_i(X'_i)        (q_i: see `conditional`)
 
 One pass over the masked state gives the forward and the reverse probability, because X and X' are the same outside M.
-M is drawn without a look at the tokens; otherwise its own probability would belong in the ratio, as in `informed.py`.
+M is drawn independently of the tokens; otherwise its own probability would belong in the ratio, as in `informed.py`.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ Scan = Callable[[int, int, Streams], np.ndarray]  # length, block size, streams 
 
 @dataclass(frozen=True)
 class MaskedConditional(Move):
-    """Draw the masked positions of each chain independently from one pass; a chain's k-th one reads uniform k.
+    """Draws the masked positions of each chain independently from one pass; the k-th position reads uniform k.
 
     Args:
         scan_name: a name of `SCANS`.
@@ -96,9 +96,9 @@ def draw_masked(lm: MaskedLM, state: State, masked: Tensor, uniforms: Tensor, lo
 
 
 def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Draw symbols (P,); return them with log q of them and of the current ones.
+    """Draw symbols (P,); return them, their log q, and the log q of the current symbols.
 
-    Where the model's numbers are broken a position keeps its symbol, and the NaN of its log q rejects the candidate.
+    If log q is NaN, the position keeps its symbol, and the NaN rejects the candidate.
     """
     drawn = inverse_cdf(log_probs, uniforms)
     log_forward = log_probs.gather(-1, drawn[:, None])[:, 0]
@@ -109,15 +109,15 @@ def _draw(log_probs: Tensor, current: Tensor, uniforms: Tensor) -> tuple[Tensor,
 def _features_kept_in_state(
     lm: MaskedLM, state: State, masked: Tensor, chain: Tensor, site: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return features (P, D) at the masked positions and the decoder rows (N,) that they took.
+    """Return the features (P, D) at the masked positions, and the decoder rows (N,) that they took.
 
-    The features of a position that is the only masked one are a function of the state's tokens. They are read from the
-    state if it knows them, and otherwise computed and kept there, in place. A `repeat`ed state has the features of
-    each of its entries once.
+    If only one position of a chain is masked, its features depend only on the state's other tokens. They are read from
+    the state if it knows them, and otherwise computed and stored there, in place. A result of `repeat` has the features
+    of each of its entries once.
 
     Args:
         lm: the model.
-        state: of N chains.
+        state: the states of N chains.
         masked: (N, T) bool.
         chain, site: (P,) long, the indices at which `masked` is true.
     """

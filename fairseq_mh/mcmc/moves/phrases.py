@@ -1,9 +1,9 @@
-"""Move whole phrases: one phrase changes its place, and the tokens between shift.
+"""Move whole phrases: one phrase changes its place, and the tokens between its old and its new place shift.
 
-The state of a chain that holds phrases is (X, where each phrase stands). The phrase is taken out and put back at one of
-all places with equal probability, and the others close up and make room around fixed positions. The way back has the
-same probability, so nothing enters the ratio. A candidate in which a phrase would be split or the order broken has
-probability 0: the chain stays where it is.
+The state of a chain that holds phrases is X together with the place of each phrase. The move takes a phrase out and
+puts it back at a place that is chosen uniformly. The other tokens close the gap and make room; fixed positions stay.
+The way back has the same probability, so nothing enters the ratio. A candidate that would split a phrase or break the
+order has probability 0: the chain stays where it is.
 """
 
 from dataclasses import dataclass, field
@@ -20,11 +20,11 @@ from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, State
 
 @dataclass(frozen=True)
 class PhraseMove(Move):
-    """Move each phrase once in a sweep, and then make the updates of another move.
+    """Moves each phrase once in a sweep, and then makes the updates of another move.
 
     Args:
         others: the move that redraws free positions.
-        ordered: whether phrases stay in the order of their numbers.
+        ordered: whether phrases must stay in the order of their numbers.
     """
 
     others: Move = field(default_factory=MaskedConditional)
@@ -64,7 +64,7 @@ class PhraseMove(Move):
         return self.others.log_choice(state, order)
 
     def _possible(self, before: Tensor, after: Tensor) -> Tensor:
-        """Return where (N,) bool no phrase is split and the order, if there is one, is kept: (N, T) long each."""
+        """Return (N,) bool: no phrase is split, and the order, if there is one, is kept. Args are (N, T) long."""
         possible = _parts(after) == _parts(before)
         if self.ordered:
             phrases = after.masked_fill(after < FIRST_PHRASE, 0)
@@ -78,7 +78,7 @@ def destinations(held: Tensor, phrase: Tensor, uniforms: Tensor) -> Tensor:
     Args:
         held: (N, T) long, as in `State`.
         phrase: (N,) long, the number of the phrase.
-        uniforms: (N,) in [0, 1), which choose its place.
+        uniforms: (N,) in [0, 1), which choose the new place of the phrase.
     """
     block = held.eq(phrase[:, None]) & phrase.ge(FIRST_PHRASE)[:, None]
     shifting = held.ne(FIXED)  # padding is fixed, too
@@ -86,15 +86,15 @@ def destinations(held: Tensor, phrase: Tensor, uniforms: Tensor) -> Tensor:
     length = block.sum(1)
     places = shifting.sum(1) - length + 1
     place = (uniforms * places).long().minimum(places - 1)[:, None]
-    rank = (shifting & ~block).cumsum(1) - 1  # of the others
-    within = block.cumsum(1) - 1  # the phrase
-    among = torch.where(block, place + within, rank + (rank >= place) * length[:, None]).clamp(min=0)
+    rank = (shifting & ~block).cumsum(1) - 1  # of each token outside the phrase
+    within = block.cumsum(1) - 1  # of each token of the phrase
+    new_rank = torch.where(block, place + within, rank + (rank >= place) * length[:, None]).clamp(min=0)
     site = torch.arange(block.size(1), device=block.device).expand_as(order)
-    return torch.where(shifting, order.gather(1, among), site)
+    return torch.where(shifting, order.gather(1, new_rank), site)
 
 
 def _parts(held: Tensor) -> Tensor:
-    """Return in how many parts (N,) long the phrases stand."""
+    """Return the number of unbroken parts (N,) long that phrases are in."""
     begins = held.ge(FIRST_PHRASE)
     begins[:, 1:] &= held[:, 1:] != held[:, :-1]
     return begins.sum(1)
