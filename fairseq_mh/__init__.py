@@ -11,7 +11,7 @@ __all__ = ["Translator", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Translator` when it is asked for, so that `import fairseq_mh` alone stays cheap."""
+    """Import `Translator` when it is first used, so that `import fairseq_mh` stays cheap."""
     if name == "Translator":
         from fairseq_mh.translator import Translator
 

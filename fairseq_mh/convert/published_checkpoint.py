@@ -1,4 +1,4 @@
-"""Converts the checkpoints that Mask-Predict's authors published into ones that this package decodes."""
+"""Converts the checkpoints that Mask-Predict's authors published into checkpoints that this package decodes."""
 
 import io
 import shutil
@@ -17,10 +17,10 @@ from fairseq_mh.errors import UserError, one_line
 
 
 def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
-    """Return a dictionary's file with a line for <mask>, which the published ones leave out, and the dictionary.
+    """Return the text of a dictionary, with a line for <mask>, which published files leave out, and the dictionary.
 
     Raises:
-        UserError: where the file is missing or cannot be read.
+        UserError: if the file is missing or cannot be read.
     """
     name = f"dict.{language}.txt"
     if name not in files:
@@ -35,7 +35,7 @@ def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
 
 
 def converted_arguments(old: Namespace) -> Namespace:
-    """Return the arguments of a `mask_predict_transformer` of the same sizes."""
+    """Return the arguments of a `mask_predict_transformer` with the same sizes."""
     args = Namespace(**{name: getattr(old, name) for name in (*KEPT, *SHARED, "source_lang", "target_lang")})
     args.share_decoder_input_output_embed |= args.share_all_embeddings
     args.arch, args.task, args.criterion = "mask_predict_transformer", "translation_mh", "nat_loss"
@@ -46,10 +46,10 @@ def converted_arguments(old: Namespace) -> Namespace:
 def converted_weights(
     args: Namespace, old: dict[str, Tensor], source: Dictionary, target: Dictionary
 ) -> dict[str, Tensor]:
-    """Return the weights under the names of the model of these arguments and dictionaries.
+    """Return the weights, renamed for the model of these arguments and dictionaries.
 
     Raises:
-        UserError: where the weights are not those of such a model.
+        UserError: if the weights do not fit that model.
     """
     try:
         weights = fairseq_names(old)
@@ -60,7 +60,7 @@ def converted_weights(
     found = model.state_dict()
     unlike = [name for name, weight in weights.items() if not torch.equal(found[name], weight.to(found[name]))]
     if unlike:  # loading them would lose one of two tables
-        raise UserError(f"{CHECKPOINT}: {', '.join(unlike)} should be shared, and differ")
+        raise UserError(f"{CHECKPOINT}: {', '.join(unlike)} should be shared, but differ")
     return weights
 
 
@@ -68,15 +68,15 @@ def convert(files: Files, out: Path) -> Namespace:
     """Write a folder with `checkpoint.pt` and the two dictionaries.
 
     Args:
-        files: the published ones, as `files_of` reads them.
+        files: the published files, as `files_of` reads them.
         out: the folder, which must not exist.
 
     Returns:
         The arguments of the new checkpoint.
 
     Raises:
-        UserError: where a file is missing or is not what its name says, before anything is written; and where the
-            folder cannot be written.
+        UserError: if a file is missing or is not what its name says, before anything is written; or if the folder
+            cannot be written.
     """
     if CHECKPOINT not in files:
         raise UserError(f"{CHECKPOINT} is missing")
@@ -96,7 +96,7 @@ def convert(files: Files, out: Path) -> Namespace:
 
 
 def _write(state: dict, texts: dict[str, str], out: Path) -> None:
-    """Write the whole folder, or nothing."""
+    """Write the whole folder, or nothing if that fails."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{out.name}.", dir=out.parent))

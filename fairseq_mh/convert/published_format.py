@@ -29,7 +29,7 @@ RENAMED = (
     (r"^decoder\.embed_out$", "decoder.output_projection.weight"),
 )
 FUSED = re.compile(r"(.*)\.in_proj_(weight|bias)")
-VERSION = re.compile(r"(encoder|decoder)\.version")  # of the format; fairseq counts its versions differently
+VERSION = re.compile(r"(encoder|decoder)\.version")  # the format's version; fairseq has other numbers
 
 # Trainers of that time stored these meters in their checkpoints. Nothing reads them, so empty classes are enough.
 METERS = [(type(name, (), {}), f"fairseq.meters.{name}") for name in ("AverageMeter", "TimeMeter", "StopwatchMeter")]
@@ -53,7 +53,7 @@ def files_of(source: Path) -> Files:
             members = {member: PurePosixPath(member.name) for member in archive.getmembers()}
             for member, path in members.items():
                 if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
-                    raise UserError(f"{source} is not trusted: it holds {member.name!r}, which leads out of it")
+                    raise UserError(f"{source} is refused: it contains {member.name!r}, which leads out of it")
             contents = (
                 (path.name, archive.extractfile(member)) for member, path in members.items() if _wanted(path.name)
             )
@@ -86,7 +86,7 @@ def load_published(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
     args, weights = (state.get(key) if isinstance(state, dict) else None for key in ("args", "model"))
     named = isinstance(weights, dict) and all(isinstance(w, Tensor) and isinstance(n, str) for n, w in weights.items())
     if not isinstance(args, Namespace) or not isinstance(weights, dict) or not named:
-        raise UserError(f"{CHECKPOINT} holds no arguments and weights of a Mask-Predict model")
+        raise UserError(f"{CHECKPOINT} contains no arguments and weights of a Mask-Predict model")
     for name, expected in FORMAT.items():
         found = getattr(args, name, None)
         if found != expected:
@@ -109,6 +109,6 @@ def fairseq_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
                 result[f"{fused[1]}.{part}_proj.{fused[2]}"] = piece.clone()
         else:
             result[name] = torch.tensor([3.0]) if VERSION.fullmatch(name) else weight
-    if "decoder.embed_tokens.weight" in result:  # the output projection shares it, or has its own
+    if "decoder.embed_tokens.weight" in result:  # the output projection shares this weight, unless it has its own
         result.setdefault("decoder.output_projection.weight", result["decoder.embed_tokens.weight"])
     return result

@@ -1,1 +1,1 @@
-"""Masked language models behind the sampler's `MaskedLM` protocol: fairseq's, Hugging Face's, and energies of them."""
+"""Masked language models of fairseq and Hugging Face behind the sampler's `MaskedLM` protocol."""

@@ -1,7 +1,7 @@
-"""fairseq's CMLMs behind the `MaskedLM` protocol: the only file that knows what a model wants around a target.
+"""fairseq's CMLMs behind the `MaskedLM` protocol: the only file that knows which special tokens a model expects.
 
-Everything outside this file sees a target's tokens X alone. fairseq's `cmlm_transformer` reads BOS X EOS, masks with
-<unk>, and predicts the length of BOS X EOS. To Mask-Predict's own model EOS is a token of X like any other.
+All other files see only the tokens X of a target. fairseq's `cmlm_transformer` reads BOS X EOS, masks with <unk>, and
+predicts the length of BOS X EOS. Mask-Predict's own model treats EOS as a token of X like any other.
 
 Shapes: B sources, M targets of a query, T positions, P sites, D features, V symbols.
 """
@@ -23,11 +23,11 @@ from fairseq_mh.masked_lms.stock_decoder import decoder_of
 
 
 class BoundCMLM:
-    """A `MaskedLM`: a `CMLM` bound to a batch of encoded sources, each of them a context.
+    """A `MaskedLM`: a `CMLM` bound to a batch of encoded sources, each of which is a context.
 
     Args:
         cmlm: the model.
-        encoder_out: its encoder's output for the B sources.
+        encoder_out: the output of its encoder for the B sources.
     """
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
@@ -38,11 +38,11 @@ class BoundCMLM:
         return self.read(tokens.masked_fill(masked, self.mask), masked, context, self.decode)
 
     def read(self, tokens: Tensor, sites: Tensor, context: Tensor, decode: Decode) -> Tensor:
-        """Return a decoder's features at some sites of targets that it reads as they are.
+        """Return a decoder's features at some sites of targets, which it reads without further masking.
 
         Args:
             tokens: (M, T) long, padded.
-            sites: (M, T) bool, P of them in all.
+            sites: (M, T) bool, the P sites.
             context: (M,) long, the source of each target.
             decode: the decoder.
 
@@ -60,18 +60,19 @@ class BoundCMLM:
     def project(self, features: Tensor) -> Tensor:
         decoder = self.cmlm.model.decoder
         if type(decoder).output_layer is not TransformerDecoderBase.output_layer:
-            return decoder.output_layer(features)  # a model's own
+            return decoder.output_layer(features)  # a subclass may have its own output layer
         return apply_linear(decoder.output_projection, features)
 
 
 class CMLM:
     """fairseq's `cmlm_transformer` with its dictionary.
 
-    The state space is fixed here, once, because fairseq adds words to the dictionary while it scores translations.
+    The state space is fixed when the object is made, because fairseq adds words to the dictionary while it scores
+    translations.
 
     Args:
-        model: in eval mode.
-        dictionary: of the targets.
+        model: the model, in eval mode.
+        dictionary: the dictionary of the targets.
     """
 
     def __init__(self, model: CMLMNATransformerModel, dictionary: Dictionary):
@@ -91,18 +92,18 @@ class CMLM:
 
     @property
     def longest(self) -> int:
-        """The most tokens that a target may hold."""
+        """The largest number of tokens that a target may have."""
         return self.model.max_decoder_positions() - 2  # BOS and EOS
 
     def add_special_tokens(self, tokens: Tensor) -> Tensor:
-        """Return what the decoder reads of targets: (M, T) long -> (M, T + 2) long."""
+        """Return the decoder's inputs for targets, with BOS and EOS: (M, T) long -> (M, T + 2) long."""
         inputs = tokens.new_full((len(tokens), tokens.size(1) + 2), self.pad)
         inputs[:, 0] = self.bos
         inputs[:, 1:-1] = tokens
         return inputs.scatter_(1, tokens.ne(self.pad).sum(1, keepdim=True) + 1, self.eos)
 
     def shift_positions(self, sites: Tensor) -> Tensor:
-        """Return where sites of targets are in what the decoder reads: (M, T) bool -> (M, T + 2) bool."""
+        """Return the sites of targets as sites of the decoder's inputs: (M, T) bool -> (M, T + 2) bool."""
         return F.pad(sites, (1, 1))
 
     def target(self, line: Tensor) -> Tensor:
@@ -119,7 +120,7 @@ class CMLM:
         log_p = decoder.forward_length(normalize=False, encoder_out=encoder_out).float().log_softmax(-1)
         classes = torch.arange(self.longest + 1, device=log_p.device) + 2  # BOS and EOS
         classes = classes.expand(len(log_p), -1)
-        if decoder.pred_length_offset:  # then the class is the difference to the source's length, plus 128
+        if decoder.pred_length_offset:  # the class is the difference from the source's length, plus 128
             source_lengths = (~encoder_out["encoder_padding_mask"][0]).sum(1, keepdim=True)
             classes = classes - source_lengths + log_p.size(1) // 2
         possible = (classes >= 0) & (classes < log_p.size(1))
@@ -128,9 +129,9 @@ class CMLM:
 
 
 class MaskPredictCMLM(CMLM):
-    """Mask-Predict's own model: a target X ends with EOS, wherever the model puts it, and is masked with <mask>.
+    """Mask-Predict's own model: it masks with <mask>, and EOS is a symbol that it may draw at any position of X.
 
-    Args are those of `CMLM`.
+    Its arguments are those of `CMLM`.
     """
 
     def __init__(self, model: MaskPredictTransformer, dictionary: Dictionary):
@@ -156,7 +157,7 @@ class MaskPredictCMLM(CMLM):
 
     def length_log_probs(self, encoder_out: dict) -> Tensor:
         log_p = self.model.length_logits(encoder_out).float().log_softmax(-1)
-        log_p[:, 1] = -torch.inf  # EOS alone; the published decoder takes 2 tokens instead
+        log_p[:, 1] = -torch.inf  # a target that is only EOS; the published decoder takes 2 tokens instead
         return log_p
 
 
@@ -164,12 +165,10 @@ def require_cmlm_transformer(cmlm: CMLM) -> CMLM:
     """Return this CMLM if other models can read its targets.
 
     Raises:
-        UserError: for Mask-Predict's own model, whose targets hold EOS.
+        UserError: for Mask-Predict's own model, whose targets contain EOS.
     """
     if type(cmlm) is not CMLM:
-        raise UserError(
-            "this needs a cmlm_transformer: Mask-Predict's own targets hold EOS, as those of no other model"
-        )
+        raise UserError("this needs a cmlm_transformer: only Mask-Predict's own model has targets that contain EOS")
     return cmlm
 
 
@@ -177,13 +176,13 @@ def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
     """Return the CMLM of a loaded model.
 
     Raises:
-        UserError: for a model that is no CMLM.
+        UserError: for a model that is not a CMLM, or that this package cannot sample from.
     """
     if not isinstance(model, CMLMNATransformerModel) or isinstance(model, ElectricTransformer):
         kinds = "cmlm_transformer, mask_predict_transformer"
-        raise UserError(f"the checkpoint holds a {type(model).__name__}, and not a CMLM ({kinds})")
+        raise UserError(f"the checkpoint holds a {type(model).__name__}, not a CMLM ({kinds})")
     if model.decoder.src_embedding_copy:
-        raise UserError("a model with --src-embedding-copy is no CMLM: its first pass does not see the mask")
+        raise UserError("a model with --src-embedding-copy is not a CMLM: its first pass does not see the mask")
     if model.decoder.adaptive_softmax is not None:
-        raise UserError("a model with --adaptive-softmax-cutoff has no logits of every symbol, which energies need")
+        raise UserError("a model with --adaptive-softmax-cutoff lacks the logits of some symbols, which energies need")
     return (MaskPredictCMLM if isinstance(model, MaskPredictTransformer) else CMLM)(model, dictionary)

@@ -1,4 +1,4 @@
-"""What fairseq's dictionaries say of their symbols."""
+"""Properties of the symbols of fairseq's dictionaries, and the sentencepiece models that go with them."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 
-WORD = "\u2581"  # begins a piece that begins a word
+WORD = "\u2581"  # the first character of a piece that begins a word
 
 
 def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor | None:
-    """Load the model that `--sentencepiece` names, or return None where the option is not given.
+    """Load a sentencepiece model, or return None if no path is given.
 
     Raises:
-        UserError: for a file that is no sentencepiece model.
+        UserError: if the file is not a sentencepiece model.
     """
     try:
         return sentencepiece.SentencePieceProcessor(str(path)) if path else None
@@ -35,10 +35,10 @@ def allowed_symbols(dictionary: Dictionary) -> Tensor:
 
 
 def subwords(dictionary: Dictionary) -> str | None:
-    """Return the name under which fairseq joins this dictionary's pieces to words, judging by how the pieces look.
+    """Return fairseq's name for the way to join this dictionary's pieces to words, as its symbols show.
 
     Returns:
-        A value of `--post-process`, or None where the symbols are whole words.
+        A value of `--post-process`, or None if the symbols are whole words.
     """
     if any(symbol.startswith(WORD) for symbol in dictionary.symbols):
         return "sentencepiece"

@@ -11,7 +11,7 @@ from fairseq_mh.engine.linear import Linear, apply_linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
 
-# Symbols of vocabularies that occur in no text.
+# Symbols of vocabularies that never occur in a text.
 UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")
 
 
@@ -19,22 +19,22 @@ class HuggingFaceMLM:
     """A `TextModel`: a masked LM of transformers with its tokenizer.
 
     The model's last step, the product of features and vocabulary, is taken out of the model, so that the sampler can
-    compute it for the positions that need it.
+    compute it only for the positions that need it.
 
     Args:
-        model: of `AutoModelForMaskedLM`, in eval mode; it is changed in place.
-        tokenizer: of the model; it is changed in place.
+        model: a model of `AutoModelForMaskedLM`, in eval mode; it is changed in place.
+        tokenizer: the model's tokenizer; it is changed in place.
 
     Raises:
-        UserError: for a tokenizer without a mask; for a model whose last step is no such product; and for a model that
-            looks at padding, so that a text would depend on the other texts of its batch.
+        UserError: for a tokenizer without a mask; for a model whose last step is not such a product; and for a model
+            that reads padding, so that a text would depend on the other texts of its batch.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
         self.model, self.tokenizer, self.name = model, tokenizer, type(model).__name__
         self.pad, self.mask, self.blank = tokenizer.pad_token_id, tokenizer.mask_token_id, tokenizer.mask_token
         if self.pad is None or self.mask is None:
-            raise UserError(f"the tokenizer of {self.name} has no padding or no mask: no masked language model")
+            raise UserError(f"the tokenizer of {self.name} has no padding or no mask, but a masked LM needs both")
         # As in RoBERTa, a space before a blank belongs to the blank, and a space after it to the next word.
         tokenizer.add_tokens([transformers.AddedToken(self.blank, lstrip=True, special=True)], special_tokens=True)
         self.longest = min(_max_positions(model), tokenizer.model_max_length)
@@ -48,7 +48,7 @@ class HuggingFaceMLM:
         """Take the product of features and vocabulary out of the model, and return it."""
         projection = self.model.get_output_embeddings()
         if not isinstance(projection, nn.Linear):
-            raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
+            raise UserError(f"{self.name}: its last step is not a product of features and vocabulary")
         text = self.encode(self.blank * 3)
         if text.count(self.mask) != 3 or len(text) != len(self.encode(self.blank)) + 2:
             raise UserError(f"the tokenizer of {self.name} puts symbols between masks")
@@ -60,12 +60,12 @@ class HuggingFaceMLM:
                 for name in [name for name, module in self.model.named_modules() if module is projection]:
                     self.model.set_submodule(name, nn.Identity())
                 projected = projection(self._run(probe))
-        except Exception as error:  # models fail in many ways without one of their parts
+        except Exception as error:  # a model without one of its parts can raise any error
             raise UserError(f"{self.name} cannot be taken apart ({one_line(error)})") from None
         if not torch.allclose(padded[:, : len(text)], logits, atol=1e-3, rtol=1e-3):
-            raise UserError(f"{self.name} looks at padding: its texts would depend on what they are batched with")
+            raise UserError(f"{self.name} reads padding: a text would depend on the other texts of its batch")
         if not torch.allclose(projected, logits, atol=1e-3, rtol=1e-3):
-            raise UserError(f"{self.name}: its last step is no product of features and vocabulary")
+            raise UserError(f"{self.name}: its last step is not a product of features and vocabulary")
         return projection
 
     def _allowed_symbols(self) -> Tensor:
@@ -76,7 +76,7 @@ class HuggingFaceMLM:
         allowed = torch.zeros(self.projection.out_features, dtype=torch.bool, device="cpu")
         vocabulary = self.tokenizer.get_vocab()
         if max(vocabulary.values()) >= len(allowed):
-            raise UserError(f"the tokenizer has symbols that {self.name}, of {len(allowed)}, has not")
+            raise UserError(f"the tokenizer has more symbols than {self.name}, which has {len(allowed)}")
         allowed[[number for symbol, number in vocabulary.items() if not UNUSED.fullmatch(symbol)]] = True
         added = [number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special]
         allowed[[*self.tokenizer.all_special_ids, *added]] = False
@@ -98,12 +98,12 @@ class HuggingFaceMLM:
         return apply_linear(self.projection, features)
 
     def _run(self, tokens: Tensor) -> Tensor:
-        """Return what the model computes at each position: (M, S, V), or (M, S, D) without its last step."""
+        """Return the model's output at each position: logits (M, S, V), or features (M, S, D) without its last step."""
         return self.model(input_ids=tokens, attention_mask=tokens.ne(self.pad).long()).logits
 
 
 def _max_positions(model: Any) -> float:
-    """Return for how many symbols a model has position embeddings.
+    """Return the number of symbols for which a model has position embeddings.
 
     Some models, such as RoBERTa, count positions from the padding index + 1.
     """
@@ -116,13 +116,13 @@ def load_hugging_face(folder: Path, device: str) -> HuggingFaceMLM:
     """Load the model of a local folder in float32; nothing is downloaded, and no code of the folder is run.
 
     Args:
-        folder: with config.json, the weights and the tokenizer.
-        device: of the model.
+        folder: the folder with config.json, the weights and the tokenizer.
+        device: the device for the model.
 
     Raises:
-        UserError: where the folder holds no model, or not all of its weights.
+        UserError: if the folder has no model, or lacks a part of its weights.
     """
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is no folder with a Hugging Face model (config.json, weights, tokenizer)")
+        raise UserError(f"{folder} is not a folder with a Hugging Face model (config.json, weights, tokenizer)")
     model, tokenizer = load_pretrained(transformers.AutoModelForMaskedLM, folder, use_safetensors=True)
     return HuggingFaceMLM(model.to(device), tokenizer)

@@ -18,9 +18,9 @@ class FairseqMLM:
     """A `TextModel`: a RoBERTa with its dictionary.
 
     Args:
-        model: in eval mode.
-        dictionary: of the model, with the <mask> that its task added.
-        pieces: the sentencepiece model that cuts a text into the dictionary's symbols; None: texts are cut at spaces.
+        model: the model, in eval mode.
+        dictionary: the model's dictionary, with the <mask> that its task added.
+        pieces: the sentencepiece model that cuts texts into the dictionary's symbols, or None to cut them at spaces.
     """
 
     blank = "<mask>"
@@ -63,17 +63,17 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqM
     """Load a RoBERTa in float32.
 
     Args:
-        checkpoint: the file; its folder also holds dict.txt.
-        device: of the model.
+        checkpoint: the checkpoint, in a folder that also has dict.txt.
+        device: the device for the model.
         pieces: the file of a sentencepiece model, or None for a dictionary of whole words.
 
     Raises:
-        UserError: where one of the files is missing or of another kind.
+        UserError: if one of the files is missing or of another kind.
     """
     if not (checkpoint.parent / "dict.txt").is_file():
         raise UserError(f"{checkpoint.parent} lacks dict.txt, the dictionary that the model was trained with")
     processor = sentence_pieces(pieces)
     model, task = load_model(checkpoint, overrides={"data": str(checkpoint.parent)})
     if not isinstance(model, RobertaModel):
-        raise UserError(f"{checkpoint} holds a {type(model).__name__}, and not a roberta")
+        raise UserError(f"{checkpoint} holds a {type(model).__name__}, not a roberta")
     return FairseqMLM(model.eval().to(device, torch.float32), task.source_dictionary, processor)

@@ -12,11 +12,11 @@ logger = logging.getLogger(__name__)
 
 
 class StockDecoder:
-    """fairseq's own decoder, called as fairseq calls it: the encoder's output is repeated for every row.
+    """fairseq's own decoder, which reads a repeated copy of the encoder's output for every row.
 
     Args:
         model: the CMLM.
-        reason: why the engine cannot stand in for its decoder.
+        reason: the error of the engine, which names the part of the decoder that it does not know.
     """
 
     def __init__(self, model: CMLMNATransformerModel, reason: ValueError):
@@ -42,7 +42,7 @@ class StockDecoder:
 
 
 def decoder_of(model: CMLMNATransformerModel) -> DecoderEngine | StockDecoder:
-    """Return the engine, or the stock decoder where the engine does not know a part of the model's decoder."""
+    """Return the engine, or the stock decoder if the engine does not know a part of the model's decoder."""
     try:
         return DecoderEngine(model.decoder)
     except ValueError as reason:

@@ -1,4 +1,4 @@
-"""The import of Hugging Face's `transformers`, a large optional package: only files that use it import this one."""
+"""The import of Hugging Face's `transformers`. It is large and optional, so only files that use it import this one."""
 
 import importlib
 import importlib.util
@@ -16,11 +16,11 @@ from fairseq_mh.errors import UserError, one_line
 def _import() -> ModuleType:
     """Import transformers, and replace a torchaudio that cannot be loaded.
 
-    transformers imports torchaudio where it is installed, for its speech models. fairseq depends on torchaudio, whose
-    usual build cannot be loaded together with a torch without CUDA: an empty module takes its place.
+    transformers imports an installed torchaudio for its speech models. fairseq depends on torchaudio, whose usual build
+    cannot be loaded together with a torch without CUDA, so an empty module replaces it.
 
     Raises:
-        UserError: where transformers is not installed.
+        UserError: if transformers is not installed.
     """
     try:
         importlib.import_module("torchaudio")
@@ -42,14 +42,14 @@ def load_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, Any]:
 
     Args:
         kind: the class of transformers that loads the model, such as `AutoModelForMaskedLM`.
-        folder: with the weights, the configuration and the tokenizer.
-        options: of `from_pretrained`.
+        folder: the folder with the weights, the configuration and the tokenizer.
+        options: options of `from_pretrained`.
 
     Returns:
         The model in eval mode and float32, and the tokenizer.
 
     Raises:
-        UserError: where the folder holds no such model, or not all of its weights.
+        UserError: if the folder has no such model, or lacks a part of its weights.
     """
     local = {"local_files_only": True, "trust_remote_code": False}
     tokenizer_options = {name: value for name, value in options.items() if name == "gguf_file"}
@@ -60,5 +60,5 @@ def load_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, Any]:
         raise UserError(f"{folder} cannot be loaded by transformers as {kind.__name__}: {one_line(error)}") from None
     missing = sorted({*loading["missing_keys"], *map(str, loading["mismatched_keys"])})
     if missing:
-        raise UserError(f"{folder} is no {kind.__name__}: it lacks weights ({', '.join(missing)[:200]})")
+        raise UserError(f"{folder} is not a complete {kind.__name__}: it lacks weights ({', '.join(missing)[:200]})")
     return model.eval(), tokenizer

@@ -45,7 +45,7 @@ def test_projected_features_equal_the_models_logits(kind):
 
 
 def test_no_blank_holds_special_or_unused_symbols():
-    """Nor may a blank hold a symbol that only pads the embedding."""
+    """A blank also holds no symbol that only pads the embedding."""
     model = HuggingFaceMLM(bert(vocabulary=16), tokenizer_of())
     assert model.allowed.nonzero()[:, 0].tolist() == [6, 7, 8]
     assert model.tokenizer.convert_ids_to_tokens([6, 7, 8]) == WORDS
@@ -86,13 +86,13 @@ REFUSED = {
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_models_that_cannot_be_sampled_from_are_refused(kind):
-    """They look at padding, or their last step cannot be taken out."""
+    """They read padding, or their last step cannot be taken out."""
     config, message = REFUSED[kind]
     with pytest.raises(UserError, match=message):
         HuggingFaceMLM(random_model(config), tokenizer_of())
 
 
-def test_length_limit_where_positions_count_from_the_padding_index():
+def test_the_length_limit_if_positions_count_from_the_padding_index():
     config = transformers.RobertaConfig(vocab_size=12, pad_token_id=1, **SIZES)
     tokenizer = tokenizer_of(("[UNK]", "[PAD]", "[CLS]", "[SEP]", "[MASK]", *WORDS))
     tokenizer.model_max_length = 1000
@@ -102,7 +102,7 @@ def test_length_limit_where_positions_count_from_the_padding_index():
     assert model.read(text, text.eq(model.mask)).shape == (28, 16)
 
 
-def test_a_model_whose_last_step_is_no_matrix_product_is_refused():
+def test_a_model_whose_last_step_is_not_a_matrix_product_is_refused():
     class Shifted(transformers.BertForMaskedLM):
         def forward(self, *args, **kwargs):
             found = super().forward(*args, **kwargs)
@@ -113,7 +113,7 @@ def test_a_model_whose_last_step_is_no_matrix_product_is_refused():
             return found
 
     torch.manual_seed(1)
-    with pytest.raises(UserError, match="no product"):
+    with pytest.raises(UserError, match="not a product"):
         HuggingFaceMLM(Shifted(transformers.BertConfig(vocab_size=9, **SIZES)).eval(), tokenizer_of())
 
 
