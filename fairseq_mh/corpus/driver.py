@@ -47,7 +47,7 @@ def translate(args: CorpusOptions) -> Counter[str]:
 
 
 def translated(args: CorpusOptions, spans: list[Span], cpu: bool) -> Iterator[Chunk | int]:
-    """Yield the chunks of these spans, in any order, and numbers of sweeps that have ended."""
+    """Yield the chunks of these spans, in any order, and in between the numbers of sweeps that have ended."""
     job = Job(Path.cwd(), str(args.data), args.corpus, tuple(args.arguments), args.samples)
     if not spans:
         return

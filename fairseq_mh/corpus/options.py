@@ -15,7 +15,7 @@ from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.energy_sum import parse_energy
 
-# `settings` leaves out these options: the content of `data` is in its `files`, the others do not change the output.
+# `settings` leaves out these options: its `files` cover the content of `data`, and the others do not change the output.
 ELSEWHERE = ("data", "cpu", "no_progress_bar", "distributed_world_size", "distributed_rank")
 
 
@@ -60,8 +60,8 @@ def checked(args: CorpusOptions) -> Any:
         "--chunk-size must be 1 or more": args.chunk_size < 1,
         "--limit must be 1 or more": args.limit is not None and args.limit < 1,
         "--workers must not be negative": args.workers is not None and args.workers < 0,
-        "--address is for Ray workers, and --workers 0 starts none": args.workers == 0 and bool(args.address),
-        "--samples writes states of chains, and --mh-decoding mask-predict has no chains": (
+        "--address is for Ray workers, but --workers 0 starts none": args.workers == 0 and bool(args.address),
+        "--samples writes states of chains, but --mh-decoding mask-predict has no chains": (
             args.samples and cfg.task.mh_decoding == "mask-predict"
         ),
         "--batch-size must be 1 or more": cfg.dataset.batch_size is not None and cfg.dataset.batch_size < 1,
@@ -70,7 +70,7 @@ def checked(args: CorpusOptions) -> Any:
             cfg.task.mh_phrases
         ),
         "--mh-trace has no effect here; --samples writes the states that chains visited": bool(cfg.task.mh_trace),
-        "--mh-gold-length and --mh-init reference need references, and a corpus has none": (
+        "--mh-gold-length and --mh-init reference need references, but a corpus has none": (
             cfg.task.mh_gold_length or cfg.task.mh_init == "reference"
         ),
     }

@@ -14,7 +14,7 @@ try:
 except ImportError:
     raise UserError("Parquet needs polars, which is not installed (pip install 'fairseq-mh[ray]')") from None
 
-TERM = "energy_"  # begins the name of the energy of a term
+TERM = "energy_"  # the first part of the name of a term's energy
 LISTS = ("translations", "samples")
 
 
@@ -28,7 +28,7 @@ def schema(terms: Sequence[str]) -> dict[str, Any]:
 
 
 def write_parquet(records: str, file: BinaryIO) -> None:
-    """Write records, given as JSON lines, as a Parquet file; its columns have the terms that the records have."""
+    """Write records, given as JSON lines, to a Parquet file whose columns have the terms of the records."""
     found = (json.loads(line) for line in records.splitlines())
     names = {name: None for record in found for part in LISTS for one in record[part] for name in one}
     terms = [name for name in names if name.startswith(TERM)]
@@ -37,7 +37,7 @@ def write_parquet(records: str, file: BinaryIO) -> None:
 
 
 def join(parts: Sequence[Path], file: BinaryIO) -> None:
-    """Write the records of several Parquet files as one; a part without translations has no terms."""
+    """Join several Parquet files into one. A part without translations has no terms."""
     with _as_os_error():
         names: dict[str, None] = {}
         for part in parts:

@@ -26,7 +26,7 @@ def device_failed(error: RuntimeError) -> bool:
 
 
 class Actor:
-    """A worker for Ray Data, which calls it with rows; an error that the user must fix is returned as a row, too."""
+    """A worker for Ray Data, which calls it with rows. It returns errors that the user must fix as rows, too."""
 
     def __init__(self, job: Job, tally: Any):
         self.job, self.tally, self.ended, self.reported = job, tally, 0, time.monotonic()
@@ -37,7 +37,7 @@ class Actor:
             os.environ[DEVICES] = self.place[1]  # must be set before CUDA is initialised
 
     def report(self, ended: int) -> list[int]:
-        """Count sweeps that have ended, and tell the tally of them now and then."""
+        """Count sweeps that have ended, and report them to the tally every few seconds."""
         self.ended += ended
         if time.monotonic() - self.reported > REPORT_SECONDS:
             self.tally.add.remote(self.ended)

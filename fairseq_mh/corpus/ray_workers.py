@@ -28,7 +28,7 @@ from fairseq_mh.corpus.ray_actor import REPORT_SECONDS, Actor
 from fairseq_mh.corpus.tally import Tally
 
 CHUNK_RETRIES = 3  # after so many workers have died on a chunk, the run ends: the chunk would kill the next one, too
-ACTOR_RESTARTS = 30  # of one actor, for any reason; more of them mean that no worker survives on the machine
+ACTOR_RESTARTS = 30  # of one actor, for any reason; if it needs more, no worker survives on the machine
 
 
 def with_sweeps(rows: Iterator[dict[str, Any]], tally: Any) -> Iterator[dict[str, Any] | int]:
@@ -53,9 +53,10 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
     """Yield the chunks of these spans, in the order in which they are finished, and numbers of finished sweeps.
 
     Args:
-        workers: how many; None: one for each GPU, or each core where there is none.
-        address: of a cluster, on whose machines model and corpus have the same paths; None: a Ray of this run alone.
-        cpu: whether GPUs are to be left alone.
+        workers: the number of workers; None: one for each GPU, or for each core if there is no GPU.
+        address: the address of a cluster, on whose machines model and corpus have the same paths; None: start Ray for
+            this run only.
+        cpu: whether to use cores even if there are GPUs.
 
     Raises:
         UserError: if Ray cannot be reached or has too few devices, if a worker meets an error that the user must fix,
@@ -84,7 +85,7 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
 def connect(workers: int | None, address: str | None) -> None:
     """Start Ray or connect to a cluster; raise UserError if that fails."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # it also logs the errors that it raises
-    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # new option names (setup.py: < 2.64)
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # of options that pyproject.toml's Ray still has
     own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
     try:
         if address and address != "auto":  # Ray itself would wait for a missing cluster for ever

@@ -17,27 +17,48 @@ JSON_LINES = (".jsonl", ".ndjson")
 
 
 class Source(NamedTuple):
-    """A sentence to translate."""
+    """A sentence to translate.
 
-    sentence: int  # line number from 0; the random draws of the chains depend on it
-    id: str  # from the record, or the line number
+    Attributes:
+        sentence: the line number, counted from 0; the random draws of the chains depend on it.
+        id: the ID from the record, or the line number.
+        text: the sentence.
+        phrases: phrases that the translation must contain; see `with_phrases` for text files.
+    """
+
+    sentence: int
+    id: str
     text: str
-    phrases: tuple[str, ...] = ()  # the translation must contain them; for text, see `with_phrases`
+    phrases: tuple[str, ...] = ()
 
 
 class Span(NamedTuple):
-    """The lines of a chunk: their place in the file, and the hash of their content when they were checked."""
+    """The lines of a chunk: their place in the file, and the hash of their content when they were checked.
 
-    number: int  # of the chunk
-    first: int  # number of the first line, from 0
-    lines: int  # number of lines
-    offset: int  # of the first line in the file, in bytes
-    size: int  # of all lines, in bytes
-    digest: str  # SHA-256 of the lines
+    Attributes:
+        number: the number of the chunk.
+        first: the number of its first line, counted from 0.
+        lines: the number of its lines.
+        offset: the position of the first line in the file, in bytes.
+        size: the size of all its lines, in bytes.
+        digest: the SHA-256 of its lines.
+    """
+
+    number: int
+    first: int
+    lines: int
+    offset: int
+    size: int
+    digest: str
 
 
 class Corpus(NamedTuple):
-    """An input file that was checked."""
+    """An input file that was checked.
+
+    Attributes:
+        path: the file.
+        spans: the lines of each chunk, in order.
+    """
 
     path: Path
     spans: list[Span]

@@ -1,6 +1,6 @@
 """The Ray actor that counts finished sweeps, and keeps a list of failed devices.
 
-Its process imports this module, and so neither torch nor fairseq.
+Its process imports only this module, so it loads neither torch nor fairseq.
 """
 
 from collections import Counter

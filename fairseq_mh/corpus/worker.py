@@ -1,4 +1,4 @@
-"""A worker, which loads the model and translates spans of lines into chunks."""
+"""The worker that loads the model and translates spans of lines into chunks."""
 
 import json
 import os
@@ -15,25 +15,39 @@ from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translator import Found, Translator
 
 MANY = 20  # if so many lines fail and none is translated, the model or the machine is at fault
-UNTRANSLATED = "untranslated: "  # prefix of a count, followed by the kind of reason
+UNTRANSLATED = "untranslated: "  # the first part of the name of a count; the kind of reason follows
 
 
 class Job(NamedTuple):
-    """The settings that all workers share."""
+    """The settings that all workers share.
 
-    folder: Path  # relative paths start here
+    Attributes:
+        folder: the folder that relative paths start from.
+        data: fairseq's data folder.
+        corpus: the input file.
+        arguments: options of fairseq-generate.
+        samples: whether records also have the states that the chains visited.
+    """
+
+    folder: Path
     data: str
     corpus: Path
-    arguments: tuple[str, ...]  # options of fairseq-generate
+    arguments: tuple[str, ...]
     samples: bool
 
 
 class Chunk(NamedTuple):
-    """The output for a span of lines."""
+    """The output for a span of lines.
+
+    Attributes:
+        number: the number of the chunk.
+        records: the records, as JSON lines.
+        counts: the counts of the chunk, as one JSON line.
+    """
 
     number: int
-    records: str  # JSON lines
-    counts: str  # one JSON line
+    records: str
+    counts: str
 
 
 def worker(job: Job) -> Callable[[Span], Generator[int, None, Chunk]]:
