@@ -1,4 +1,4 @@
-"""Decodes for the page, and makes the events that it is sent during a decoding: objects for JSON."""
+"""Decodes for the page, and makes the events that the page receives meanwhile: objects for JSON."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from fairseq_mh.translator import Found, Translator
 Event = dict[str, Any]
 Piece = tuple[str, bool]  # the text of a piece, and whether it begins a word
 Send = Callable[[Event | None], object]  # sends an event, or nothing for None; raises if nobody listens any more
-GOES_ON = "@@"  # subword-nmt's mark of a piece that is not the end of its word
+GOES_ON = "@@"  # subword-nmt's mark of a piece that does not end its word
 
 
 def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
@@ -37,7 +37,7 @@ def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
 
 
 def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
-    """Decode, and send an event for every sweep of every chain and every pass of mask-predict, then the translations.
+    """Decode; send an event for each sweep of each chain and each pass of mask-predict, and then the translations.
 
     Args:
         translator: the model.
@@ -65,7 +65,7 @@ def _send_result(translator: Translator, result: SentenceResult, seconds: float,
     """Send the translations and their cost.
 
     Raises:
-        UserError: for a source that cannot be translated.
+        UserError: if the source cannot be translated.
     """
     if result.untranslated:
         raise UserError(f"the source is not translated: {result.untranslated}")
@@ -75,7 +75,7 @@ def _send_result(translator: Translator, result: SentenceResult, seconds: float,
 
 
 def _given(translator: Translator, wanted: Wanted) -> str | Outline | None:
-    """Return the outline of the translation: the held tokens of another translation, or a template, or None."""
+    """Return what is fixed of the translation: an outline with the held tokens, a template, or None."""
     if not wanted.held:
         return wanted.template or None
     translator.generator.scorer.require_state(wanted.tokens)

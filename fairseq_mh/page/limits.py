@@ -20,9 +20,16 @@ AT_ONCE = 4  # requests that the model works on at the same time; further reques
 
 
 class Number(NamedTuple):
-    """An option whose value is a number between two bounds."""
+    """An option whose value is a number between two bounds.
 
-    option: str  # the name that `Translator` gives it
+    Attributes:
+        option: the name of the option in `Translator`.
+        kind: `int` or `float`.
+        least: the lower bound, which is allowed.
+        most: the upper bound, which is allowed.
+    """
+
+    option: str
     kind: type
     least: float
     most: float
@@ -41,14 +48,23 @@ CHOICES = {"decoding": [str(choice.value) for choice in DECODINGS], "preset": li
 
 
 class Wanted(NamedTuple):
-    """A request whose limits have been checked."""
+    """A request whose limits have been checked.
+
+    Attributes:
+        source: the sentence to translate.
+        options: keyword arguments of `Translator`.
+        tokens: (T,) long, the tokens of a translation; empty if the request has none.
+        position: the position of that translation whose alternatives are requested.
+        held: the positions of that translation that must not change.
+        template: the template of the translation, as `Translator` takes it; may be empty.
+    """
 
     source: str
-    options: dict[str, Any]  # keyword arguments of `Translator`
-    tokens: Tensor  # (T,) long: the tokens of a translation; empty if the request has none
-    position: int  # the position whose alternatives are asked for
-    held: list[int]  # the positions of that translation that must not change
-    template: str  # the template of the translation, as `Translator` takes it; may be empty
+    options: dict[str, Any]
+    tokens: Tensor
+    position: int
+    held: list[int]
+    template: str
 
 
 def wanted(body: bytes) -> Wanted:
@@ -62,24 +78,24 @@ def wanted(body: bytes) -> Wanted:
     if not source.strip():
         raise UserError("there is nothing to translate: type a sentence")
     if sum(map(int, re.findall(r"\{(\d+)\}", template))) > TOKENS:
-        raise UserError(f"the template has blanks of more than {TOKENS} tokens in all")
+        raise UserError(f"the template has blanks of more than {TOKENS} tokens in total")
     tokens, position = given.pop("tokens", []), given.pop("position", 0)
     if not _whole_numbers(tokens, 2**31) or len(tokens) > TOKENS or type(position) is not int:
-        raise UserError(f"a translation here is a list of at most {TOKENS} of the model's words")
+        raise UserError(f"a translation must be a list of at most {TOKENS} token numbers, and a position a number")
     held = given.pop("held", [])
     if not _whole_numbers(held, len(tokens)):
-        raise UserError("what is held must be positions of the translation")
+        raise UserError("the held positions must be positions of the translation")
     return Wanted(source, _options(given), torch.tensor(tokens, dtype=torch.long), position, held, template)
 
 
 def _text(given: dict[str, Any], name: str) -> str:
     text = given.pop(name, "")
     if not isinstance(text, str):
-        raise UserError(f"the request is not understood: its {name} is no text")
+        raise UserError(f"the request is not understood: its {name} is not text")
     if len(text) > SOURCE:
         raise UserError(f"the {name} has {len(text):,} characters; this page takes at most {SOURCE:,}")
     if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
-        raise UserError(f"the {name} holds half a character (a lone surrogate), which is no text")
+        raise UserError(f"the {name} contains half a character (a lone surrogate), which is not text")
     return text
 
 
@@ -92,9 +108,9 @@ def _object(body: bytes) -> dict[str, Any]:
     try:
         given = json.loads(body)
     except (ValueError, RecursionError):
-        raise UserError("the request is not understood: it is no JSON") from None
+        raise UserError("the request is not understood: it is not JSON") from None
     if not isinstance(given, dict):
-        raise UserError("the request is not understood: it is no JSON object")
+        raise UserError("the request is not understood: it is not a JSON object")
     return given
 
 
@@ -116,7 +132,7 @@ def _number(name: str, value: Any) -> float:
     """Return the value of an option as a number of the right kind.
 
     Raises:
-        UserError: if it is no such number, or out of bounds.
+        UserError: if the value is not such a number, or is out of bounds.
     """
     bounds, title = NUMBERS[name], name.replace("_", " ")
     whole = type(value) is int or (type(value) is float and math.isfinite(value) and value == int(value))
