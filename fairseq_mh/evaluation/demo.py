@@ -33,7 +33,7 @@ def find_model() -> Path:
         if (folder / MODEL / "checkpoint.pt").is_file():
             return folder / MODEL
     raise UserError(
-        f"{MODEL} is not here: it is part of the project's git repository, and not of the installed package; run this "
+        f"{MODEL} is not here: it is in the project's git repository, not in the installed package; run this "
         "in a clone, or give a data folder with a checkpoint: fairseq-mh demo FOLDER"
     )
 

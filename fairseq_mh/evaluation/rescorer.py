@@ -21,18 +21,30 @@ SENTENCES_AT_ONCE = 20
 
 
 class Rescored(NamedTuple):
-    """A batch of sentences with their candidates in order, the best one first."""
+    """A batch of sentences with their candidates in order, the best one first.
 
-    best_first: dict[int, list[tuple[float, str]]]  # sentence number -> (score, candidate)
-    rows: int  # decoder rows that the energies took, including those of autoregressive models
+    Attributes:
+        best_first: sentence number -> pairs of score and candidate.
+        rows: the decoder rows that the energies took, including those of autoregressive models.
+    """
+
+    best_first: dict[int, list[tuple[float, str]]]
+    rows: int
 
 
 class Rescorer(NamedTuple):
-    """The models that score, and the sources of a data set."""
+    """The models that score, and the sources of a data set.
+
+    Attributes:
+        task: fairseq's task, with the data set loaded.
+        scorer: the scorer of the chains' energy.
+        pieces: the model that cuts candidates into pieces, or None if they are in pieces already.
+        subset: the name of the subset that the candidates translate.
+    """
 
     task: Any
     scorer: Scorer
-    pieces: sentencepiece.SentencePieceProcessor | None  # None if the candidates are in pieces already
+    pieces: sentencepiece.SentencePieceProcessor | None
     subset: str
 
     def target(self, text: str) -> Tensor:
@@ -47,7 +59,7 @@ class Rescorer(NamedTuple):
             sources: sentence number -> source, as in the S- lines.
 
         Raises:
-            UserError: if a source is not that of the subset.
+            UserError: if a sentence has another source in the subset.
         """
         dataset = self.task.dataset(self.subset)
         for number, text in sources.items():
@@ -55,8 +67,8 @@ class Rescorer(NamedTuple):
                 own = self.task.source_dictionary.string(dataset[number]["source"])
                 if letters(own) != letters(text):
                     raise UserError(
-                        f"sentence {number} is not that of {self.subset}: its source is {text!r} (--gen-subset says "
-                        "which subset the output translates)"
+                        f"sentence {number} has another source in {self.subset} than in the output, which has {text!r} "
+                        "(--gen-subset must name the subset that the output translates)"
                     )
 
     def energies(self, candidates: list[tuple[int, str]]) -> tuple[list[float], int]:
@@ -69,12 +81,12 @@ class Rescorer(NamedTuple):
             The energy of each candidate in nats per token, and the decoder rows that the energies took.
 
         Raises:
-            UserError: if the subset does not have a sentence.
+            UserError: if the subset lacks one of the sentences.
         """
         dataset = self.task.dataset(self.subset)
         numbers = sorted({number for number, _ in candidates})
         if numbers[-1] >= len(dataset):
-            raise UserError(f"sentence {numbers[-1]} is none of the {len(dataset)} of {self.subset}")
+            raise UserError(f"{self.subset} has only {len(dataset)} sentences, and no sentence {numbers[-1]}")
         batch = to_device(self.scorer.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
         place = {number: context for context, number in enumerate(batch["id"].tolist())}
         source = source_of(batch)

@@ -83,7 +83,7 @@ def test_the_output_of_another_subset_is_refused(tiny, nbest, tmp_path, capsys):
     (tmp_path / "other.txt").write_text(swapped)
     assert main(["rescore", str(tiny.folder), str(tmp_path / "other.txt")]) == 1
     said = capsys.readouterr()
-    assert "sentence 0 is not that of test" in said.err
+    assert "sentence 0 has another source in test than in the output" in said.err
     assert not said.out
 
 
@@ -93,7 +93,7 @@ MISTAKES = {
     "no file": (("nowhere.txt",), "nowhere.txt cannot be read"),
     "no pieces": (("{nbest}", "--sentencepiece-model", "nowhere.model"), "--sentencepiece-model cannot be read"),
     "words": (("{words}",), "no candidate is cut into the model's pieces"),
-    "another set": (("{other}",), "sentence 17 is none of the 6 of test"),
+    "another set": (("{other}",), "test has only 6 sentences, and no sentence 17"),
 }
 
 
