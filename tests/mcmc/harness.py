@@ -26,10 +26,16 @@ LM = random_table(3, 3, seed=5, scale=1.0)
 
 
 class Moves(NamedTuple):
-    """A move, its scan, and the block sizes of its sweeps."""
+    """A move, its scan, and the block sizes of its sweeps.
+
+    Attributes:
+        move: the class of the move.
+        scan: its keyword argument for the scan, if it is not the default.
+        blocks: the keyword arguments of `Schedule` for the block sizes.
+    """
 
     move: type = MaskedConditional
-    scan: dict = {}  # noqa: RUF012  (nothing changes these two)
+    scan: dict = {}  # noqa: RUF012  (no test changes these two)
     blocks: dict = {}  # noqa: RUF012
 
 
@@ -49,11 +55,11 @@ def kernel_of(lm, energy="norm", metropolis=True, move=MaskedConditional, scan=N
 
     Args:
         lm: a table.
-        energy: the target's: a name, an energy from one pass, or a sum of terms.
+        energy: the energy of the target: a name, an energy from one pass, or a sum of terms.
         metropolis: False for degenerate Gibbs.
-        move: its class.
+        move: the class of the move.
         scan: the keyword argument of a `MaskedConditional`, if it is not the default.
-        phrases: makes the move of phrases from the other move; without it phrases stay.
+        phrases: a function that makes the move of phrases from the other move; without it, phrases stay.
         q: the settings of `conditional`.
     """
     target, settings = as_energy(energy), dict(scan or {})
@@ -64,7 +70,7 @@ def kernel_of(lm, energy="norm", metropolis=True, move=MaskedConditional, scan=N
 
 
 def ordered_or_not(ordered):
-    """Return what makes the move of phrases, for `kernel_of`."""
+    """Return the function that makes the move of phrases, for `kernel_of`."""
     return partial(PhraseMove, ordered=ordered)
 
 
@@ -85,10 +91,10 @@ def step(kernel, state, masked, temperature, uniforms, phrase=None):
     """Update every chain once; return the states reached and the `Info`.
 
     Args:
-        kernel: of the chains.
-        state: of N chains.
-        masked: (N, T) bool.
-        temperature: of the target.
+        kernel: the kernel of the chains.
+        state: the states of N chains.
+        masked: (N, T) bool, the positions to mask.
+        temperature: the temperature of the target.
         uniforms: (N, S + 1).
         phrase: (N,) long, the number of the phrase that moves.
     """
@@ -114,7 +120,7 @@ def column(snapshot_or_state, kernel, name):
 def p_value(counts: np.ndarray, expected: np.ndarray) -> float:
     """Return the p-value of a chi-square test of counts against probabilities.
 
-    The rarest cells are put together until they are expected to hold 5.
+    The rarest cells are pooled until their expected count is 5.
     """
     expected = expected * counts.sum()
     if counts[expected == 0].any():

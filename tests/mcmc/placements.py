@@ -1,7 +1,7 @@
 """Chains that hold phrases, by enumeration: states are sequences together with the place of each phrase.
 
-As in `tables.py`, nothing here shares a formula with the package: a move is tried on plain lists, and a candidate is
-possible where it is among the states that were enumerated.
+Nothing here shares a formula with the package, as in `tables.py`: moves are made on plain lists, and a candidate is
+possible if it is among the enumerated states.
 """
 
 import itertools
@@ -15,13 +15,13 @@ State = tuple[tuple[int, ...], tuple[int, ...]]  # the symbols, and the first po
 
 
 class PlacedReference(Reference):
-    """All states of a TableLM's context 0 that hold the phrases, the target, and the transition matrix of every move.
+    """All states of context 0 that hold the phrases, their target, and the transition matrix of every move.
 
     Args:
-        phrases: the symbols of each.
-        ordered: whether they stand in this order.
+        phrases: the symbols of each phrase.
+        ordered: whether the phrases must stand in this order.
         fixed: the symbols of positions that stay as they are.
-        lm, energy, temperature, q: as of `Reference`.
+        lm, energy, temperature, q: as in `Reference`.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class PlacedReference(Reference):
         return result
 
     def relocation(self, moved: int) -> np.ndarray:
-        """Return P(x -> x') of taking a phrase out and putting it back at one of all places, equally often.
+        """Return P(x -> x') of taking a phrase out and putting it back at a place that is chosen uniformly.
 
-        The other symbols close up and make room around fixed positions, which stay.
+        The other symbols close the gap and make room; fixed positions stay.
         """
 
         def proposals(state: State):
@@ -82,14 +82,14 @@ class PlacedReference(Reference):
         return self._metropolis(proposals)
 
     def labels(self, places) -> list[int | str]:
-        """Return what stands at each position: the number of a phrase, "fixed", or "free"."""
+        """Return a label for each position: the number of a phrase, "fixed", or "free"."""
         found: list[int | str] = ["fixed" if position in self.fixed else "free" for position in range(self.length)]
         for number, (place, phrase) in enumerate(zip(places, self.phrases, strict=True)):
             found[place : place + len(phrase)] = [number] * len(phrase)
         return found
 
     def redrawing(self, ranks: tuple[int, ...]) -> np.ndarray:
-        """Return P(x -> x') of drawing again the free positions of these ranks, counted from the left."""
+        """Return P(x -> x') of redrawing the free positions of these ranks, counted from the left."""
 
         def proposals(state: State):
             symbols, places = state

@@ -1,4 +1,4 @@
-"""Masked LMs given by tables, and everything about their chains by enumeration.
+"""Masked LMs given by tables, and the enumeration of their states, targets and transitions.
 
 The reference shares no code and no formula with the package. It consists of plain loops over all states in float64, and
 computes with probabilities and `min(1, ratio)`, where the package computes with logits and log ratios.
@@ -15,8 +15,8 @@ class TableLM:
     """A masked LM whose logits f(w, t, X_\\t) are looked up in a table.
 
     Args:
-        table: (B, T, (V + 1) ** T, V) float64, for B contexts. The third index is the number of the sequence, a masked
-            position being symbol V.
+        table: (B, T, (V + 1) ** T, V) float64, for B contexts. The third index is the number of the sequence, in which
+            a masked position is symbol V.
     """
 
     def __init__(self, table: torch.Tensor):
@@ -45,7 +45,7 @@ class TableLM:
 
 
 def random_table(symbols: int, length: int, seed: int, contexts: int = 1, scale: float = 1.5) -> TableLM:
-    """Return a table of random logits, whose conditionals no joint distribution has."""
+    """Return a table of random logits, whose conditionals belong to no joint distribution."""
     generator = torch.Generator().manual_seed(seed)
     shape = (contexts, length, (symbols + 1) ** length, symbols)
     return TableLM(scale * torch.randn(shape, generator=generator, dtype=torch.float64))
@@ -90,7 +90,7 @@ class TableEnergy:
     """A `OnePassEnergy` whose shares are looked up in a table of random numbers, some above 0 and some below.
 
     Args:
-        bounded: no share is below 0.
+        bounded: whether no share is below 0.
     """
 
     def __init__(self, lm: TableLM, seed: int, bounded: bool = False):
@@ -122,9 +122,9 @@ class Reference:
     Args:
         lm: the table.
         energy: a name of `ENERGIES`, `one-pass`, or a sum of both: see `SUMS`.
-        temperature: of the target.
+        temperature: the temperature of the target.
         q: the proposal's settings: temperature, and optionally nucleus and mix.
-        held: the symbols of positions that stay as they are: the states are those that have them.
+        held: the symbols of positions that stay as they are; only states that have them are enumerated.
     """
 
     def __init__(self, lm: TableLM, energy: str, temperature: float, q: dict, held: dict[int, int] | None = None):
@@ -139,7 +139,7 @@ class Reference:
         self.weights, self.target = weights, weights / weights.sum()
 
     def logits(self, state, site, sites):
-        """Return the logits at `site` where all of `sites` are masked."""
+        """Return the logits at `site` when all of `sites` are masked."""
         code = 0
         for position, symbol in enumerate(state):
             code = code * (self.symbols + 1) + (self.symbols if position in sites else symbol)
@@ -194,7 +194,7 @@ class Reference:
         return self._metropolis(lambda state: self.proposals(state, sites))
 
     def choice(self, state, order, floor):
-        """Return the probability of choosing these sites in this order, one by one, each among those that are left."""
+        """Return the probability of choosing these sites one by one, in this order and without replacement."""
         if self._name.startswith("one-pass"):
             certain = [min(1.0, math.exp(-share)) for share in self._tables["one-pass"].shares(state)]
         else:
@@ -209,7 +209,7 @@ class Reference:
     def informed_update(self, block_size: int, floor: float) -> np.ndarray:
         """Return P(x -> x') of an informed update; the order in which its sites are chosen is a part of the move.
 
-        Where all sites are drawn, there is no order.
+        If all sites are drawn, there is no order.
         """
         if block_size == len(self.free):
             return self.transition(tuple(self.free))
@@ -229,7 +229,7 @@ class Reference:
         """Return P(x -> x') of proposals that are accepted by the ratio.
 
         Args:
-            proposals: a function of a state that yields candidates with their probabilities there and back.
+            proposals: a function of a state that yields candidates with their forward and reverse probabilities.
             whole: whether the probabilities of a state's candidates sum to 1.
         """
         number = {state: i for i, state in enumerate(self.states)}

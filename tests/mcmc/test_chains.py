@@ -1,4 +1,4 @@
-"""What chains remember, how they count, and that saving rows changes no chain."""
+"""Chains keep features, count rows and proposals, and stay the same when rows are saved."""
 
 import itertools
 
@@ -21,7 +21,7 @@ from tests.mcmc.tables import TableEnergy, TableLM, joint_table, random_table
 
 
 def test_exact_conditionals_are_always_accepted():
-    """Where E = -log p of a joint p, the move is Gibbs; with one position, E_norm is that energy."""
+    """If E = -log p of a joint p, the move is Gibbs sampling; with one position, E_norm is that energy."""
     lm = joint_table(np.random.default_rng(0).dirichlet(np.ones(4)))
     kernel = kernel_of(lm)
     finished = run_from(kernel, torch.zeros(1000, 1, dtype=torch.long), Schedule(5))
@@ -56,7 +56,7 @@ def test_nan_rejects_and_is_counted():
 
 @pytest.mark.parametrize("metropolis", [True, False])
 def test_cached_energies_equal_recomputed_ones_and_rows_are_counted(metropolis):
-    """At the end of every sweep. Unchanged candidates and current states take no rows."""
+    """Energies are compared at the end of every sweep. Unchanged candidates and current states take no rows."""
     lm = random_table(3, 3, seed=9)
     kernel = kernel_of(lm, metropolis=metropolis)
     finished = run_from(kernel, torch.zeros(200, 3, dtype=torch.long), Schedule(6, burn_in=2), seed=3)
@@ -88,14 +88,14 @@ def test_a_certain_rejection_saves_rows_and_changes_nothing(energy, monkeypatch)
 
 
 BROKEN = TableLM(LM.table.clone())
-BROKEN.table[0, 1, :20] = torch.nan  # at the second position, for some symbols at the others
+BROKEN.table[0, 1, :20] = torch.nan  # at the second position, if the others hold some symbols
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("metropolis", [True, False])
 @pytest.mark.parametrize("lm", [LM, BROKEN], ids=["", "NaN"])
 def test_a_chain_does_not_depend_on_the_others(schedule, metropolis, lm, monkeypatch):
-    """Each chain equals, token for token and row for row, the one that runs alone and proposes one update at a time."""
+    """Each chain equals, in tokens and rows, a chain in a batch of its own that proposes one update at a time."""
     move, scan, blocks = schedule
     if move is Informed and not metropolis:
         move, scan = MaskedConditional, {"scan_name": "sequential"}
@@ -128,8 +128,8 @@ class Forgetful(Kernel):
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
-def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
-    """With an energy from one pass, proposals learn the features of a state, which are forgotten when it changes."""
+def test_features_kept_in_a_state_save_rows_and_change_nothing(schedule):
+    """Proposals store features in the state if the energy is from one pass; they are dropped when it changes."""
     move, scan, blocks = schedule
     kernel = kernel_of(LM, TableEnergy(LM, seed=6), move=move, scan=scan, **Q)
     start, schedule = torch.zeros(100, 3, dtype=torch.long), Schedule(6, temperature=0.5, **blocks)
@@ -145,7 +145,7 @@ def test_what_a_state_remembers_saves_rows_and_changes_nothing(schedule):
 
 
 def test_blocks_of_one_position_are_the_single_site_move():
-    """Token for token, from the same streams; larger blocks give another chain."""
+    """Both give the same tokens from the same streams; larger blocks give another chain."""
     kernel = kernel_of(LM)
     runs = []
     for schedule in (Schedule(4), Schedule(4, block_size=1, final_block_size=1), Schedule(4, final_block_size=0)):
@@ -169,7 +169,7 @@ def test_block_sizes_fall_linearly_to_one():
 
 
 def test_mask_predict_is_block_gibbs_without_temperature():
-    """Given mask-predict's choice of positions, and tau_q near 0, degenerate block Gibbs fills in the same symbols."""
+    """Degenerate block Gibbs with mask-predict's positions and tau_q near 0 fills in the same symbols."""
     lm = random_table(4, 4, seed=11)
     context = torch.zeros(1, dtype=torch.long)
     filled = mask_predict(lm, torch.zeros(1, 4, dtype=torch.long), context, 4)
@@ -186,7 +186,7 @@ def test_mask_predict_is_block_gibbs_without_temperature():
 
 @pytest.mark.parametrize("metropolis", [True, False])
 def test_ended_sweeps_are_those_of_the_run(metropolis):
-    """Every sweep of every chain is yielded when it ends, the start first, and read as the run has it in the end."""
+    """Every sweep of every chain is yielded when it ends, the start first, and equals the sweep in the run."""
     start, context = torch.zeros(5, 3, dtype=torch.long), torch.zeros(5, dtype=torch.long)
     streams = [chain_stream(1, 0, 3, chain) for chain in range(5)]
     seen: dict[tuple[int, int], Sweep] = {}
@@ -211,7 +211,7 @@ def test_ended_sweeps_are_those_of_the_run(metropolis):
 
 
 def test_terms_without_weight_are_evaluated_at_the_end_of_sweeps_and_change_nothing():
-    """A term of weight 0 leaves the chain as it is, and its energies are those of the states."""
+    """A term of weight 0 does not change the chain, and its reported energies are those of the states."""
     table, start = TableEnergy(LM, seed=6), torch.zeros(50, 3, dtype=torch.long)
     for weighted, reported in (("norm", Term("table", table, weight=0.0)), ("table", Term("norm", weight=0.0))):
         target = Term("norm") if weighted == "norm" else Term("table", table)

@@ -1,4 +1,4 @@
-"""Every kernel's transitions against enumeration.
+"""The transitions of every kernel equal the enumerated ones.
 
 The chi-square tests have fixed seeds and fail at p < 1e-6, so a right kernel fails with one seed in a million. The
 negative controls in `test_target.py` show that the same test finds wrong kernels.
@@ -67,7 +67,7 @@ def test_reference_is_exact(name, energy, temperature, q):
 
 @settings(TARGETS)
 def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q):
-    """From every state, by every move: the ratio to 1e-10, and the frequencies within sampling error."""
+    """Every move is tried from every state: ratios agree to 1e-10, and frequencies within sampling error."""
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
@@ -81,7 +81,7 @@ def test_kernel_matches_the_enumerated_transitions(name, energy, temperature, q)
 
 @settings(TARGETS)
 def test_informed_updates_match_the_enumerated_transitions(name, energy, temperature, q):
-    """The choice of the sites depends on the tokens, so its probability is in the ratio, there and back."""
+    """The choice of the sites depends on the tokens, so the ratio has its probability in both directions."""
     lm, copies = TABLES[name], 1000
     reference = Reference(lm, energy, temperature, q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
@@ -89,7 +89,7 @@ def test_informed_updates_match_the_enumerated_transitions(name, energy, tempera
     for block_size in {1, 2, reference.length}:
         masked = torch.arange(reference.length).expand(len(states), -1) < block_size
         info = one_step(reference, kernel, states, masked, temperature, reference.informed_update(block_size, FLOOR))
-        if block_size == 1:  # of more sites, the candidate alone does not say in which order they were chosen
+        if block_size == 1:  # for more sites, the candidate does not tell in which order they were chosen
             for site in range(reference.length):
                 part = reference.informed((site,), FLOOR)
                 check_ratios(reference, lm, info, states, (site,), part, informed=True)
@@ -110,7 +110,7 @@ def one_step(reference, kernel, states, masked, temperature, expected):
     assert lowest > FALSE_ALARM / len(counts)
     uniforms[:, -1] = 0  # below every ratio: all of each candidate is evaluated
     _, whole = step(kernel, at(kernel, states), masked, temperature, uniforms)
-    assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is a right one
+    assert torch.equal(info.accepted, log_u < whole.log_ratio)  # an early rejection is right
     assert (info.cost.rows <= whole.cost.rows).all()
     assert (info.cost.expert_rows <= whole.cost.expert_rows).all()
     return whole

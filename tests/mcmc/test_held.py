@@ -1,4 +1,4 @@
-"""Chains with held positions: the target given the symbols there, by enumeration; what is held never changes.
+"""Chains with held positions sample the target given the held symbols, which never change.
 
 The chi-square tests have fixed seeds and fail at p < 1e-6, so a right kernel fails with one seed in a million.
 """
@@ -30,7 +30,7 @@ def mask_of(held: dict[int, int], copies: int) -> torch.Tensor:
 
 
 def counts_of(tokens, reference) -> np.ndarray:
-    """How often each state of the reference occurs; a state that it does not have fails."""
+    """Count each state of the reference; any other state raises KeyError."""
     number = {state: i for i, state in enumerate(reference.states)}
     return np.bincount([number[tuple(state)] for state in tokens.tolist()], minlength=len(number))
 
@@ -48,12 +48,11 @@ CHAINS = [("norm", name) for name in SCHEDULES] + [(energy, "informed") for ener
 @pytest.mark.parametrize(
     ("energy", "schedule", "held"), [(*case, HELD[n % len(HELD)]) for n, case in enumerate(CHAINS)]
 )
-def test_chains_have_the_target_given_what_is_held(energy, schedule, held):
-    """What is left of the start adds at most 4 to the mean of the chi-square, by enumeration (E_norm, informed).
+def test_chains_have_the_target_given_the_held_symbols(energy, schedule, held):
+    """The effect of the start adds at most 4 to the mean of the chi-square, by enumeration (E_norm, informed).
 
-    Every schedule and energy holds one of the three; the informed updates below are tested with all of them.
-
-    Informed chains of E_raw are not: they mix slowly on this table, and are tested update by update below.
+    Each case has one set of held positions; the informed updates below are tested with all three. Informed chains of
+    E_raw mix slowly on this table, so only their single updates are tested, below.
     """
     move, scan, blocks = SCHEDULES[schedule]
     kernel = kernel_of(LM, target_of(energy, LM), move=move, scan=scan, **Q)
@@ -61,7 +60,7 @@ def test_chains_have_the_target_given_what_is_held(energy, schedule, held):
 
 
 class ChoosesAmongAll(Informed):
-    """A wrong move, whose ratio has the choice of positions among all of them, held ones included."""
+    """A wrong move, whose ratio has the probability of a choice among all positions, held ones included."""
 
     def log_choice(self, state, order):
         return log_choice(state.scores[..., self.certainty], torch.ones_like(state.free), order)
@@ -76,7 +75,7 @@ def test_a_wrong_probability_of_the_choice_is_found():
 @pytest.mark.parametrize("held", HELD)
 @pytest.mark.parametrize("energy", ENERGIES)
 def test_informed_updates_match_the_enumerated_transitions(energy, held):
-    """From every state; the enumerated updates choose among the free positions, and keep detailed balance."""
+    """Updates from every state choose only free positions; the enumerated ones satisfy detailed balance."""
     reference, copies = Reference(LM, energy, 1.0, Q, held), 2000
     kernel = kernel_of(LM, target_of(energy, LM), move=Informed, **Q)
     states = torch.tensor(reference.states).repeat_interleave(copies, 0)
@@ -96,8 +95,8 @@ def test_informed_updates_match_the_enumerated_transitions(energy, held):
 
 @pytest.mark.parametrize("metropolis", [True, False])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_what_is_held_stays_in_every_state(schedule, metropolis):
-    """With Gibbs too; a chain of which all is held stays where it is, and takes no row after its start."""
+def test_held_symbols_stay_in_every_state(schedule, metropolis):
+    """Degenerate Gibbs keeps them, too; a chain whose positions are all held takes no row after its start."""
     move, scan, blocks = SCHEDULES[schedule]
     if move is Informed and not metropolis:
         pytest.skip("degenerate Gibbs has no informed scan")

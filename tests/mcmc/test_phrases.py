@@ -1,4 +1,4 @@
-"""Chains that hold phrases: the target over sequences and places, by enumeration, and what no move may do.
+"""Chains that hold phrases sample the enumerated target over sequences and places, and wrong moves are found.
 
 The chi-square tests have fixed seeds and fail at p < 1e-6, so a right kernel fails with one seed in a million.
 """
@@ -20,7 +20,7 @@ from tests.mcmc.tables import random_table
 pytestmark = pytest.mark.usefixtures("large_queries")
 
 LM = random_table(3, 4, seed=5, scale=0.7)
-LONGER = random_table(2, 5, seed=5, scale=0.7)  # whose phrases may stand on both sides of a fixed position
+LONGER = random_table(2, 5, seed=5, scale=0.7)  # phrases fit on both sides of a fixed position
 SETS = {  # phrases, whether they are ordered, and fixed positions
     "one": ([(1, 2)], False, {}),
     "two": ([(2,), (0, 1)], False, {}),
@@ -49,7 +49,7 @@ def held_of(reference, states) -> torch.Tensor:
 
 
 def counts_of(reference, tokens, held) -> np.ndarray:
-    """How often each enumerated state occurs; the last cell counts what is none of them."""
+    """Count each enumerated state; the last cell counts all other states."""
     counts = np.zeros(len(reference.states) + 1)
     numbers = range(FIRST_PHRASE, FIRST_PHRASE + len(reference.phrases))
     for row, kinds in zip(tokens.tolist(), held.tolist(), strict=True):
@@ -59,7 +59,7 @@ def counts_of(reference, tokens, held) -> np.ndarray:
 
 
 def updated(kernel, reference, ranks=(), moved=None, copies=400):
-    """Update `copies` chains from every enumerated state; return the kernel's counts of where they are then."""
+    """Update `copies` chains from every enumerated state; return the counts of the states that they reach."""
     states = [state for state in reference.states for _ in range(copies)]
     tokens, held = torch.tensor([symbols for symbols, _ in states]), held_of(reference, states)
     masked = torch.zeros(tokens.shape, dtype=torch.bool)
@@ -88,7 +88,7 @@ def lowest_p_value(kernel, reference, expected, **update) -> float:
     + [("one-pass", "two, ordered"), ("one-pass", "one"), ("raw", "two"), ("norm + one-pass", "behind a prefix")],
 )
 def test_the_moves_of_phrases_match_the_enumerated_transitions(name, energy):
-    """From every state; the enumerated ones keep detailed balance, and so does what is drawn beside the phrases."""
+    """Phrases move and free positions are redrawn from every state; the enumeration is in detailed balance."""
     reference = reference_of(name, energy)
     lm = lm_of(name)
     kernel = kernel_of(lm, target_of(energy, lm), phrases=ordered_or_not(SETS[name][1]), **Q)
@@ -109,14 +109,14 @@ class Biased(PhraseMove):
 
 
 class AnyOrder(PhraseMove):
-    """A wrong move, which forgets the order."""
+    """A wrong move, which ignores the order."""
 
     def __init__(self, others, ordered):
         super().__init__(others, ordered=False)
 
 
 class Splits(PhraseMove):
-    """A wrong move, which may put a phrase into another one, or on both sides of a fixed position."""
+    """A wrong move, which may put a phrase inside another one, or split it at a fixed position."""
 
     def _possible(self, before, after):
         return torch.ones(len(before), dtype=torch.bool)
@@ -140,7 +140,7 @@ def test_wrong_moves_are_found(wrong, name, moved):
 
 
 def chains_of(reference, kernel, blocks, copies, sweeps):
-    """Run chains from the least likely state; return where they end, and the p-value of that."""
+    """Run chains from the least likely state; return the run, and the p-value of their last states."""
     start = reference.states[int(reference.target.argmin())]
     tokens, held = torch.tensor([start[0]] * copies), held_of(reference, [start] * copies)
     streams = [chain_stream(3, 0, reference.length, chain) for chain in range(copies)]
@@ -160,9 +160,9 @@ def chains_of(reference, kernel, blocks, copies, sweeps):
     + [("one-pass", "informed", "one twice"), ("norm + one-pass", "informed", "two")],
 )
 def test_chains_have_the_target_given_their_phrases(energy, schedule, name):
-    """After as many sweeps the slowest of them is within 3e-3 of it (total variation, by enumeration).
+    """After 16 sweeps, the slowest chain is within 3e-3 of the target (total variation, by enumeration).
 
-    "One twice, ordered" is 6e-2 away, and is tested update by update above.
+    "One twice, ordered" is still 6e-2 away, so only its single updates are tested, above.
     """
     move, scan, blocks = SCHEDULES[schedule]
     lm, phrases = lm_of(name), ordered_or_not(SETS[name][1])
@@ -171,7 +171,7 @@ def test_chains_have_the_target_given_their_phrases(energy, schedule, name):
     assert p > FALSE_ALARM
 
 
-def test_chains_whose_phrases_stay_do_not_have_it():
+def test_chains_whose_phrases_stay_do_not_have_the_target():
     reference = reference_of("one")
     for phrases, found in ((PhraseMove, False), (None, True)):
         _, p = chains_of(reference, kernel_of(LM, "norm", phrases=phrases, **Q), {}, copies=1000, sweeps=16)
@@ -191,7 +191,7 @@ def test_moves_of_positions_move_no_phrase(name):
 
 @pytest.mark.parametrize("schedule", ["single", "pairs", "informed"])
 def test_a_chain_with_phrases_is_the_same_in_any_batch(schedule):
-    """Beside chains without phrases, with others, and longer ones."""
+    """The batch has chains with other phrases, without phrases, and of other lengths."""
     move, scan, blocks = SCHEDULES[schedule]
     kernel = kernel_of(LM, "norm", move=move, scan=scan, phrases=PhraseMove, **Q)
     start = torch.tensor([[1, 2, 0, LM.pad], [0, 1, 2, 0], [2, 2, 1, 1]])

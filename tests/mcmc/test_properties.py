@@ -1,4 +1,4 @@
-"""Properties for any model, settings and move: exact ratios, chains within the state space, and right counts.
+"""Properties for any model, settings and move: exact ratios, states of the state space, and right counts.
 
 hypothesis chooses the cases, the same ones in every run. Nothing here is statistical, so no right kernel ever fails.
 """
@@ -29,7 +29,7 @@ TABLES = st.builds(
     scale=st.sampled_from([0.0, 0.1, 1.0, 6.0]),
 )
 TEMPERATURES = st.sampled_from([0.05, 0.3, 1.0, 5.0])
-WIDTHS = st.sampled_from([0.3, 1.0, 5.0])  # of smaller ones, the reference's probabilities are rounded to 0
+WIDTHS = st.sampled_from([0.3, 1.0, 5.0])  # for smaller ones, the reference's probabilities are rounded to 0
 Q = st.fixed_dictionaries({"temperature": WIDTHS}) | st.fixed_dictionaries(
     {"temperature": WIDTHS, "mix": st.sampled_from([0.01, 0.5]), "nucleus": st.sampled_from([0.3, 0.9])}
 )
@@ -62,7 +62,7 @@ def check_detailed_balance(lm, energy, temperature, q, move, sites, seed):
 
 
 def between(reference, start, end, sites) -> tuple[float, float]:
-    """Return log q of drawing these sites again: there, and back."""
+    """Return log q of redrawing these sites, forward and reverse."""
     by_site = {site: reference.conditional(start, site, set(sites)) for site in sites}
     there, back = (sum(math.log(by_site[site][state[site]]) for site in sites) for state in (end, start))
     return there, back
@@ -120,7 +120,7 @@ def runs(draw):
 @thorough
 @given(runs(), st.sampled_from([None, math.nan, math.inf, -math.inf]))
 def test_any_chain_stays_in_the_state_space_and_counts_right(chosen, broken):
-    """Also with a broken model, some of whose logits are NaN or infinite."""
+    """This also holds for a broken model, which has some logits that are NaN or infinite."""
     lm, energy, q, (move, scan), schedule, seed = chosen
     if broken is not None:
         lm = TableLM(lm.table.clone())

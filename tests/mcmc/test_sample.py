@@ -1,4 +1,4 @@
-"""The sampler in one call, on a model of one's own."""
+"""The sampler in one call, on a model that the user defines."""
 
 import math
 
@@ -12,7 +12,7 @@ from tests.mcmc.tables import Reference, TableEnergy
 
 
 def own_model():
-    """The table's logits as one function, with a mask among the symbols that no state may hold."""
+    """Return a model whose logits are those of the table; its mask is a symbol that no state may hold."""
     mask = LM.symbols
 
     def logits(tokens, masked, context):
@@ -23,8 +23,8 @@ def own_model():
 
 
 @pytest.mark.usefixtures("large_queries")
-def test_a_model_of_ones_own_is_sampled_exactly():
-    """Chi-square of 5,000 chains' ends against enumeration; a right sampler fails for one seed in a million."""
+def test_a_users_own_model_is_sampled_exactly():
+    """The last states of 5,000 chains pass a chi-square test, which a right sampler fails for one seed in a million."""
     reference = Reference(LM, "norm", 1.0, {"temperature": 1.0})
     start = torch.zeros(5000, 3, dtype=torch.long)
     for metropolis in (True, False):
@@ -33,7 +33,7 @@ def test_a_model_of_ones_own_is_sampled_exactly():
         assert (p_value(counts, reference.target) > FALSE_ALARM) == metropolis
 
 
-def test_it_is_the_run_of_the_parts():
+def test_sample_equals_a_run_of_the_parts():
     start = torch.zeros(20, 3, dtype=torch.long)
     settings = {"sweeps": 4, "temperature": 0.5, "scan": "sequential"}
     found = sample(LM, start, **settings)
@@ -58,7 +58,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_means_nothing_is_refused(name):
+def test_invalid_settings_are_refused(name):
     settings = {"start": torch.zeros(2, 3, dtype=torch.long), **REFUSED[name]}
     with pytest.raises(ValueError, match=r"\w"):
         sample(own_model(), **settings)
@@ -76,6 +76,6 @@ NO_SUMS = {
 
 
 @pytest.mark.parametrize("name", NO_SUMS)
-def test_what_is_no_sum_of_terms_is_refused(name):
+def test_invalid_sums_of_terms_are_refused(name):
     with pytest.raises(ValueError, match=r"\w"):
         Energy(NO_SUMS[name])

@@ -29,9 +29,10 @@ def name_of(energy) -> str:
 
 
 def long_run_p_value(kernel, lm=LM, **blocks) -> float:
-    """Run independent chains from the least likely state, and test where they end against the target.
+    """Run independent chains from the least likely state, and test their last states against the target.
 
-    What is left of the start adds at most 2.5 to the mean of the chi-square, by enumeration (E_raw, informed pairs).
+    The effect of the start adds at most 2.5 to the mean of the chi-square, by enumeration (E_raw, informed
+    pairs).
     That mean is 26, the degrees of freedom, and the test fails above 75.
     """
     reference = Reference(lm, name_of(kernel.energy), TEMPERATURE, Q)
@@ -47,7 +48,7 @@ CASES += zip(("raw", *SUMS), itertools.cycle(("informed pairs", "single")), stri
 
 @pytest.mark.parametrize(("energy", "schedule"), CASES)
 def test_chain_has_the_target_distribution(schedule, energy):
-    """Every schedule, and every energy with one of two kinds of moves; `test_exactness.py` combines all of them."""
+    """All schedules are tested, and all energies with one of two moves; `test_exactness.py` combines all of them."""
     move, scan, blocks = SCHEDULES[schedule]
     kernel = kernel_of(LM, target_of(energy, LM), move=move, scan=scan, **Q)
     assert long_run_p_value(kernel, **blocks) > FALSE_ALARM
@@ -72,7 +73,7 @@ def test_each_sweep_is_at_its_own_temperature():
 
 @pytest.mark.parametrize("schedule", ["single", "pairs", "informed", "informed whole to single"])
 def test_an_energy_from_one_pass_has_the_target_distribution(schedule):
-    """Masked conditionals serve the proposals alone, and are remembered until the state changes."""
+    """Masked conditionals are used only for proposals, and are kept until the state changes."""
     move, scan, blocks = SCHEDULES[schedule]
     assert long_run_p_value(kernel_of(LM, ENERGY, move=move, scan=scan, **Q), **blocks) > FALSE_ALARM
 
@@ -91,7 +92,7 @@ class NoHastings(MaskedConditional):
 
 
 class ChangedSet(MaskedConditional):
-    """A block move whose ratio is conditioned on the positions where X and X' happen to differ."""
+    """A block move whose ratio masks only the positions where X and X' differ."""
 
     def propose(self, lm, state, update, uniforms):
         proposed = super().propose(lm, state, update, uniforms)
@@ -107,7 +108,7 @@ class ChangedSet(MaskedConditional):
 
 
 class MeanForSum(MaskedConditional):
-    """A block move whose ratio has the mean of the log-probabilities in the place of their sum."""
+    """A block move whose ratio has the mean of the log-probabilities instead of their sum."""
 
     def propose(self, *args):
         proposed = super().propose(*args)
@@ -130,7 +131,7 @@ class NoChoiceInRatio(Informed):
 
 
 class InformedByAnotherScan(Informed):
-    """An informed choice that reads the uniforms of another proposal's scan, which has too few of them."""
+    """An informed choice that reads the uniforms of another move's scan, which are too few."""
 
     def propose(self, lm, state, update, uniforms):
         few = uniforms.clone()
