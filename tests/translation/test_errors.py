@@ -1,4 +1,4 @@
-"""A user's mistake ends in one clear line and status 1, and leaves nothing behind."""
+"""A user's mistake gives one clear line and status 1, and leaves no files."""
 
 import json
 import os
@@ -59,13 +59,13 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_options(tiny, name):
+def test_options_that_cannot_be_used_are_refused(tiny, name):
     options, expected = OPTIONS[name]
     assert expected in refused(generated_here(tiny, *GENERATE, *options))
 
 
 @pytest.mark.parametrize("name", ["unknown energy", "unknown option", "trace in no folder"])
-def test_options_in_a_process_of_their_own(tiny, name):
+def test_options_are_refused_in_a_process_of_their_own(tiny, name):
     options, expected = OPTIONS[name]
     call, environment = command("generate", tiny, *GENERATE, *options), os.environ | {"OMP_NUM_THREADS": "1"}
     assert expected in refused(subprocess.run(call, capture_output=True, text=True, env=environment, check=False))
@@ -87,8 +87,8 @@ def test_nothing_is_written_for_a_refused_run(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("batch", [1, 6])
-def test_a_sentence_that_cannot_be_decoded_takes_no_other_away(tiny, tmp_path, monkeypatch, batch):
-    """It has an empty translation, and the log says why, in a batch with others and in one of its own."""
+def test_a_sentence_that_cannot_be_decoded_does_not_stop_the_others(tiny, tmp_path, monkeypatch, batch):
+    """It gets an empty hypothesis with score -inf, in a batch with others and in a batch of its own."""
     whole = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, "--batch-size", batch)
     expected = lines_of(whole.stdout, "D")
     events = MHGenerator.events
@@ -111,7 +111,7 @@ def test_a_sentence_that_cannot_be_decoded_takes_no_other_away(tiny, tmp_path, m
 
 
 def test_shards_are_of_about_equal_size_and_may_be_empty(tiny):
-    """Without --batch-size two sentences in each of three shards; of ten shards of six, four have none and end well."""
+    """Six sentences make three shards of two; of ten shards, four are empty and end without an error."""
     for shards in (3, 10):
         found = []
         for shard in range(shards):
@@ -123,7 +123,7 @@ def test_shards_are_of_about_equal_size_and_may_be_empty(tiny):
         assert {len(shard) for shard in found} == {6 // min(shards, 6)}
 
 
-def test_checkpoints(tiny, tmp_path):
+def test_checkpoints_that_cannot_be_used_are_refused(tiny, tmp_path):
     write_checkpoint(tmp_path / "ar.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
     assert "CMLM" in refused(generated_here(tiny, *GENERATE, checkpoint=tmp_path / "ar.pt"))
     whole = tiny.folder / "checkpoint.pt"
@@ -139,7 +139,7 @@ def test_checkpoints(tiny, tmp_path):
 
 @pytest.mark.parametrize("name", ["dict.de.txt", "test.de-en.de.bin", "test.de-en.de.idx", "test.de-en.en.bin"])
 @pytest.mark.parametrize("how", ["missing", "truncated"])
-def test_data_files(tiny, tmp_path, name, how):
+def test_broken_data_files_are_refused(tiny, tmp_path, name, how):
     broken = tiny._replace(folder=tmp_path / "data")
     shutil.copytree(tiny.folder, broken.folder)
     path = broken.folder / name
@@ -150,9 +150,9 @@ def test_data_files(tiny, tmp_path, name, how):
     refused(generated_here(broken, *GENERATE))
 
 
-def test_sources_and_references(tiny, tmp_path):
+def test_sources_and_references_that_do_not_fit_are_refused(tiny, tmp_path):
     cases = {"empty": [("abc", "abc"), ("", "a")], "long": [("abc", "a"), ("abc" * 6, "a")]}
-    cases["wide"] = [("abc", "abc" * 4)]  # 12 tokens and BOS, EOS do not fit into 12 positions
+    cases["wide"] = [("abc", "abc" * 4)]  # 12 tokens, BOS and EOS do not fit into 12 positions
     for split, pairs in cases.items():
         write_data(tiny.folder, tiny.dictionary, split, pairs)
     assert "line 1 is empty" in refused(generated_here(tiny, "--gen-subset", "empty"))
@@ -163,8 +163,8 @@ def test_sources_and_references(tiny, tmp_path):
     assert "H-0" in skipped.stdout
 
 
-def test_a_reader_that_stops_takes_nothing_away(tiny, tmp_path):
-    """A trace of hours stays where the output's reader, or the disk, ends the run."""
+def test_a_trace_is_kept_when_the_reader_of_the_output_stops(tiny, tmp_path):
+    """The trace of a long run is not lost if the reader of its output, or a full disk, ends the run."""
     trace = tmp_path / "trace"
     call = command("generate", tiny, *GENERATE, "--batch-size", 1, "--mh-sweeps", 1, "--mh-trace", trace)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
@@ -175,14 +175,14 @@ def test_a_reader_that_stops_takes_nothing_away(tiny, tmp_path):
     assert trace.read_text(encoding="utf-8")
 
 
-def test_interactive(tiny):
+def test_options_that_interactive_cannot_use_are_refused(tiny):
     options = ("--mh-sweeps", "1", "--source-lang", "de", "--target-lang", "en")
     assert "--buffer-size" in refused(cli("interactive", tiny, *options, "--batch-size", 4, stdin="a b\n"))
     no_reference = cli("interactive", tiny, *options, "--mh-gold-length", stdin="a b\n")
     assert "references" in refused(no_reference)
 
 
-def test_a_checkpoint_that_never_saw_a_partly_masked_target_is_warned_of(tiny, tmp_path, caplog):
+def test_a_checkpoint_that_never_saw_a_partly_masked_target_gives_a_warning(tiny, tmp_path, caplog):
     for noise, warned in (("full_mask", True), ("random_mask", False)):
         write_checkpoint(tmp_path / "c.pt", tiny.dictionary, share_all_embeddings=True, noise=noise)
         result = generated_here(tiny, *GENERATE, "--mh-sweeps", 1, checkpoint=tmp_path / "c.pt")
@@ -191,7 +191,7 @@ def test_a_checkpoint_that_never_saw_a_partly_masked_target_is_warned_of(tiny, t
         caplog.clear()
 
 
-def test_sources_of_another_dictionary_are_warned_of_once(tiny, caplog):
+def test_sources_of_another_dictionary_give_one_warning(tiny, caplog):
     translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", sweeps=1, batch_size=1)
     translator.translate(["a b c", "a z"])
     assert "source symbols are unknown" not in caplog.text

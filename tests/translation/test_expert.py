@@ -1,4 +1,4 @@
-"""Experts through `fairseq-generate`: other models whose energies are terms of what the chains sample."""
+"""Experts through `fairseq-generate`: other models whose energies are terms of the sum that the chains sample."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ SINGLE = ("--mh-block-size", 1, "--mh-scan", "random")
 
 @pytest.fixture(scope="module")
 def expert(tiny, tmp_path_factory):
-    """A tiny random autoregressive model with the dictionary of the tiny CMLM, whose opinions are strong."""
+    """A tiny random autoregressive model with the dictionary of the tiny CMLM and large logits."""
     path = tmp_path_factory.mktemp("expert") / "teacher.pt"
     write_checkpoint(path, tiny.dictionary, arch="transformer", scale=2.0, share_all_embeddings=True)
     return path
@@ -28,7 +28,7 @@ def expert(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stock(tiny, expert):
-    """Minus log p of a state given the first test source, by fairseq's own decoder in float64."""
+    """Return a function that gives -log p(state | first test source) by fairseq's own decoder, in float64."""
     cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
     task = TranslationLevenshteinTask.setup_task(cfg)
     (model,), _ = checkpoint_utils.load_model_ensemble([str(expert)], task=task)
@@ -50,11 +50,11 @@ def stock(tiny, expert):
 @pytest.mark.usefixtures("large_queries")
 @pytest.mark.parametrize("own", ["norm", "two-stream"])
 def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_path, own):
-    """5,000 chains of one sentence: total variation to the enumerated exp(-(E + w E_expert) / tau).
+    """The last states of 5,000 chains are compared with the enumerated exp(-(E + w E_expert) / tau).
 
-    With C chains over S states the expected distance of a right sampler is at most sqrt(S / C) / 2 = 0.037, and it
-    exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid). The control: the same
-    chains are further than that from either model's own distribution.
+    The distance is total variation. For C chains over S states, a right sampler's expected distance is at most
+    sqrt(S / C) / 2 = 0.037, and exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8
+    (McDiarmid). As a control, the same chains are further than that from either model's own distribution.
     """
     options = (
         "--gen-subset",
@@ -95,8 +95,8 @@ def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_pa
 
 @pytest.mark.parametrize("start", ["masked", "mixed"])
 @pytest.mark.parametrize("phrases", [False, True])
-def test_rows_of_both_models_are_those_of_the_trace(tiny, expert, tmp_path, monkeypatch, phrases, start):
-    """Every row that a decoder computes is counted, in the column of its model, those that place phrases too."""
+def test_the_trace_has_the_rows_of_both_models(tiny, expert, tmp_path, monkeypatch, phrases, start):
+    """Every row that a decoder computes is counted in the column of its model, also rows that place phrases."""
     counted = Counter()
 
     def counting(name, bind):
@@ -140,7 +140,7 @@ def test_a_chain_does_not_depend_on_its_batch(tiny, expert, tmp_path, own):
 
 
 def test_experts_of_three_kinds_are_terms_of_one_sum(tiny, expert, tmp_path):
-    """Another CMLM counts as two-stream; a weight that is not given is 1, and a term of weight 0 is not in the sum."""
+    """Another CMLM adds its two-stream energy; the default weight is 1, and a term of weight 0 is not in the sum."""
     other = tmp_path / "other.pt"
     write_checkpoint(other, tiny.dictionary, scale=1.1, share_all_embeddings=True)
     options = ("--mh-energy", f"two-stream,{expert}:2,{other},norm:0", "--mh-sweeps", 2)
@@ -151,8 +151,8 @@ def test_experts_of_three_kinds_are_terms_of_one_sum(tiny, expert, tmp_path):
         assert record["energy_norm"] == pytest.approx(terms[0], abs=1e-6)  # with a decoder of one layer they are equal
 
 
-def test_the_score_of_a_hypothesis_is_the_sum_a_token(tiny, expert, tmp_path):
-    """The score is the weighted sum's, not that of the first term."""
+def test_the_score_of_a_hypothesis_is_the_sum_per_token(tiny, expert, tmp_path):
+    """The score is made of the weighted sum, not of the first term."""
     trace = tmp_path / "trace"
     options = ("--mh-energy", f"two-stream,{expert}:{WEIGHT}", "--mh-sweeps", 0, "--mh-chains", 1)
     result = generated_here(tiny, *options, "--mh-trace", trace)
@@ -179,7 +179,7 @@ def bad_experts(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["another dictionary", "no checkpoint", "not an expert", "no file"])
-def test_what_is_no_expert_is_refused_in_a_line(tiny, tmp_path, kind):
+def test_a_file_that_is_not_an_expert_is_refused_in_one_line(tiny, tmp_path, kind):
     path, named = bad_experts(tiny, tmp_path)[kind]
     line = refused(generated_here(tiny, "--mh-energy", f"two-stream,{path}"))
     assert named in line
@@ -197,13 +197,13 @@ def test_what_is_no_expert_is_refused_in_a_line(tiny, tmp_path, kind):
         ("norm,norm", "twice"),
     ],
 )
-def test_a_weight_that_is_no_weight_is_refused(tiny, given, said):
+def test_invalid_weights_and_terms_are_refused(tiny, given, said):
     assert said in refused(generated_here(tiny, "--mh-energy", given))
 
 
 @pytest.mark.parametrize("decoding", ["gibbs", "mask-predict"])
 def test_decoders_without_acceptance_are_scored_by_the_sum(tiny, expert, stock, tmp_path, decoding):
-    """The energies are those of the same states; only those of degenerate Gibbs are part of the cost."""
+    """Energies are those of the traced states; expert rows count only for degenerate Gibbs, not mask-predict."""
     options = ("--mh-decoding", decoding, "--mh-energy", f"norm,{expert}:{WEIGHT}", "--gen-subset", "one")
     records = trace_of(tiny, tmp_path / "trace", *options, "--mh-sweeps", 2)
     for record in records:
@@ -213,8 +213,8 @@ def test_decoders_without_acceptance_are_scored_by_the_sum(tiny, expert, stock, 
         assert (record["expert_rows"] > 0) == (decoding == "gibbs")
 
 
-def test_a_source_beyond_the_expert_is_an_answer_and_a_note(tiny, tmp_path):
-    """Its own sentence is left untranslated; the others are not."""
+def test_a_source_too_long_for_the_expert_stays_untranslated(tiny, tmp_path):
+    """Only its own sentence gets an empty hypothesis; the others are translated."""
     short = tmp_path / "short.pt"
     write_checkpoint(short, tiny.dictionary, arch="transformer", max_source_positions=5)
     for size in (6, 1):

@@ -1,6 +1,6 @@
-"""Any options, any model, any source: translations of words alone with finite energies, or one clear line.
+"""Any options, model and source give translations of words with finite energies, or one clear line of refusal.
 
-hypothesis chooses, always the same; `pytest -m heavy` tries many more command lines.
+hypothesis chooses the cases, the same ones in every run; `pytest -m heavy` tries many more command lines.
 """
 
 import functools
@@ -68,7 +68,7 @@ MODELS = [
 ]
 
 
-DECODERS = {  # what each cannot have, or alone has
+DECODERS = {  # options whose values a decoder restricts
     "mh": {"mh_energy": one_of(*ENERGIES)},
     "one pass": {"mh_energy": one_of("two-stream", "two-stream,norm:0")},
     "gibbs": {"mh_scan": one_of(None, "random")},
@@ -79,7 +79,7 @@ DECODERS["mask-predict"] |= DECODERS["gibbs"]
 
 @st.composite
 def sampler_options(draw):
-    """Of every decoder as often; all of the options, so that they meet."""
+    """Draw each decoder equally often, with a value for every option, so that all combinations are tried."""
     decoder = draw(st.sampled_from(list(DECODERS)))
     options = draw(st.fixed_dictionaries(OPTIONS | DECODERS[decoder]))
     options["mh_decoding"] = decoder if decoder in ("gibbs", "mask-predict") else "mh"
@@ -122,7 +122,7 @@ def test_any_options_decode_to_words_with_finite_energies(options, generation, k
 
 @functools.cache
 def model(scale: float, **kind):
-    """Random weights, of this size."""
+    """Return a model with random weights of this scale."""
     built = model_of(DICTIONARY, **kind)
     for weight in built.parameters():
         weight.data *= scale
@@ -159,7 +159,7 @@ COMMAND_LINES = st.lists(
 
 
 def check_any(tiny, options, capsys) -> None:
-    """`fairseq-generate`, whose refusals argparse or its `excepthook` says in a line."""
+    """Run `fairseq-generate`; argparse or our `excepthook` must report a refusal in one line."""
     with suppress(SystemExit):
         try:
             generate(tiny, "--gen-subset", "test", "--mh-sweeps", 1, *options, double=False)
@@ -195,7 +195,7 @@ def translator(tiny):
 
 @settings(max_examples=100, **fuzz)
 @given(st.lists(st.text(st.sampled_from("abcz \t\r\u2028\u00a0") | CHARACTERS, max_size=8), min_size=1, max_size=4))
-def test_any_text_has_as_many_records(translator, tmp_path, lines):
+def test_any_text_gives_one_record_per_line(translator, tmp_path, lines):
     path = tmp_path / "c.txt"
     path.write_bytes("".join(f"{line}\n" for line in lines).encode())
     (span,) = scan(path, 10).spans

@@ -33,7 +33,7 @@ SHORT += ("--mh-temperature", 1.0, "--mh-final-temperature", 1.0)
 
 @pytest.fixture(scope="module")
 def stock(tiny):
-    """The model and task as fairseq itself loads them, in float64."""
+    """Return the model and the data set as fairseq itself loads them, in float64."""
     cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
     task = TranslationLevenshteinTask.setup_task(cfg)
     models, _ = checkpoint_utils.load_model_ensemble([str(tiny.folder / "checkpoint.pt")], task=task)
@@ -44,7 +44,7 @@ def stock(tiny):
 
 @torch.no_grad()
 def energies_by_definition(stock, tiny, sentence, states):
-    """E_raw and E_norm of every state, by masking each position through the stock decoder, one row at a time."""
+    """Return E_raw and E_norm of every state, from one row of the stock decoder for each masked position."""
     model, dataset = stock
     source = dataset[sentence]["source"][None]
     encoder_out = model.encoder(source, torch.tensor([source.size(1)]))
@@ -76,9 +76,9 @@ BLOCKS += ("--mh-nucleus", 0.95)
 def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_path, energy, moves, sweeps):
     """5,000 chains of one sentence: total variation to the enumerated target within its sampling error.
 
-    With C chains over S states the expected distance of a right sampler is at most sqrt(S / C) / 2 = 0.037,
-    and it exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8 (McDiarmid).
-    The two-stream energy is E_norm here: the model's decoder has one layer.
+    The distance is total variation. For C chains over S states, a right sampler's expected distance is at most
+    sqrt(S / C) / 2 = 0.037, and exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8
+    (McDiarmid). The two-stream energy is E_norm here, because the model's decoder has one layer.
     """
     chains = 5000
     options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-energy", energy, *moves)
@@ -100,10 +100,10 @@ def test_the_whole_path_samples_the_enumerated_distribution(tiny, stock, tmp_pat
     uniform = np.array([starts[state] for state in states]) / chains
     assert np.abs(uniform - weights / weights.sum()).sum() / 2 > bound, "the start already has the target's law"
     number = {state: i for i, state in enumerate(states)}
-    for record in records[:200]:  # to what the stock decoder is exact to: it has a float32 softmax, in float64 too
+    for record in records[:200]:  # the stock decoder has a float32 softmax, even in float64
         by_name = expected[number[tuple(record["tokens"])]]
         assert record["energy"] == pytest.approx(by_name[name], abs=1e-6)
-        terms = {"raw": ["raw", "norm"]}.get(energy, [energy])  # and no others
+        terms = {"raw": ["raw", "norm"]}.get(energy, [energy])  # no other terms are traced
         assert [field for field in record if field.startswith("energy_")] == [f"energy_{term}" for term in terms]
         for term in terms:
             assert record[f"energy_{term}"] == pytest.approx(by_name["raw" if term == "raw" else "norm"], abs=1e-6)
@@ -155,7 +155,7 @@ def test_another_seed_gives_another_chain(tiny, tmp_path):
 
 
 def test_the_cost_is_counted(tiny, tmp_path):
-    """The start: one row for the fill and one a token. A sweep: at most one a token, but for the one drawn again."""
+    """A start takes one row to fill and one per token; an update takes at most one per token that it keeps."""
     records = trace_of(tiny, tmp_path / "trace", *SHORT)
     assert [r["rows"] for r in records if r["sweep"] == 0] == [1 + r["length"] for r in records if r["sweep"] == 0]
     for r in records:
@@ -166,10 +166,10 @@ def test_the_cost_is_counted(tiny, tmp_path):
     whole = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-energy", "raw")
     assert all(
         r["rows"] % (r["length"] - 1) == 0 for r in whole if r["sweep"] and r["length"] > 1
-    )  # no bound: all or none
+    )  # E_raw has no bound, so candidates are evaluated whole
     gibbs = trace_of(tiny, tmp_path / "trace", *SHORT, "--mh-decoding", "gibbs")
-    # Until the state changes, updates read the energy's own pass; then each takes a row. Behind the last change every
-    # other token takes one, for an update or for the energy.
+    # Updates read the features of the energy until the state changes; then each takes a row. After the last change,
+    # every other token takes a row, for an update or for the energy.
     for r in gibbs:
         if r["sweep"]:
             others = r["length"] - 1
@@ -178,7 +178,7 @@ def test_the_cost_is_counted(tiny, tmp_path):
 
 
 def test_mask_predict_equals_the_stock_generator(tiny, stock, tmp_path, capsys):
-    """Token for token where the stock one fills every position with a word (forced iterations, one length)."""
+    """Both give the same tokens if the stock one fills every position with a word (forced iterations, one length)."""
     trace_of(tiny, tmp_path / "trace", "--mh-decoding", "mask-predict", "--iter-decode-max-iter", 3)
     ours = lines_of(capsys.readouterr().out, "H")
     model, dataset = stock
@@ -235,7 +235,7 @@ def test_steps_history_and_gold_length(tiny, tmp_path, capsys):
 
 
 def test_select_and_burn_in(tiny, tmp_path, capsys):
-    """Energies start at the reference's; lowest-energy never ends above any state after burn-in."""
+    """The last state is chosen, or the state of lowest energy after burn-in, which never has a higher energy."""
     base = (*SHORT, "--mh-gold-length", "--mh-chains", 2)
     scores = {}
     for select in ("lowest-energy", "last"):
@@ -253,7 +253,7 @@ def test_select_and_burn_in(tiny, tmp_path, capsys):
 @pytest.mark.parametrize("beta", [0, 3.0])
 @pytest.mark.parametrize("scores", [("token-mean",), ("length-model", "--mh-length-reward", 0.5)])
 def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys, beta, scores):
-    """Over the distinct states at the ends of sweeps, the start among them, each weighing exp(beta score)."""
+    """The expectation is over the distinct states at sweep ends, start included, with weights exp(beta score)."""
     options = ("--mh-chains", 3, "--iter-decode-with-beam", 2, "--mh-length-select", *scores)
     options += ("--mh-scan", "sequential", "--mh-utility", "chrf", "--mh-mbr-beta", beta)
     by_score = expected_by_score(trace_of(tiny, tmp_path / "trace", *SHORT, *options, "--nbest", 99), capsys)
@@ -277,7 +277,7 @@ def test_mbr_puts_the_best_expected_utility_first(tiny, stock, tmp_path, capsys,
 
 
 def expected_by_score(records, capsys) -> dict[int, dict[str, float]]:
-    """The score in nats of every text that the H- lines of a run hold, by sentence."""
+    """Return, for each sentence, the score in nats of every text in the H- lines of a run."""
     lines = lines_of(capsys.readouterr().out, "H")
     return {
         number: {line.split("\t")[1]: float(line.split("\t")[0]) * np.log(2) for line in found}
@@ -287,7 +287,7 @@ def expected_by_score(records, capsys) -> dict[int, dict[str, float]]:
 
 @torch.no_grad()
 def test_length_model_is_the_joint_score(tiny, stock, tmp_path, capsys):
-    """Of the four likeliest lengths, the one of highest log p(X) + log p(length | source), in bits on the H- line."""
+    """The score is log p(X) + log p(length | source) for the four likeliest lengths, in bits on the H- line."""
     options = ("--mh-decoding", "mask-predict", "--mh-length-select", "length-model", "--iter-decode-with-beam", 4)
     trace_of(tiny, tmp_path / "trace", *options, "--nbest", 4)
     output = capsys.readouterr().out
@@ -306,7 +306,7 @@ def test_length_model_is_the_joint_score(tiny, stock, tmp_path, capsys):
 
 @pytest.mark.parametrize("start", ["mask-predict", "masked"])
 def test_mask_predict_chooses_the_length(tiny, tmp_path, capsys, start):
-    """All chains have the length of its likeliest translation; what that took is counted once, and not done again."""
+    """All chains have the length of its likeliest translation; its rows are counted once, and not spent again."""
     lengths = ("--iter-decode-with-beam", 4, "--iter-decode-max-iter", 2)
     heuristic = trace_of(tiny, tmp_path / "heuristic", "--mh-decoding", "mask-predict", *lengths)
     translations = [hypothesis.split("\t")[1] for hypothesis, *_ in lines_of(capsys.readouterr().out, "H").values()]
@@ -323,7 +323,7 @@ def test_mask_predict_chooses_the_length(tiny, tmp_path, capsys, start):
 
 
 def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
-    """Energies of one state, to the three digits that it has; log-probabilities are summed in float32."""
+    """Energies of the same states differ little; log-probabilities are summed in float32."""
     options = (*SHORT, "--mh-sweeps", 0, "--mh-init", "reference")
     whole, short = (trace_of(tiny, tmp_path / name, *options, *more) for name, more in (("w", ()), ("s", ("--bf16",))))
     assert [r["tokens"] for r in whole] == [r["tokens"] for r in short]
@@ -332,8 +332,8 @@ def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
     assert np.allclose(*energies, rtol=0.02)
 
 
-def test_a_mixed_start_is_that_of_mask_predict_and_that_of_the_masked_target(tiny, tmp_path):
-    """The first chain of each length begins, and costs, as with mask-predict, the others as with masked."""
+def test_a_mixed_start_combines_mask_predict_and_the_masked_target(tiny, tmp_path):
+    """The first chain of each length has the start and rows of mask-predict, and the others those of masked."""
     options = (*SHORT, "--mh-sweeps", 0, "--iter-decode-with-beam", 2, "--iter-decode-max-iter", 2, "--mh-chains", 3)
     begun = {
         start: {

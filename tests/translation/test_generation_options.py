@@ -1,4 +1,4 @@
-"""No option of fairseq's does nothing in silence."""
+"""Every option of fairseq is read or refused."""
 
 from dataclasses import fields
 
@@ -14,7 +14,7 @@ LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
 
 
 def test_every_option_of_fairseq_is_decided_on():
-    """A new option of fairseq's parser belongs into one of the lists."""
+    """A new option of fairseq's parser must be added to one of the lists."""
     known = [*READ, *MINE, *WITHOUT_MEANING]
     assert len(known) == len(set(known))
     assert set(known) == {field.name for field in fields(GenerationConfig) if not field.name.startswith("_")}
@@ -44,7 +44,7 @@ def test_options_that_would_do_nothing_are_refused(tiny, name):
         check(cfg.task, cfg.generation)
 
 
-def test_the_others_are_read(tiny):
+def test_the_other_options_are_read(tiny):
     more = ("--nbest", "2", "--iter-decode-with-beam", "3", "--iter-decode-max-iter", "4", "--print-step")
     cfg = parse_generate_options(str(tiny.folder), [*LANGUAGES, *more, "--iter-decode-force-max-iter"])
     check(cfg.task, cfg.generation)

@@ -1,4 +1,4 @@
-"""What is given of targets: prefixes, whole references, and the order of a second model, through `fairseq-generate`."""
+"""Prefixes, forced decoding of references, and reranking by a second model, through `fairseq-generate`."""
 
 import itertools
 from collections import Counter
@@ -24,14 +24,14 @@ DECODERS = {
 
 @pytest.fixture(scope="module")
 def references(tiny):
-    """The words of the references, by number."""
+    """Return the words of the references, by sentence number."""
     result = generated_here(tiny, "--mh-sweeps", 0, "--mh-chains", 1)
     return {number: line[0].split() for number, line in lines_of(result.stdout, "T").items()}
 
 
 @pytest.mark.parametrize("kind", DECODERS)
 def test_a_prefix_begins_every_translation(tiny, references, kind):
-    """The first two tokens of the reference, or all of a shorter one, of every hypothesis at every length."""
+    """Every hypothesis of every length begins with the first two tokens of the reference, or all of a shorter one."""
     options = (*DECODERS[kind], "--prefix-size", 2, "--iter-decode-with-beam", 3, "--nbest", 9)
     result = generated_here(tiny, *options)
     assert result.returncode == 0, result.stderr
@@ -47,8 +47,8 @@ def test_a_prefix_begins_every_translation(tiny, references, kind):
 def test_a_chain_with_a_prefix_has_the_distribution_given_it(tiny, tmp_path):
     """5,000 chains of one sentence against the enumerated target given its first token.
 
-    The bound is that of `test_generate.py`; the states' energies are those of the trace, tested there. The control: the
-    same chains are further from the distribution of other temperature.
+    The bound is that of `test_generate.py`, which also tests the energies of the trace. As a control, the same chains
+    are further from the distribution of another temperature.
     """
     chains, sweeps, temperature = 5000, 8, 2.0
     options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--prefix-size", 1)
@@ -87,7 +87,7 @@ def test_a_held_chain_does_not_depend_on_its_batch(tiny, tmp_path):
 
 @pytest.mark.parametrize("decoder", [(), ("--mh-decoding", "mask-predict"), ("--mh-energy", "two-stream")])
 def test_references_are_scored_without_decoding(tiny, references, tmp_path, decoder):
-    """Their score is minus their energy a token, as a chain that begins with them has it."""
+    """The score is minus the energy per token, which is that of a chain that starts at the reference."""
     trace = tmp_path / "trace"
     result = generated_here(tiny, "--score-reference", *decoder, "--iter-decode-with-beam", 3)
     assert result.returncode == 0, result.stderr
@@ -112,7 +112,7 @@ def teacher(tiny, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["mh", "gibbs", "mask-predict"])
 def test_a_second_model_orders_the_translations(tiny, teacher, tmp_path, kind):
-    """By its log-probability a token, EOS included, which a chain with it as its expert has in its trace."""
+    """The order is that of its log-probability per token, EOS included, which is traced if it is an expert."""
     cmlm = tiny.folder / "checkpoint.pt"
     options = (*DECODERS[kind], "--iter-decode-with-beam", 3, "--nbest", 20)
     both = generated_here(tiny, *options, "--iter-decode-with-external-reranker", checkpoint=f"{cmlm}:{teacher}")
@@ -148,7 +148,7 @@ def test_a_second_model_orders_the_translations(tiny, teacher, tmp_path, kind):
     assert compared
 
 
-def test_a_reranker_that_is_none_is_refused_in_a_line(tiny, teacher, tmp_path):
+def test_a_model_that_cannot_rerank_is_refused_in_one_line(tiny, teacher, tmp_path):
     cmlm = tiny.folder / "checkpoint.pt"
     option = "--iter-decode-with-external-reranker"
     assert "CMLM:RERANKER" in refused(generated_here(tiny, option))
@@ -160,7 +160,7 @@ def test_a_reranker_that_is_none_is_refused_in_a_line(tiny, teacher, tmp_path):
 
 
 def test_an_outline_lays_out_its_blanks():
-    """Fixed blanks where they stand; the rest of the length is shared among the open ones."""
+    """Blanks of fixed length stay; the rest of the length is divided among the open blanks."""
     stream = np.random.default_rng(1)
     assert Outline().of_length(3, stream) == [FREE] * 3
     assert Outline([7, OPEN]).of_length(3, stream) == [7, FREE, FREE]
@@ -169,7 +169,7 @@ def test_an_outline_lays_out_its_blanks():
     assert found == {(7, FREE, FREE), (FREE, 7, FREE), (FREE, FREE, 7)}
 
 
-def test_an_outline_has_the_lengths_that_it_can_have():
+def test_an_outline_allows_only_lengths_that_fit_it():
     log_p = torch.tensor([-torch.inf, -1.0, -2.0, -3.0, -4.0])
     assert Outline([5, 6, OPEN]).possible(log_p).tolist() == [-torch.inf, -torch.inf, -2.0, -3.0, -4.0]
     assert Outline([5, FREE]).possible(log_p).tolist() == [-torch.inf, -torch.inf, 0.0, -torch.inf, -torch.inf]
@@ -180,7 +180,7 @@ def test_an_outline_has_the_lengths_that_it_can_have():
 
 
 def test_a_template_is_cut_into_pieces_at_its_blanks():
-    """Text that is joined to a blank begins no word."""
+    """Text that follows a blank without a space does not begin a word."""
     dictionary = dictionary_of(["\u2581Click", "\u2581to", ".", "\u2581."])
     cut = {"Click": "\u2581Click", "to": "\u2581to", ".": "\u2581.", "x": "\u2581x"}.get
     index = dictionary.index
@@ -192,6 +192,6 @@ def test_a_template_is_cut_into_pieces_at_its_blanks():
         outline_of("x {}", cut, dictionary)
 
 
-def test_references_are_needed_for_what_is_given_of_them(tiny):
+def test_a_negative_prefix_size_is_refused(tiny):
     generate(tiny, "--prefix-size", 1, "--mh-sweeps", 1, "--mh-chains", 1)
     assert "--prefix-size" in refused(generated_here(tiny, "--prefix-size", -1))

@@ -1,4 +1,4 @@
-"""Phrases that every translation holds: `--constraints` in every decoder, and where chains begin with them."""
+"""Terminology constraints: `--constraints` in every decoder, and the first places of the phrases."""
 
 import itertools
 from collections import Counter
@@ -30,7 +30,7 @@ DECODERS = {
 
 
 def holds(tokens, phrases, ordered) -> bool:
-    """Whether phrases stand in tokens without sharing any, by trying all places."""
+    """Return whether tokens contain the phrases without overlap, by trying all places."""
     ranges = [[i for i in range(len(tokens)) if tokens[i : i + len(one)] == one] for one in phrases]
     for places in itertools.product(*ranges):
         taken = [i + n for i, one in zip(places, phrases, strict=True) for n in range(len(one))]
@@ -56,7 +56,7 @@ def translator_of(tiny, **options):
 
 @pytest.fixture(scope="module")
 def translators(tiny):
-    """One for each decoder, of phrases in their order or in any: options of a call are slow to parse."""
+    """Return a translator for each decoder, ordered or not, because options of a call are slow to parse."""
     return {
         kind: translator_of(tiny, **options, nbest=9, iter_decode_with_beam=1 + n % 3, constraints=ORDERS[n % 2])
         for n, (kind, options) in enumerate(DECODERS.items())
@@ -89,7 +89,7 @@ def test_every_translation_of_every_decoder_holds_its_phrases(translators, phras
             assert again.rows == before.rows
 
 
-def test_without_phrases_everything_is_as_it_was(translator):
+def test_sentences_without_phrases_are_translated_as_before(translator):
     options = {"chains": 2, "sweeps": 3, "iter_decode_with_beam": 2}
     plain = translator.decode(SENTENCES, **options)
     empty = translator.decode(SENTENCES, phrases=[[], [""], [" "], []], **options)
@@ -100,8 +100,8 @@ def test_without_phrases_everything_is_as_it_was(translator):
         assert alone.rows == beside.rows
 
 
-def test_phrases_that_cannot_hold_stop_no_other(translator):
-    """An unknown word, and more than a target holds."""
+def test_impossible_phrases_do_not_stop_other_sentences(translator):
+    """One phrase has an unknown word, and others are too long for a target."""
     phrases = [["a x"], [], ["a b c"] * 5, ["b"]]
     first, second, third, fourth = translator.decode(SENTENCES, phrases=phrases, chains=1, sweeps=1)
     assert "symbols that the model does not generate" in first.untranslated
@@ -122,7 +122,7 @@ def test_generate_reads_phrases_from_a_file(tiny, tmp_path):
             assert holds(line.split("\t")[1].split(), [one.split() for one in phrases[number]], ordered=True)
 
 
-def test_what_is_wrong_with_phrases_is_said_in_a_line(tiny, tmp_path):
+def test_mistakes_with_phrases_are_reported_in_one_line(tiny, tmp_path):
     file = tmp_path / "phrases"
     file.write_text("a\nb\n")
     assert "2 lines, but the subset has 6" in refused(generated_here(tiny, "--constraints", "--mh-phrases", file))
@@ -137,8 +137,8 @@ def test_what_is_wrong_with_phrases_is_said_in_a_line(tiny, tmp_path):
     assert "have 5 tokens, but the target must have the reference's 1" in long
 
 
-def test_interactive_reads_phrases_behind_tabs(tiny):
-    """In fairseq's format; a line whose phrase has an unknown word stops no other, be it the first."""
+def test_interactive_reads_phrases_after_tabs(tiny):
+    """The format is fairseq's; a phrase with an unknown word, even in the first line, does not stop other lines."""
     lines = ["a b\tx", "a c b\tb a\tc", "b", "c a\tc c c c c c c c c c c c c", "c a b\ta"]
     size = ("--buffer-size", 3, "--batch-size", 1, "--source-lang", "de", "--target-lang", "en")
     options = ("--mh-chains", 1, "--mh-sweeps", 2, "--constraints", "ordered", *size)
@@ -189,7 +189,7 @@ def test_a_chain_with_a_phrase_has_the_distribution_given_it(tiny, tmp_path):
 
 
 class Preferring(TableLM):
-    """A model of four positions and three symbols that prefers symbol 1 at position 2, and 2 at position 0."""
+    """A model of four positions and three symbols that prefers symbol 1 at position 2, and symbol 2 at position 0."""
 
     def __init__(self):
         table = torch.zeros(1, 4, 4**4, 3, dtype=torch.float64)
@@ -208,11 +208,11 @@ def placed(phrases, ordered, fixed=None):
     return [held - FIRST_PHRASE for held in found.held[0].tolist()], found.blank[0].tolist()
 
 
-def test_phrases_begin_where_the_model_finds_them_likeliest():
-    """The likelier one first, and the other where there is room and the order is kept."""
+def test_phrases_start_where_the_model_finds_them_likeliest():
+    """The likelier phrase is placed first, and the other one where it has room and keeps the order."""
     assert placed([[1]], False) == ([-2, -2, 0, -2], [0, 0, 1, 0])
     assert placed([[1], [2]], False)[0] == [1, -2, 0, -2]
-    assert placed([[1], [2]], True)[0][2] == 0  # the other one must stand behind it
+    assert placed([[1], [2]], True)[0][2] == 0  # the other one must stand after it
     assert placed([[1], [2]], True)[0][3] == 1
     assert placed([[2, 0, 0], [1]], True) == ([0, 0, 0, 1], [2, 0, 0, 1])
     assert placed([[1]], False, fixed=2)[0][2] == -1

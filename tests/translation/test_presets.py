@@ -1,4 +1,4 @@
-"""A preset is the options that it stands for, and what is given beside it wins."""
+"""A preset sets its options, and options that the user gives override it."""
 
 import pytest
 
@@ -18,7 +18,7 @@ def test_the_users_options_come_last():
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_set_what_is_not_given(tiny, name):
+def test_presets_set_options_that_are_not_given(tiny, name):
     data = str(tiny.folder)
     preset = parse_generate_options(data, [*LANGUAGES, "--mh-preset", name, "--mh-nucleus", "0.9"])
     explicit = parse_generate_options(data, [*LANGUAGES, *PRESETS[name], "--mh-nucleus", "0.9"])
@@ -28,7 +28,7 @@ def test_presets_set_what_is_not_given(tiny, name):
     assert preset.generation == explicit.generation
     for option, before_or_behind in (("--mh-sweeps", slice(0, 0)), ("--mh-sweeps", slice(9, 9))):
         arguments = [*LANGUAGES, "--mh-preset", name]
-        arguments[before_or_behind] = [option, "6"]  # the default's own value, too
+        arguments[before_or_behind] = [option, "6"]  # even the default value
         assert parse_generate_options(data, arguments).task.mh_sweeps == 6
 
 

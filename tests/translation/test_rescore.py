@@ -1,4 +1,4 @@
-"""n-best lists in another order: scores are the chains' own energies, and the lines are fairseq's."""
+"""Reranking of n-best lists: scores are made of the chains' energies, and the lines have fairseq's format."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def rescored(capsys, *options) -> str:
 
 @pytest.fixture
 def nbest(tiny, tmp_path, capsys) -> Path:
-    """Of chains, so that the scores are energies a token already."""
+    """Write the n-best lists of chains, whose scores are energies per token already."""
     generate(tiny, *NBEST)
     path = tmp_path / "nbest.txt"
     path.write_text(capsys.readouterr().out)
@@ -42,7 +42,7 @@ def test_the_chains_own_energy_changes_nothing(tiny, nbest, tmp_path, capsys):
     assert output.rows == sum(len(line.split("\t")[1].split()) for lines in expected.values() for line in lines)
 
 
-def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, capsys):
+def test_an_electric_takes_one_row_per_candidate(tiny, nbest, tmp_path, capsys):
     path = tmp_path / "electric.pt"
     write_checkpoint(path, tiny.dictionary, arch="electric_transformer", share_all_embeddings=True)
     text = rescored(capsys, tiny.folder, nbest, nbest, "--energy", path)
@@ -54,14 +54,14 @@ def test_an_electric_takes_a_row_a_candidate(tiny, nbest, tmp_path, capsys):
     assert read_output(tmp_path / "again.txt").rows == sum(map(len, found.values()))  # a text given twice counts once
 
 
-def test_two_streams_of_one_layer_are_the_energy_in_two_rows_a_candidate(tiny, nbest, capsys):
+def test_two_streams_of_one_layer_give_the_energy_in_two_rows_per_candidate(tiny, nbest, capsys):
     texts = [rescored(capsys, tiny.folder, nbest, "--energy", name) for name in ("norm", "two-stream")]
     lines = [[line for kind in lines_of(text, "D").values() for line in kind] for text in texts]
     assert [line.split("\t")[1] for line in lines[0]] == [line.split("\t")[1] for line in lines[1]]
     assert texts[1].rstrip().endswith(f"decoder rows so far: {2 * len(lines[1])}")
 
 
-def test_what_is_no_state_comes_last(tiny, tmp_path, capsys):
+def test_candidates_outside_the_state_space_come_last(tiny, tmp_path, capsys):
     (tmp_path / "two.txt").write_text("S-1\tb b\nD-1\t0.0\tstrange b\nD-1\t0.0\tb a\nD-1\t0.0\t\n")
     found = lines_of(rescored(capsys, tiny.folder, tmp_path / "two.txt"), "D")[1]
     assert [line.split("\t")[1] for line in found] == ["b a", "strange b", ""]
@@ -113,7 +113,7 @@ def test_mistakes_are_one_line(tiny, tmp_path, name, capsys):
 
 
 def test_the_first_sentences(tiny, nbest, capsys):
-    """--limit keeps the lowest numbers; the scores differ by the rounding of another batch."""
+    """--limit keeps the lowest numbers; scores differ only by the rounding in another batch."""
     whole, found = (lines_of(rescored(capsys, tiny.folder, nbest, *more), "D") for more in ((), ("--limit", 2)))
     assert list(found) == [0, 1]
     for number, lines in found.items():

@@ -1,4 +1,4 @@
-"""Which lengths the chains get, and what they begin from."""
+"""The lengths of the chains, and their first states."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.mcmc.tables import TableLM, random_table
 
 
 def test_a_sentence_gets_its_own_possible_lengths():
-    """Whatever the other sentences of its batch can have."""
+    """They do not depend on the other sentences of the batch."""
     log_p = torch.tensor([[-3.0, -1.0, -2.0, -torch.inf], [-torch.inf, -torch.inf, -0.1, -torch.inf]])
     plan = plan_chains(log_p, chains=2, beam=3)
     assert plan.context.tolist() == [0] * 6 + [1] * 2
@@ -24,18 +24,18 @@ def test_a_sentence_gets_its_own_possible_lengths():
     ]
 
 
-def test_a_sentence_without_a_length_is_not_lost_in_silence():
+def test_a_sentence_without_a_possible_length_is_refused():
     with pytest.raises(UserError, match="lengths"):
         plan_chains(torch.tensor([[-1.0, -2.0], [torch.nan, torch.nan]]), chains=1, beam=1)
 
 
 def test_a_given_length_is_certain():
-    """Also one that the length predictor has no class for."""
+    """This also holds for a length that the length predictor has no class for."""
     plan = plan_chains(torch.tensor([[-1.0, -torch.inf]]), chains=1, beam=1, gold=torch.tensor([1]))
     assert (plan.lengths.tolist(), plan.length_scores.tolist()) == ([1], [0.0])
 
 
-def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_broken():
+def test_starts_of_a_broken_model_hold_only_symbols_of_the_state_space():
     table = random_table(3, 3, seed=1).table
     table[:] = torch.nan
     lm = TableLM(table)
@@ -49,8 +49,8 @@ def test_no_start_holds_a_symbol_outside_the_state_space_where_the_model_is_brok
         assert lm.allowed[tokens].all(), name
 
 
-def test_what_is_given_lies_in_the_same_places_in_every_start():
-    """With two open blanks, whose lengths each chain draws, and where mask-predict chooses the lengths."""
+def test_given_tokens_have_the_same_places_in_every_start():
+    """There are two open blanks, whose lengths each chain draws or mask-predict chooses."""
     lm = random_table(6, 5, seed=1)
     outline = Outline([4, OPEN, 5, OPEN])
     log_p = torch.tensor([[-torch.inf] * 4 + [-1.0, -2.0]])

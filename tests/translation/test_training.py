@@ -19,8 +19,8 @@ def pairs(tmp_path):
 
 
 @pytest.mark.slow
-def test_validation_by_bleu_is_by_our_decoder(pairs, tmp_path):
-    """BLEU comes from the weights as they are at each validation."""
+def test_validation_by_bleu_uses_this_packages_decoder(pairs, tmp_path):
+    """BLEU is that of the current weights at each validation."""
     command = [str(pairs), "--cpu", "--num-workers", "0"]
     command += ["--user-dir", str(Path(fairseq_mh.__file__).parent), "--task", "translation_mh"]
     command += [
