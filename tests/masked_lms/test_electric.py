@@ -62,7 +62,7 @@ def sources_of(tiny) -> list[list[int]]:
 
 @torch.no_grad()
 def test_energies_of_chains_equal_the_definition(tiny, electric, tmp_path, capsys):
-    """An update takes one row for the candidate, and one for its conditional where the state does not know it yet."""
+    """An update takes one row for the candidate, and one for its conditional if the state lacks that."""
     options = ("--mh-energy", electric, "--mh-sweeps", "3", "--mh-chains", "2")
     records = trace_of(tiny, tmp_path / "trace", "--gen-subset", "test", *options)
     model, sources = load(electric, tiny), sources_of(tiny)
@@ -70,7 +70,7 @@ def test_energies_of_chains_equal_the_definition(tiny, electric, tmp_path, capsy
         expected = energy_by_definition(model, tiny, sources[record["id"]], record["tokens"])
         assert record["energy"] == pytest.approx(expected, abs=1e-6)
         assert record["energy_electric"] == record["energy"]
-        assert record["rows"] <= max(2 * record["proposals"], 2)  # at the start: the all-masked target, and its draw
+        assert record["rows"] <= max(2 * record["proposals"], 2)  # 2 at the start: the masked target, and its draw
     assert any(record["novel"] for record in records)
     scores = {
         number: float(lines[0].split("\t")[0]) for number, lines in lines_of(capsys.readouterr().out, "H").items()
@@ -91,7 +91,7 @@ def test_a_frozen_encoder_is_shared(tiny, electric):
 
 
 def test_weights_that_are_the_cmlms_need_not_be_stored(tiny, electric, tmp_path):
-    """What is left out is taken from the CMLM that the Electric was trained from; another one is refused."""
+    """Missing weights are taken from the CMLM that the Electric was trained from; another CMLM is refused."""
     model, whole = load(tiny.folder / "checkpoint.pt", tiny), load(electric, tiny)
     whole.encoder.load_state_dict(model.encoder.state_dict())
     state = torch.load(electric)
@@ -114,13 +114,13 @@ def test_weights_that_are_the_cmlms_need_not_be_stored(tiny, electric, tmp_path)
 
 def test_checkpoints_of_another_kind_are_refused(tiny, electric):
     energy = ("--gen-subset", "test", "--mh-energy", tiny.folder / "checkpoint.pt")
-    assert generated_here(tiny, *energy, "--mh-sweeps", "1").returncode == 0  # another CMLM gives two streams
+    assert generated_here(tiny, *energy, "--mh-sweeps", "1").returncode == 0  # another CMLM adds its two-stream energy
     line = refused(generated_here(tiny, "--gen-subset", "test", checkpoint=electric))
     assert "ElectricTransformer, not a CMLM" in line
 
 
 def test_noise_has_the_distribution_q():
-    """A chi-square test at 1e-6. Other symbols stay, and log q is that of the symbols that are there now."""
+    """A chi-square test at 1e-6 compares them. Other symbols stay, and log q is that of the drawn symbols."""
     torch.manual_seed(1)
     q = torch.tensor([0.6, 0.3, 0.1]).log().expand(30_000, 3)
     tokens, is_noise = torch.zeros(30_000, 1, dtype=torch.long), torch.arange(30_000) % 2 == 0
@@ -139,8 +139,8 @@ def test_noise_has_the_distribution_q():
 
 
 @pytest.mark.parametrize("share", [0.5, 0.2])
-def test_the_loss_is_least_where_the_energy_is_minus_log_p(share):
-    """The expected loss has its minimum at E = -log p, whatever q is, and not where the logit assumes another share."""
+def test_the_loss_is_lowest_if_the_energy_is_minus_log_p(share):
+    """The expected loss is lowest at E = -log p for any q, but not if the logit assumes another share of noise."""
     p, q = torch.tensor([0.7, 0.2, 0.1]).double(), torch.tensor([0.2, 0.3, 0.5]).double()
 
     def minimiser(assumed: float) -> torch.Tensor:
@@ -203,7 +203,7 @@ def test_training_from_a_cmlm(tiny, pairs, tmp_path):
 
 @pytest.mark.heavy
 def test_training_without_a_cmlm(pairs, tmp_path):
-    """The two-tower cloze model learns (its loss falls below that of guessing), and Electric learns with it."""
+    """The loss of the two-tower cloze model falls below that of guessing, and Electric learns with it."""
     done = train(pairs, tmp_path, "--noise-layers", "1", "--max-update", "400")
     assert done.returncode == 0, done.stderr[-2000:]
     (valid,) = [line for line in done.stdout.splitlines() if "valid on" in line][-1:]
@@ -249,7 +249,7 @@ def test_training_needs_exactly_one_source_of_noise(tiny, pairs, tmp_path):
 
 
 @torch.no_grad()
-def test_each_tower_sees_one_side_alone(tiny, tmp_path):
+def test_each_tower_sees_only_one_side(tiny, tmp_path):
     """The conditional at a position depends on every symbol but the one at that position."""
     write_checkpoint(
         tmp_path / "e.pt", tiny.dictionary, "electric_transformer", share_all_embeddings=True, noise_layers=1

@@ -1,4 +1,4 @@
-"""Mask-Predict's own model against the original program's outputs, where these are installed."""
+"""Mask-Predict's own model gives the original program's outputs; the tests are skipped if these are missing."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -19,7 +19,13 @@ PASSES_AND_LENGTHS = [(1, 1), (4, 1), (10, 1), (10, 5)]
 
 
 class Original(Namespace):
-    """The converted checkpoint with the source batch as its data, and the original program's outputs for them."""
+    """The converted checkpoint, with the source batch as its data, and the original program's outputs.
+
+    Attributes:
+        tiny: the folder of the checkpoint and the data, with the dictionary.
+        model: the converted model.
+        outputs: the original program's outputs, by name.
+    """
 
     tiny: Tiny
     model: torch.nn.Module
@@ -29,7 +35,7 @@ class Original(Namespace):
 @pytest.fixture(scope="module")
 def original(tmp_path_factory) -> Original:
     if not FIXTURE.exists():
-        pytest.skip(f"{FIXTURE} is not here: the original program's outputs are no part of the project")
+        pytest.skip(f"{FIXTURE} is not here: the original program's outputs are not part of the project")
     folder = tmp_path_factory.mktemp("original") / "data"
     convert(files_of(FIXTURE), folder)
     dictionary = Dictionary.load(str(folder / "dict.en.txt"))
@@ -41,7 +47,7 @@ def original(tmp_path_factory) -> Original:
 
 
 def test_encoder_lengths_and_logits_equal_the_originals(original):
-    """Within 2e-5, of which the rounding of the stored outputs is 9e-6. A BOS in the source changes nothing."""
+    """They agree within 2e-5; the stored outputs are rounded by 9e-6. A BOS in the source changes nothing."""
     model, expected = original.model.double(), original.outputs
     outside = expected["encoder_padding_mask"]
     source = expected["src_tokens"].masked_fill(outside & ~outside.roll(-1, 1), model.bos)
@@ -61,7 +67,7 @@ CLOSE = {"atol": 2e-5, "rtol": 0}
 
 
 def test_the_engines_logits_equal_the_originals(original):
-    """At the masked positions, where the sampler needs them."""
+    """They are compared at the masked positions, where the sampler needs them."""
     model, expected = original.model.double(), original.outputs
     cmlm = cmlm_of(model, original.tiny.dictionary)
     tokens, context = expected["tgt_tokens"], torch.arange(len(expected["tgt_tokens"]))
@@ -72,8 +78,8 @@ def test_the_engines_logits_equal_the_originals(original):
 
 
 @pytest.mark.parametrize(("passes", "lengths"), PASSES_AND_LENGTHS)
-def test_mask_predict_is_the_originals(original, passes, lengths, capsys):
-    """Token for token."""
+def test_mask_predict_equals_the_originals(original, passes, lengths, capsys):
+    """Both give the same tokens."""
     options = ("--mh-decoding", "mask-predict", "--iter-decode-max-iter", passes - 1)
     generate(original.tiny, "--gen-subset", "test", *options, "--iter-decode-with-beam", lengths, double=False)
     found = lines_of(capsys.readouterr().out, "H")

@@ -1,4 +1,4 @@
-"""A model's own output layer is used, and one without logits of every symbol is refused."""
+"""A model's own output layer is used, and a model without the logits of all symbols is refused."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ class Shifted(NATransformerDecoder):
         return logits
 
 
-def test_a_subclass_with_its_own_output_layer():
+def test_the_output_layer_of_a_subclass_is_used():
     dictionary = dictionary_of()
     model = model_of(dictionary)
     source = torch.tensor([[0, 4, 5, 2]]), torch.tensor([4])

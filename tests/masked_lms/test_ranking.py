@@ -1,4 +1,4 @@
-"""Electrics that are trained to order candidates: what is read, the loss, and a training that learns an order."""
+"""Electrics that are trained to order candidates: their data, their loss, and a training that learns an order."""
 
 import math
 
@@ -15,7 +15,7 @@ from tests.tiny_cmlm import Tiny, model_of, trace_of, write_data
 
 
 def output_of(path, sentences: dict[int, tuple[str, list[str]]]):
-    """Write what fairseq-generate prints of references and n-best lists."""
+    """Write references and n-best lists as fairseq-generate prints them."""
     lines = []
     for number, (reference, candidates) in sentences.items():
         lines += [f"T-{number}\t{reference}"] + [f"D-{number}\t-0.5\t{text}" for text in candidates]
@@ -24,13 +24,13 @@ def output_of(path, sentences: dict[int, tuple[str, list[str]]]):
 
 
 def score(text: str, reference: str) -> float:
-    """The mean of sentence BLEU and chrF."""
+    """Return the mean of sentence BLEU and chrF."""
     bleu = sacrebleu.sentence_bleu(text, [reference], use_effective_order=True).score
     return (bleu + sacrebleu.sentence_chrf(text, [reference]).score) / 2
 
 
 def test_candidates_are_distinct_joined_and_scored(tiny, tmp_path):
-    """Those of both files, in order; pieces are joined before they are scored, and an empty candidate is none."""
+    """Candidates of both files are kept in order; pieces are joined before scoring, and empty ones are dropped."""
     one = output_of(tmp_path / "one", {3: ("▁a b ▁c", ["▁a b", "▁a b ▁c", "", "▁a b"])})
     other = output_of(tmp_path / "other", {3: ("▁a b ▁c", ["▁c", "▁a b"]), 0: ("▁a", ["▁a"]), 1: ("▁a", [""])})
     found = read_candidates([str(one), str(other)], tiny.dictionary, "sentencepiece")
@@ -43,7 +43,7 @@ def test_candidates_are_distinct_joined_and_scored(tiny, tmp_path):
     assert [tokens.tolist() for tokens in own[0].tokens] == words
 
 
-def test_the_loss_is_the_distance_of_two_softmaxes():
+def test_the_loss_is_the_divergence_of_two_softmaxes():
     quality, scores = torch.tensor([30.0, 45.0, 20.0]), torch.tensor([0.3, -0.2, 1.0])
     wanted = np.exp(quality.numpy() / SHARPNESS) / np.exp(quality.numpy() / SHARPNESS).sum()
     given = np.exp(scores.numpy()) / np.exp(scores.numpy()).sum()
@@ -64,7 +64,7 @@ NBEST = ["a b", "a b c c", "b"]
 
 
 def test_a_batch_has_the_loss_of_its_sentences(tiny, task, tmp_path):
-    """By the stock decoder, a candidate at a time: what pads sentences and candidates changes nothing."""
+    """The stock decoder gives it one candidate at a time, so the padding of a batch changes nothing."""
     electric = model_of(tiny.dictionary, "electric_transformer", share_all_embeddings=True).double()
     file = output_of(tmp_path / "nbest", {number: ("a b c", NBEST[: 1 + number % 3]) for number in range(6)})
     dataset, sources, expected = task.dataset("test"), sources_of(tiny), 0.0
@@ -94,7 +94,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_holds_no_candidates_is_refused(task, tmp_path, monkeypatch, name):
+def test_invalid_files_of_candidates_are_refused(task, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").write_text("nothing\n")
     (tmp_path / "no reference").write_text("D-0\t-1\ta\n")
@@ -122,7 +122,7 @@ def test_other_sentences_and_models_are_refused(tiny, task, tmp_path):
 
 @pytest.mark.slow
 def test_training_learns_the_order(tiny, tmp_path):
-    """The candidates with a `c` are the bad ones, and the decoder's first; the trained model is an expert of chains."""
+    """Bad candidates have a `c`, and the decoder ranks them first; the trained model is an expert of chains."""
     random = np.random.default_rng(1)
     for split in ("train", "valid"):
         lines = ["".join(random.choice(list("ab"), random.integers(2, 6))) for _ in range(60)]
