@@ -1,8 +1,9 @@
-"""The programs that users run, in processes of their own and without their seconds of imports.
+"""The programs that users run, in processes of their own that do not spend seconds on imports.
 
-Each program's name is a small client that hands its arguments, folder, environment and files to a process in which
-fairseq is imported already; that process forks, and its child is the program. Tests of imports, and one test of
-Ctrl-C for each program, start processes that import everything themselves (tests/cli, tests/test_wheel.py).
+Each program is replaced by a small client of the same name. The client sends its arguments, folder, environment and
+open files to a server process that has imported fairseq; the server forks, and its child runs the program. A few tests
+start processes that import everything themselves: the tests of imports, and one test of Ctrl-C for each program
+(tests/cli, tests/test_wheel.py).
 """
 
 import atexit
@@ -38,7 +39,7 @@ sys.exit(int.from_bytes(server.recv(4) or b"\x01", "big"))
 
 
 class Programs:
-    """The process, and a folder of clients to put on the PATH."""
+    """The server process, and a folder of clients to put on the PATH."""
 
     def __init__(self, folder: Path):
         self.folder, self.bin, path = folder, folder / "bin", str(folder / "socket")
@@ -57,7 +58,7 @@ class Programs:
         assert self.process.stdout.readline() == "ready\n", (folder / "log").read_text()
 
     def run(self, script: str, folder: Path) -> subprocess.CompletedProcess:
-        """Run a script of bash in this folder."""
+        """Run a bash script in a folder."""
         environment = os.environ | {"PATH": f"{self.bin}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script],
@@ -77,7 +78,7 @@ class Programs:
 
 @functools.cache
 def programs() -> Programs:
-    """The programs of this process of tests, which end with it."""
+    """Return the programs for this process of tests; they end with it."""
     folder = tempfile.TemporaryDirectory()
     started = Programs(Path(folder.name))
     atexit.register(folder.cleanup)
@@ -102,7 +103,7 @@ def send_signal(client: subprocess.Popen, number: int) -> None:
 
 
 def serve(path: str) -> None:
-    """Import what is slow to import, and compose what is slow to compose; then answer calls by children."""
+    """Import the slow packages and compose the options, and then answer each call with a child process."""
     import sacrebleu  # noqa: F401
     import torch
     from fairseq_cli import generate, interactive, preprocess, train  # noqa: F401
@@ -113,7 +114,7 @@ def serve(path: str) -> None:
     from fairseq_mh.loading import parse_generate_options
     from tests.configurations import keep_composed
 
-    with contextlib.suppress(ImportError):  # an extra
+    with contextlib.suppress(ImportError):  # it is optional
         from transformers import AutoModelForMaskedLM  # noqa: F401
     torch.set_num_threads(1)
     keep_composed()
@@ -134,7 +135,7 @@ def serve(path: str) -> None:
 
 
 def answer(client: socket.socket, path: str) -> None:
-    """Become the program that a client asks for; this process ends with it."""
+    """Run the program that a client asks for, and end this process with it."""
     head, files, _, _ = socket.recv_fds(client, 4, 3)
     size, call = int.from_bytes(head, "big"), b""
     while len(call) < size:
@@ -147,7 +148,7 @@ def answer(client: socket.socket, path: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.chdir(folder)
     os.environ.update(environment)
-    if os.environ.get("PYTHONUNBUFFERED"):  # Python itself reads it as it starts
+    if os.environ.get("PYTHONUNBUFFERED"):  # Python reads this variable only when it starts
         sys.stdout.reconfigure(write_through=True)
     status = 1
     try:
@@ -175,7 +176,7 @@ def _status_of(run) -> int:
 
 
 def program(name: str, arguments: list[str]) -> int | None:
-    """Run it in this process."""
+    """Run a program in this process."""
     sys.argv = [name, *arguments]
     if name == "fairseq-mh":
         from fairseq_mh.cli.main import main
@@ -191,7 +192,7 @@ def program(name: str, arguments: list[str]) -> int | None:
 
 def _run_module(name: str) -> None:
     """Run a module as a program."""
-    if name == "fairseq_cli.train":  # alone it says where to log before it imports what says otherwise
+    if name == "fairseq_cli.train":  # run as a program, it configures logging before other imports do
         logging.root.handlers.clear()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)

@@ -1,4 +1,4 @@
-"""The import rule: imports point down, none of them in a circle, and `mcmc/` is pure torch."""
+"""The import rule: imports point down and form no circle, and `mcmc/` is pure torch."""
 
 import ast
 import re
@@ -11,9 +11,9 @@ import pytest
 import fairseq_mh
 
 PACKAGE = Path(fairseq_mh.__file__).parent
-ENTRANCES = ("__init__", "__main__")  # of the package itself: they lead to any room
+ENTRANCES = ("__init__", "__main__")  # of the package itself: they may import from any room
 
-# The package's folders, and the modules beside them; each imports from itself and from those behind it alone.
+# The package's folders and top modules; each may import only from itself and from those after it.
 ROOMS = (
     "cli",
     "page",
@@ -45,19 +45,19 @@ MODULES = {
 
 
 def imports_of(path: Path) -> set[str]:
-    """Every import in a file, inside functions as well; `from x import y` counts as x and as x.y."""
+    """Return every import in a file, also inside functions; `from x import y` counts as x and as x.y."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports name the whole path"
+            assert node.level == 0, f"{path}: imports must be absolute"
             found |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
     return found
 
 
 def own_imports(path: Path) -> set[str]:
-    """The package's modules that a file imports, named from the package on."""
+    """Return the package's modules that a file imports, named relative to the package."""
     names = {name.removeprefix("fairseq_mh.") for name in imports_of(path) if name.startswith("fairseq_mh.")}
     return names & MODULES.keys()
 
@@ -71,7 +71,7 @@ def test_every_room_is_known():
 def test_imports_point_down(name):
     floor = ROOMS.index(name.split(".")[0])
     upward = {other for other in own_imports(MODULES[name]) if ROOMS.index(other.split(".")[0]) < floor}
-    assert not upward, f"{name} imports {upward}, which stand above it"
+    assert not upward, f"{name} imports {upward}, which are above it"
 
 
 def test_no_imports_in_a_circle():
@@ -94,7 +94,7 @@ def files_with(pattern: str) -> set[str]:
     }
 
 
-def test_the_model_is_known_by_few_files():
+def test_few_files_look_inside_a_model():
     """The task, the generator and the decoders never look inside a model."""
     assert files_with("output_projection|encoder_attn|extract_features") == {
         "energies/autoregressive.py",
@@ -109,8 +109,8 @@ def test_the_model_is_known_by_few_files():
     }
 
 
-def test_only_one_file_accepts():
-    """`log u < log ratio` stands in the kernel alone."""
+def test_only_the_kernel_accepts():
+    """Only the kernel contains `log u < log ratio`."""
     assert files_with(r"(log_u|\.log\(\)) <") == {"mcmc/kernel.py"}
 
 

@@ -1,4 +1,4 @@
-"""The Python API gives what `fairseq-generate` gives, and refuses what means nothing."""
+"""The Python API gives the translations of `fairseq-generate`, and refuses invalid input."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from fairseq_mh.translation.results import PassRecord, SweepRecord
 from fairseq_mh.translator import Found
 from tests.tiny_cmlm import generate, lines_of, write_checkpoint
 
-TEXTS = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the test set's
+TEXTS = ["a b c a", "b b", "c a b b a c", "a", "a c b", "b c a"]  # the sources of the test set
 OPTIONS = {"source_lang": "de", "target_lang": "en", "sweeps": 3, "chains": 2}
 RUN = ("--gen-subset", "test", "--mh-sweeps", "3", "--mh-chains", "2")
 
@@ -48,7 +48,7 @@ def records_in_order(records, key):
     return sorted(records, key=lambda record: [record[name] for name in key])
 
 
-def test_what_a_translation_says_of_itself(translator):
+def test_the_fields_of_a_translation_agree(translator):
     (result,) = translator.decode(["a b c a"], nbest=3)
     scores = [found.score for found in result.translations]
     assert scores == sorted(scores, reverse=True)
@@ -59,7 +59,7 @@ def test_what_a_translation_says_of_itself(translator):
         assert found.energies == {"two-stream": pytest.approx(found.energy)}
 
 
-def test_options_of_one_call_do_not_stay(translator):
+def test_options_of_one_call_do_not_change_later_calls(translator):
     before = translator.translate(TEXTS)
     lengths = translator.decode(TEXTS, iter_decode_with_beam=3, decoding="mask-predict", chains=1, nbest=5)
     assert any(len({found.length for found in result.translations}) > 1 for result in lengths)
@@ -71,14 +71,14 @@ def test_options_of_one_call_do_not_stay(translator):
 
 
 def test_numbers_decide_the_randomness(translator):
-    """The same line under its own number, alone or among others, is translated the same."""
+    """A line with the same number has the same translation, alone or with other lines."""
     together = translator.decode(TEXTS)
     alone = translator.decode(TEXTS[2:3], numbers=[2])
     assert alone[0].translations[0].text == together[2].translations[0].text
     assert [r["tokens"] for r in alone[0].trace] == [r["tokens"] for r in together[2].trace]
 
 
-def test_what_cannot_be_translated(translator):
+def test_texts_that_cannot_be_translated_tell_the_reason(translator):
     found = translator.decode(["a b", "", "a " * 30, "b"])
     assert [result.untranslated for result in found] == [
         None,
@@ -89,14 +89,14 @@ def test_what_cannot_be_translated(translator):
     assert translator.translate(["", "a"])[0] == ""
 
 
-def test_sweeps_are_counted_while_they_end(translator):
+def test_sweeps_are_counted_when_they_end(translator):
     ended = [event for event in translator.watch(TEXTS) if isinstance(event, SweepRecord)]
     assert sum(event.record["sweep"] > 0 for event in ended) == 6 * 2 * 3
     assert {event.total for event in ended} == {36}
 
 
 def test_a_result_comes_when_its_batch_is_decoded(translator):
-    """The results of the first batch come before the sweeps of the next; a text without translation comes first."""
+    """A batch's results come before the next batch's sweeps, and texts without a translation come first."""
     events = list(translator.watch(["a", "", "b b b"], batch_size=1))
     places = [event.place for event in events if isinstance(event, Found)]
     assert places == [1, 0, 2]
@@ -117,7 +117,7 @@ def test_the_package_imports_nothing_heavy():
 
 
 def test_n_best_translations_have_distinct_texts(translator, monkeypatch):
-    """A text can be cut into pieces in several ways: here all words are joined, and only their letters count."""
+    """Different tokens can have the same text; here the text is the number of tokens."""
     monkeypatch.setattr(MHGenerator, "_text", lambda generator, found: str(len(found.tokens)))
     found = translator.decode(TEXTS, nbest=4, iter_decode_with_beam=3)
     for result in found:
@@ -127,7 +127,7 @@ def test_n_best_translations_have_distinct_texts(translator, monkeypatch):
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs", "mask-predict"])
 def test_a_template_is_in_every_translation(translator, decoding):
-    """Its words in their places; a template for all texts, or one for each."""
+    """Its words keep their places, with one template for all texts or one for each text."""
     options = {"decoding": decoding, "chains": 1, "sweeps": 2, "nbest": 5, "iter_decode_with_beam": 3}
     for result in translator.decode(TEXTS, template="b {2} c", **options):
         assert {(found.length, *found.text.split()[::3]) for found in result.translations} == {(4, "b", "c")}
@@ -145,7 +145,7 @@ def test_a_template_is_in_every_translation(translator, decoding):
     assert len({one.length for one in found[4]}) > 1
 
 
-def test_a_template_that_means_nothing_is_refused(tiny, translator):
+def test_invalid_templates_are_refused(tiny, translator):
     with pytest.raises(UserError, match="templates for 6 texts"):
         translator.decode(TEXTS, template=["a"])
     with pytest.raises(UserError, match="no symbols for 'x'"):
@@ -175,7 +175,7 @@ def by_sweep(records):
     ],
 )
 def test_the_trace_is_yielded_while_it_is_made(translator, options):
-    """All of it, the decoder rows of the start among them."""
+    """All of the trace is yielded, with the decoder rows of the start."""
     events = list(translator.watch(TEXTS, iter_decode_with_beam=2, **options))
     seen = [event for event in events if isinstance(event, SweepRecord)]
     results = [event.result for event in events if isinstance(event, Found)]
@@ -191,14 +191,14 @@ def test_mask_predict_is_evaluated_and_traced(translator, energy):
     (record,), (best,) = result.trace, result.translations
     assert record["tokens"] == best.tokens.tolist()
     assert record["energy"] == best.energy == best.energies[energy] > 0
-    assert record["rows"] == result.rows  # the evaluation is no cost of mask-predict
+    assert record["rows"] == result.rows  # mask-predict's cost does not include the evaluation
     again = translator.decode(TEXTS[:1], init="mask-predict", chains=1, sweeps=0, energy=energy)[0].translations[0]
     assert again.tokens.equal(best.tokens)
     assert again.energy == pytest.approx(best.energy)
 
 
-def test_mask_predict_is_seen_while_it_fills(translator, monkeypatch):
-    """Each filling and each masking is shown before the next pass begins."""
+def test_passes_of_mask_predict_are_yielded_when_they_end(translator, monkeypatch):
+    """Each filling and each masking is yielded before the next pass starts."""
     shown, passes = [], []
     fill = mask_predict._fill
     monkeypatch.setattr(mask_predict, "_fill", lambda *given: passes.append(len(shown)) or fill(*given))
@@ -209,7 +209,7 @@ def test_mask_predict_is_seen_while_it_fills(translator, monkeypatch):
             shown.append(event)
         elif isinstance(event, Found):
             results.append((event.place, event.result))
-    chains = len(shown) // 6  # each is seen masked, and after three fillings and the two maskings between them
+    chains = len(shown) // 6  # each is shown masked, after each of three fillings, and after two maskings
     assert passes == [chains, 3 * chains, 5 * chains]
     for number, result in results:
         best = result.translations[0]
@@ -223,7 +223,7 @@ def test_only_mask_predict_yields_passes(translator):
     assert not any(isinstance(event, PassRecord) for event in translator.watch(TEXTS, init="mask-predict"))
 
 
-def test_a_loop_that_is_left_ends_the_decoding(translator, monkeypatch):
+def test_leaving_the_loop_ends_the_decoding(translator, monkeypatch):
     begun = []
     events = MHGenerator.events
     monkeypatch.setattr(MHGenerator, "events", lambda *given: begun.append(1) or events(*given))
@@ -235,7 +235,7 @@ def test_a_loop_that_is_left_ends_the_decoding(translator, monkeypatch):
 
 
 def test_checkpoints_of_the_energy_are_read_once(tiny, tmp_path, monkeypatch):
-    """For any number of calls and options; the trace of all of them is one file."""
+    """They are read once for any number of calls and options; all calls write one trace file."""
     write_checkpoint(tmp_path / "teacher.pt", tiny.dictionary, arch="transformer", share_all_embeddings=True)
     trace, read = tmp_path / "trace", []
     translator = Translator.load(tiny.folder, **OPTIONS, trace=trace)
@@ -275,7 +275,7 @@ def test_alternatives_are_the_masked_conditional_and_their_energies(translator, 
         ("a", [], 0, "0 tokens"),
     ],
 )
-def test_alternatives_of_what_is_no_translation_are_refused(translator, text, tokens, position, message):
+def test_alternatives_of_invalid_translations_are_refused(translator, text, tokens, position, message):
     with pytest.raises(UserError, match=message):
         translator.alternatives(text, torch.tensor(tokens, dtype=torch.long), position)
 

@@ -1,4 +1,4 @@
-"""A tiny random CMLM on disk, with data, and the command lines run in this process or in one of their own."""
+"""A tiny random CMLM on disk, with data, and functions that run command lines in this or another process."""
 
 import io
 import json
@@ -27,7 +27,14 @@ keep_composed()
 
 
 class Tiny(NamedTuple):
-    folder: Path  # data and checkpoint.pt
+    """A tiny model on disk.
+
+    Attributes:
+        folder: the folder with the data and checkpoint.pt.
+        dictionary: the dictionary of sources and targets.
+    """
+
+    folder: Path
     dictionary: Dictionary
 
 
@@ -50,7 +57,7 @@ def write_data(folder: Path, dictionary: Dictionary, split: str, pairs) -> None:
 
 
 def model_of(dictionary: Dictionary, arch="cmlm_transformer", **options):
-    """A tiny model with random weights."""
+    """Return a tiny model with random weights."""
     return _built(dictionary, _arguments(arch, **options)).eval()
 
 
@@ -74,17 +81,17 @@ def write_checkpoint(path: Path, dictionary: Dictionary, arch="cmlm_transformer"
     args = _arguments(arch, **options)
     model = _built(dictionary, args)
     state = {name: weight * scale for name, weight in model.state_dict().items()}
-    if "decoder.embed_length.weight" in state:  # fairseq starts it at 0: every length as likely as another
+    if "decoder.embed_length.weight" in state:  # fairseq initialises it with 0, so that all lengths are equally likely
         state["decoder.embed_length.weight"] = torch.randn(256, 8)
         state["decoder.embed_length.weight"][:3, 0] = state["decoder.embed_length.weight"][10:, 0] = -2.0
-        state["encoder.layers.0.final_layer_norm.bias"][0] += 4.0  # lengths of 1 to 7 words are likelier
+        state["encoder.layers.0.final_layer_norm.bias"][0] += 4.0  # makes lengths of 1 to 7 words likelier
     special = [i for i, symbol in enumerate(dictionary.symbols) if symbol not in WORDS]
     for name in ("encoder.embed_tokens", "decoder.embed_tokens", "decoder.output_projection"):  # one shared weight
-        state[f"{name}.weight"][special, 0] = -2.0  # with the bias below, words are likelier than anything else
+        state[f"{name}.weight"][special, 0] = -2.0  # with the bias below, words are likelier than other symbols
     state["decoder.layers.0.final_layer_norm.bias"][0] += 4.0
     history = [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}]
     extra = {"train_iterator": {"epoch": 1}}
-    # Hydra's configuration, as fairseq 0.12 writes it: making one of arguments takes longer than the rest of a load.
+    # Checkpoints have Hydra's configuration, as in fairseq 0.12: converting arguments at each load would be slow.
     cfg = OmegaConf.to_container(convert_namespace_to_omegaconf(args), resolve=True, enum_to_str=True)
     torch.save({"args": None, "cfg": cfg, "model": state, "optimizer_history": history, "extra_state": extra}, path)
 
@@ -107,13 +114,13 @@ def command(program: str, tiny: Tiny, *options, checkpoint=None) -> list[str]:
 
 
 def cli(program: str, tiny: Tiny, *options, checkpoint=None, stdin="") -> subprocess.CompletedProcess:
-    """The command line in a process of its own."""
+    """Run a command line in a process of its own."""
     _, _, _, *arguments = command(program, tiny, *options, checkpoint=checkpoint)
     return run_program(f"fairseq-{program}", *arguments, stdin=stdin)
 
 
 def generated_here(tiny: Tiny, *options, checkpoint=None) -> subprocess.CompletedProcess:
-    """`fairseq-generate` in this process, which takes a tenth of the time; mistakes as its excepthook reports them."""
+    """Run `fairseq-generate` in this process, in a tenth of the time; its excepthook reports mistakes."""
     from fairseq_cli.generate import cli_main
 
     argv, hook, output, errors = sys.argv, sys.excepthook, io.StringIO(), io.StringIO()
@@ -134,7 +141,7 @@ def generated_here(tiny: Tiny, *options, checkpoint=None) -> subprocess.Complete
 
 
 def refused(result) -> str:
-    """The one line of the refusal."""
+    """Check that a run was refused in one line, and return that line."""
     assert result.returncode == 1, result.stderr
     assert "Traceback" not in result.stderr
     assert "H-" not in result.stdout
@@ -144,7 +151,7 @@ def refused(result) -> str:
 
 
 def generate(tiny: Tiny, *options, double=True) -> None:
-    """`fairseq-generate` in this process; in float64 unless told otherwise."""
+    """Run `fairseq-generate` in this process, in float64 by default."""
     from fairseq_cli.generate import cli_main
 
     argv, prepare = sys.argv, CMLMNATransformerModel.prepare_for_inference_
@@ -163,7 +170,7 @@ def trace_of(tiny: Tiny, path: Path, *options, double=True) -> list[dict]:
 
 
 def lines_of(text: str, kind: str) -> dict[int, list[str]]:
-    """fairseq's output lines of a kind (H, D, P, I, E): number -> what follows, in order."""
+    """Return fairseq's output lines of a kind (H, D, P, I, E): sentence number -> contents, in order."""
     found: dict[int, list[str]] = {}
     for line in text.splitlines():
         if line.startswith(f"{kind}-"):
