@@ -30,7 +30,7 @@ def test_exact_conditionals_are_always_accepted():
 
 
 def test_the_proposed_site_cancels_at_temperature_one():
-    """At tau = tau_q = 1: a = min(1, prod over s != t of phi_s(X') / phi_s(X))."""
+    """If tau = tau_q = 1, then a = min(1, prod over s != t of phi_s(X') / phi_s(X))."""
     lm = random_table(3, 3, seed=8)
     kernel = kernel_of(lm)
     tokens = torch.from_numpy(np.random.default_rng(2).integers(0, 3, (500, 3)))

@@ -69,7 +69,7 @@ NO_SUMS = {
     "an unknown energy of masked conditionals": (Term("norm"), Term("cooked")),
     "two terms of one name": (Term("table", TABLE), Term("table", TABLE)),
     "a weight below 0": (Term("norm"), Term("table", TABLE, weight=-1.0)),
-    "a weight that is no number": (Term("norm", weight=math.nan),),
+    "a weight that is not a number": (Term("norm", weight=math.nan),),
     "no weight": (Term("norm", weight=0.0),),
     "no term": (),
 }
