@@ -63,21 +63,32 @@ def trace_records(
         lengths: the number of tokens of each chain's states.
         chains: the number of each chain among those of its length.
     """
-    energies = [(energy.total(sweep.end.scores), energy.by_name(sweep.end.scores)) for sweep in sweeps]
+    by_sweep = [_values(sweep, energy) for sweep in sweeps]  # as lists: indexing tensors takes much longer
     for n, (sentence, length, chain) in enumerate(zip(ids, lengths, chains, strict=True)):
-        for sweep, (total, by_name) in zip(sweeps, energies, strict=True):
+        for sweep, tokens, energies, counts in by_sweep:
             yield {
                 "id": sentence,
                 "length": length,
                 "chain": chain,
-                "sweep": int(sweep.end.sweep[n]),
+                "sweep": counts["sweep"][n],
                 "temperature": sweep.temperature,
-                "tokens": sweep.end.tokens[n, :length].tolist(),
-                "energy": json_number(float(total[n])),
-                **{f"energy_{name}": json_number(float(nats[n])) for name, nats in by_name.items()},
-                **{name: int(getattr(sweep, name)[n]) for name in ("proposals", "accepted", "novel")},
-                **{name: int(rows[n]) for name, rows in sweep.cost._asdict().items()},
+                "tokens": tokens[n][:length],
+                **{name: json_number(nats[n]) for name, nats in energies.items()},
+                **{name: values[n] for name, values in counts.items() if name != "sweep"},
             }
+
+
+def _values(sweep: Sweep, energy: Energy) -> tuple[Sweep, list, dict[str, list], dict[str, list]]:
+    """Return a sweep of N chains; its tokens, N lists; and its energies and counts, lists of N, by their fields."""
+    scores = sweep.end.scores
+    energies = {"energy": energy.total(scores)}
+    energies |= {f"energy_{name}": nats for name, nats in energy.by_name(scores).items()}
+    counts = {"sweep": sweep.end.sweep} | {name: getattr(sweep, name) for name in ("proposals", "accepted", "novel")}
+    counts |= sweep.cost._asdict()
+    energy_lists, count_lists = (
+        {name: values.tolist() for name, values in part.items()} for part in (energies, counts)
+    )
+    return sweep, sweep.end.tokens.tolist(), energy_lists, count_lists
 
 
 def warn_of_broken(sweeps: Sequence[Sweep]) -> None:

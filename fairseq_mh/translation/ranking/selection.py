@@ -77,13 +77,14 @@ def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, length
     """
     found = []
     for snapshot in snapshots:
-        total, nats = energy.total(snapshot.scores), energy.by_name(snapshot.scores)
+        total = energy.total(snapshot.scores)
+        nats = {name: values.tolist() for name, values in energy.by_name(snapshot.scores).items()}
         scores = LENGTH_SELECTIONS[length_select](total, plan).tolist()
         positional = snapshot.scores[..., energy.certainty]
-        for n, (length, score) in enumerate(zip(plan.lengths.tolist(), scores, strict=True)):
-            tokens, energies = snapshot.tokens[n, :length], {name: float(of[n]) for name, of in nats.items()}
-            sweep, shares = int(snapshot.sweep[n]), positional[n, :length]
-            found.append(Hypothesis(n, sweep, tokens, shares, score, float(total[n]), energies))
+        chains = zip(plan.lengths.tolist(), snapshot.sweep.tolist(), scores, total.tolist(), strict=True)
+        for n, (length, sweep, score, own) in enumerate(chains):
+            tokens, energies = snapshot.tokens[n, :length], {name: values[n] for name, values in nats.items()}
+            found.append(Hypothesis(n, sweep, tokens, positional[n, :length], score, own, energies))
     return found
 
 
