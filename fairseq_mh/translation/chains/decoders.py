@@ -86,7 +86,7 @@ Event = ChainSweep | Pass
 Decoding = Generator[Event, None, Decoded]
 
 
-def sample(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoding:
+def run_chains(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Decoding:
     """Run Metropolis-Hastings chains, or degenerate Gibbs chains if `metropolis` is False."""
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
@@ -172,7 +172,7 @@ def counted(sweep: Sweep, spent: Tensor, evaluation_counts: bool) -> Sweep:
 
 
 DECODERS: dict[str, Callable[[Start, TranslationMHConfig], Decoding]] = {
-    "mh": partial(sample, metropolis=True),
-    "gibbs": partial(sample, metropolis=False),
+    "mh": partial(run_chains, metropolis=True),
+    "gibbs": partial(run_chains, metropolis=False),
     "mask-predict": fill,
 }
