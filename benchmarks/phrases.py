@@ -75,11 +75,11 @@ def decode(translator: Translator, sources: list[str], phrases: list[list[str]] 
         phrases: the phrases that each translation must contain.
         moving: whether chains move the phrases.
     """
-    begin = translator.generator.begin
+    set_up = translator.generator.set_up
     if not moving:
-        translator.generator.begin = lambda *args: begin(*args)._replace(phrase_order=None)
+        translator.generator.set_up = lambda *args: set_up(*args)._replace(phrase_order=None)
     results = translator.decode(sources, phrases=phrases, trace=False)
-    translator.generator.begin = begin
+    translator.generator.set_up = set_up
     texts = [result.translations[0].text if result.translations else "" for result in results]
     return texts, sum(result.rows for result in results) / len(results)
 

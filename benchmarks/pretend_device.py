@@ -41,7 +41,7 @@ ON_THE_HOST = (
     "open_ended/sampling.py:check_text",
     "translation/chains/decoders.py:fill",
     "translation/chains/decoders.py:read",
-    "translation/chains/decoders.py:sample",
+    "translation/chains/decoders.py:run_chains",
     "translation/fairseq_format.py:no_hypothesis",
     "translation/lines.py",
     "translation/ranking/reranking.py",

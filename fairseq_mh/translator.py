@@ -142,7 +142,8 @@ class Translator:
         """Decode texts, and yield events: ended sweeps, passes of mask-predict, and results.
 
         Every sweep of every chain is yielded when it has ended, the start (sweep 0) first. The result of a text is
-        yielded when its batch has been decoded. To stop the decoding, leave the loop over the events.
+        yielded when its batch has been decoded. To stop the decoding, leave the loop over the events. If a batch does
+        not fit into memory, its halves are decoded instead, and their events are yielded again.
 
         Args:
             texts: the sources.
@@ -166,6 +167,9 @@ class Translator:
                 pieces of a template.
         """
         translator = self._set(options)
+        numbers = range(len(texts)) if numbers is None else numbers
+        if len(numbers) != len(texts):
+            raise UserError(f"there are {len(numbers)} numbers for {len(texts)} texts: one for each")
         given = len(texts), translator.task, translator.generator.end
         if phrases is None:
             outlines = outlines_of_templates(template, *given)
@@ -173,7 +177,7 @@ class Translator:
             outlines = outlines_of_phrases(phrases, *given)
         else:
             raise UserError("phrases cannot be combined with a template; give one of them")
-        return translator._watched(texts, outlines, numbers or range(len(texts)), samples, trace)
+        return translator._watched(texts, outlines, numbers, samples, trace)
 
     def alternatives(
         self, text: str, tokens: Tensor, position: int, *, count: int = 8, **options: Any
@@ -200,16 +204,18 @@ class Translator:
     def _set(self, options: Mapping[str, Any]) -> "Translator":
         """Return a copy of this translator with other options; recent sets of options are parsed only once."""
         arguments = tuple(arguments_of(options))
-        if arguments not in self._settings:
+        setting = self._settings.get(arguments)
+        if setting is None:
             cfg = parse_generate_options(self.data, [*self.arguments, *arguments])
             task = copy.copy(self.task)
             task.cfg = cfg.task
+            setting = Setting(cfg, task.build_generator(self.models, cfg.generation))
             while len(self._settings) >= KEPT_OPTIONS:
                 self._settings.pop(next(key for key in list(self._settings) if key), None)
-            self._settings[arguments] = Setting(cfg, task.build_generator(self.models, cfg.generation))
+            self._settings[arguments] = setting
         other = copy.copy(self)
         other.task = copy.copy(self.task)
-        other.cfg, other.generator = self._settings[arguments]
+        other.cfg, other.generator = setting
         other.task.cfg = other.cfg.task
         return other
 

@@ -1,6 +1,6 @@
 """Check whether the chains of a trace have converged.
 
-    fairseq-generate DATA ... --mh-proposal single --mh-temperature 1 --mh-final-temperature 1 --mh-chains 4 \\
+    fairseq-generate DATA ... --mh-block-size 1 --mh-temperature 1 --mh-final-temperature 1 --mh-chains 4 \\
         --mh-sweeps 40 --mh-trace out/trace.jsonl
     fairseq-mh diagnose out/trace.jsonl --burn-in 7
 

@@ -31,7 +31,9 @@ def translate(args: CorpusOptions) -> Counter[str]:
     with Chunks(args.output, settings(args, cfg, corpus), files, len(corpus.spans)) as chunks:
         missing = [corpus.spans[number] for number in chunks.missing()]
         done = total - sum(span.lines for span in missing)
-        with tqdm(desc=args.output.name, unit=" sentences", initial=done, total=total, mininterval=1) as bar:
+        with tqdm(
+            desc=args.output.name, unit=" sentences", initial=done, total=total, mininterval=1, miniters=0
+        ) as bar:
             sweeps = 0
             for chunk in translated(args, missing, cfg.common.cpu):
                 if isinstance(chunk, int):

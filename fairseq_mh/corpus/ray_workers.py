@@ -9,8 +9,6 @@ import os
 import socket
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
 from typing import Any
 
 from fairseq_mh.corpus.sources import Span
@@ -24,29 +22,11 @@ try:
     from ray.util.annotations import RayDeprecationWarning
 except ImportError:
     raise UserError("workers need Ray, which is not installed (pip install 'fairseq-mh[ray]')") from None
-from fairseq_mh.corpus.ray_actor import REPORT_SECONDS, Actor
+from fairseq_mh.corpus.ray_actor import Actor
 from fairseq_mh.corpus.tally import Tally
 
 CHUNK_RETRIES = 3  # after so many workers have died on a chunk, the run ends: the chunk would kill the next one, too
 ACTOR_RESTARTS = 30  # of one actor, for any reason; if it needs more, no worker survives on the machine
-
-
-def with_sweeps(rows: Iterator[dict[str, Any]], tally: Any) -> Iterator[dict[str, Any] | int]:
-    """Yield rows, and every few seconds the number of sweeps that workers have finished since the last time."""
-    known, reader = 0, ThreadPoolExecutor(1)
-    try:
-        while True:
-            row = reader.submit(next, rows, None)
-            while not wait([row], timeout=REPORT_SECONDS).done:
-                with suppress(ray.exceptions.RayError):
-                    found = ray.get(tally.value.remote())
-                    yield found - known
-                    known = found
-            if (finished := row.result()) is None:
-                return
-            yield finished
-    finally:
-        reader.shutdown(wait=False, cancel_futures=True)
 
 
 def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None, cpu: bool) -> Iterator[Chunk | int]:
@@ -69,12 +49,10 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
             raise UserError(f"--workers {workers}: there are only {resources(kind)} {kind}s")
         pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)
         tally = ray.remote(num_cpus=0)(Tally).remote()
-        for row in with_sweeps(_rows(job, spans, pool, kind == "GPU", tally), tally):
-            if isinstance(row, int):
-                yield row
-                continue
+        for row in _rows(job, spans, pool, kind == "GPU", tally):
             if error := row.pop("error"):
                 raise UserError(error)
+            yield row.pop("sweeps")
             yield Chunk(**row)
     except ray.exceptions.RayActorError as error:
         raise UserError(f"workers keep dying (is there too little memory?): {one_line(error)}") from None

@@ -1,4 +1,4 @@
-"""The Ray actor that counts finished sweeps, and keeps a list of failed devices.
+"""The Ray actor that keeps a list of failed devices.
 
 Its process imports only this module, so it loads neither torch nor fairseq.
 """
@@ -9,18 +9,11 @@ Place = tuple[str, str]  # the Ray node ID of a machine, and a device of that ma
 
 
 class Tally:
-    """Counts the finished sweeps of all workers for the driver's progress bar, and keeps a list of failed devices."""
+    """Keeps a list of failed devices, and assigns workers to the others."""
 
     def __init__(self) -> None:
-        self.ended = 0
         self.workers: Counter[Place] = Counter()  # number of living workers that were assigned to each device
         self.failed: set[Place] = set()
-
-    def add(self, ended: int) -> None:
-        self.ended += ended
-
-    def value(self) -> int:
-        return self.ended
 
     def assign_device(self, place: Place) -> Place:
         """Return the device for a new worker: the one from Ray, or the least used other one if that has failed."""

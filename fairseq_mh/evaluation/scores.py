@@ -53,7 +53,9 @@ def read_trace(path: Path) -> pl.DataFrame:
         UserError: if the file cannot be read, or is not a trace.
     """
     try:
-        trace = pl.read_ndjson(path.read_bytes())  # given a path, polars would expand `*` in it
+        trace = pl.read_ndjson(
+            path.read_bytes(), infer_schema_length=None
+        )  # given a path, polars would expand `*` in it
         if missing := KINDS.keys() - set(trace.columns):
             raise UserError(f"{path} is not a trace: it lacks {', '.join(sorted(missing))}")
         optional = [name for name in trace.columns if name.startswith(TERM) or name == "temperature"]

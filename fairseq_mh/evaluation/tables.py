@@ -30,6 +30,17 @@ def over_seeds(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> pl.Dat
     return results.group_by("decoder", *differing, maintain_order=True).agg(*mean_and_sd(measured), seeds)
 
 
+def common_energy(results: pl.DataFrame) -> str:
+    """Return the column of the energy by which all runs can be compared.
+
+    Samplers may have different energies. If all runs have the same term, that is `norm`, `two-stream` or another one;
+    otherwise it is `energy`, each sampler's own.
+    """
+    terms = [name for name in results.columns if name.startswith("energy_") and not results[name].has_nulls()]
+    known = [name for name in ("energy_norm", "energy_two-stream", *terms) if name in terms]
+    return known[0] if known else "energy"
+
+
 def measured_of(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> list[str]:
     """Return the names of the figures that the results have."""
     return [name for name in names if name in results.columns]
@@ -49,8 +60,10 @@ def mean_and_sd(names: Sequence[str]) -> list[pl.Expr]:
 
 def results_table(results: pl.DataFrame) -> str:
     """Return the results as text: means over seeds, with standard deviations if there are several seeds."""
-    table = over_seeds(results)
-    settings, measured = settings_that_differ(results), measured_of(results)
+    energy = common_energy(results)
+    names = [name.replace("energy", energy) for name in MEASURED]
+    table = over_seeds(results, names)
+    settings, measured = settings_that_differ(results), measured_of(results, names)
     lines = [
         [row["decoder"], *(row[name] for name in settings), row["seeds"], *(_figure(row, name) for name in measured)]
         for row in table.iter_rows(named=True)

@@ -145,8 +145,8 @@ def by_content(settings: Mapping[str, Any], names: Sequence[str]) -> dict[str, A
         settings: settings by name.
         names: the settings that may be paths; a value that is not the path of an existing file is kept.
     """
-    paths = {name: settings[name] for name in names if settings.get(name) and Path(settings[name]).exists()}
-    return {**settings, **{name: fingerprint(Path(path)) for name, path in paths.items()}}
+    given = {name: Path(settings[name]) for name in names if isinstance(settings.get(name), str | Path)}
+    return {**settings, **{name: fingerprint(path) for name, path in given.items() if path.name and path.exists()}}
 
 
 def write_whole(path: Path, write: Write) -> None:

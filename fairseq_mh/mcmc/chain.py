@@ -61,12 +61,15 @@ def convert_events(
     running: Generator[Event, None, Result], convert: Callable[[Event], Iterable[Other]]
 ) -> Generator[Other, None, Result]:
     """Yield what `convert` makes of each event of a generator, and return the generator's result."""
-    while True:
-        try:
-            event = next(running)
-        except StopIteration as end:
-            return end.value
-        yield from convert(event)
+    try:
+        while True:
+            try:
+                event = next(running)
+            except StopIteration as end:
+                return end.value
+            yield from convert(event)
+    finally:
+        running.close()
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.tables import settings_that_differ
+from fairseq_mh.evaluation.tables import common_energy, settings_that_differ
 from fairseq_mh.files.output import read_output
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
@@ -55,6 +55,8 @@ def read_results(folders: list[Path]) -> Results:
             raise UserError(f"{folder / 'results.csv'} names a run that is not a folder name: {invalid[0]!r}")
         tables.append(runs.with_columns(folder=str(folder / "runs") + "/" + pl.col("run")))
     runs = pl.concat(tables, how="diagonal").unique(["experiment", "run"], keep="first", maintain_order=True)
+    energy = common_energy(runs)
+    runs = runs.with_columns(energy=pl.col(energy), best_energy=pl.col(f"best_{energy}"))
     for name in BENCH:
         if len(values := runs[name].unique(maintain_order=True)) > 1:
             raise UserError(f"the results differ in {name} ({', '.join(values)}): make a separate report of each")
@@ -63,6 +65,8 @@ def read_results(folders: list[Path]) -> Results:
     runs = pl.concat(parts)
     curves = [_read(folder / "curves.csv", ("run",), BY_SWEEP, {"sweep": pl.Int64}) for folder in folders]
     by_run = pl.concat(curves, how="diagonal").unique(["run", "sweep"], keep="first", maintain_order=True)
+    if energy in by_run.columns:
+        by_run = by_run.with_columns(energy=pl.col(energy))
     return Results(runs, runs.select("run", "experiment", "decoder", "sampler", "seed").join(by_run, "run"))
 
 
@@ -119,6 +123,7 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
         raise UserError(f"{path} holds no run")
     try:
         known = [name for name in (*numbers, *INTERVALS, *OF_THE_PAPER) if name in table.columns]
+        known += [name for name in table.columns if name.startswith(("energy_", "best_energy_")) and name not in known]
         table = table.cast(dict.fromkeys(known, pl.Float64) | counts)
     except pl.exceptions.PolarsError as error:
         raise UserError(f"{path} holds a value that is not a number: {str(error).splitlines()[0]}") from None
