@@ -5,6 +5,7 @@ translator.translate(["Öffnen Sie das Menü."])
 """
 
 import copy
+import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -77,6 +78,7 @@ class Translator:
         except Exception as error:  # the libraries raise many kinds of errors
             raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
         self.reader = LineReader(self.task, self.model)
+        self._lock = threading.Lock()  # several threads may use one translator
         self._settings: dict[tuple[str, ...], Setting] = {(): Setting(self.cfg, self.generator)}
 
     @classmethod
@@ -202,17 +204,18 @@ class Translator:
         return alternatives(generator.scorer, source_of(self._sample([line])), tokens, position, count)
 
     def _set(self, options: Mapping[str, Any]) -> "Translator":
-        """Return a copy of this translator with other options; recent sets of options are parsed only once."""
+        """Return a copy of this translator with other options; each set of options is parsed once while it is kept."""
         arguments = tuple(arguments_of(options))
-        setting = self._settings.get(arguments)
-        if setting is None:
-            cfg = parse_generate_options(self.data, [*self.arguments, *arguments])
-            task = copy.copy(self.task)
-            task.cfg = cfg.task
-            setting = Setting(cfg, task.build_generator(self.models, cfg.generation))
-            while len(self._settings) >= KEPT_OPTIONS:
-                self._settings.pop(next(key for key in list(self._settings) if key), None)
-            self._settings[arguments] = setting
+        with self._lock:
+            setting = self._settings.get(arguments)
+            if setting is None:
+                cfg = parse_generate_options(self.data, [*self.arguments, *arguments])
+                task = copy.copy(self.task)
+                task.cfg = cfg.task
+                setting = Setting(cfg, task.build_generator(self.models, cfg.generation))
+                while len(self._settings) >= KEPT_OPTIONS:
+                    self._settings.pop(next(key for key in self._settings if key))
+                self._settings[arguments] = setting
         other = copy.copy(self)
         other.task = copy.copy(self.task)
         other.cfg, other.generator = setting

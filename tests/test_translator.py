@@ -91,7 +91,7 @@ def test_texts_that_cannot_be_translated_tell_the_reason(translator):
 
 def test_sweeps_are_counted_when_they_end(translator):
     ended = [event for event in translator.watch(TEXTS) if isinstance(event, SweepRecord)]
-    assert sum(event.record["sweep"] > 0 for event in ended) == 6 * 2 * 3
+    assert sum(event.sweep > 0 for event in ended) == 6 * 2 * 3
     assert {event.total for event in ended} == {36}
 
 
@@ -180,7 +180,7 @@ def test_the_trace_is_yielded_while_it_is_made(translator, options):
     seen = [event for event in events if isinstance(event, SweepRecord)]
     results = [event.result for event in events if isinstance(event, Found)]
     assert by_sweep(one.record for one in seen) == by_sweep(record for result in results for record in result.trace)
-    for record, own, _ in seen:
+    for record, own in ((one.record, one.token_log_probs) for one in seen):
         assert len(own) == record["length"]
         assert -float(own.sum()) == pytest.approx(record["energy"], rel=1e-5)
 
@@ -286,3 +286,15 @@ def test_threads_have_options_of_their_own(translator):
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(translator.translate, TEXTS, seed=seed) for seed in seeds]
     assert [job.result() for job in jobs] == expected
+
+
+def test_a_call_in_half_precision_changes_no_later_call_but_its_precision(tiny):
+    """The weights are arranged anew for each precision of the model."""
+    translator = Translator.load(tiny.folder, **OPTIONS)
+    assert all(translator.translate(TEXTS, bf16=True))
+    assert all(translator.translate(TEXTS))
+
+
+def test_numbers_must_be_one_for_each_text(translator):
+    with pytest.raises(UserError, match="1 numbers for 2 texts"):
+        translator.decode(["a", "b"], numbers=[3])

@@ -70,7 +70,7 @@ def in_order(events: Iterable[Any], texts: int) -> Iterator[SentenceResult]:
     place = 0
     with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
         for event in events:
-            if isinstance(event, SweepRecord) and event.record["sweep"]:
+            if isinstance(event, SweepRecord) and event.sweep:
                 bar.total = event.total
                 bar.update(1)
             elif isinstance(event, Found):

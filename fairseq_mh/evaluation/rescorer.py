@@ -136,7 +136,7 @@ def load_rescorer(
     """
     task, models = load_checkpoint(parse_generate_options(str(data), options))
     task.load_dataset(subset)
-    return Rescorer(task, task.scorer(models), pieces, subset)
+    return Rescorer(task, task.scorer(models[:1]), pieces, subset)
 
 
 def pieces_for(data: Path, model: Path | None, nbest: NBest) -> sentencepiece.SentencePieceProcessor | None:

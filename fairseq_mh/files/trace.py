@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,6 +27,7 @@ class TraceFile:
     """
 
     def __init__(self, path: str):
+        self._lock = threading.Lock()
         self.path, self._file = Path(path), None  # type: Path, TextIO | None
         place = self.path if self.path.exists() else self.path.parent
         if self.path.is_dir() or not place.exists() or not os.access(place, os.W_OK):
@@ -39,8 +41,9 @@ class TraceFile:
             UserError: if the file cannot be written.
         """
         try:
-            self._file = self._file or self.path.open("w", encoding="utf-8")
-            write_records(self._file, records)
+            with self._lock:
+                self._file = self._file or self.path.open("w", encoding="utf-8")
+                write_records(self._file, records)
         except OSError as error:
             raise UserError(f"--mh-trace cannot be written: {error}") from None
 

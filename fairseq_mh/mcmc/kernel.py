@@ -221,7 +221,9 @@ class Kernel:
                 assert term.energy is not None
                 shares, rows = term.energy(self.lm, proposed.candidate[mine], state.context[mine])
                 energy.set_one_pass(scores, term, mine, shares)
-                cost = cost.plus(torch.zeros_like(state.context).index_copy(0, mine, rows), term.expert)
+                cost = cost.plus(
+                    torch.zeros_like(state.context).index_copy(0, mine, rows.to(state.context)), term.expert
+                )
         return scores, cost, undecided
 
     def _unknown_scores(self, state: State, changed: Tensor) -> Tensor:

@@ -58,7 +58,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
         phrases: the phrases of each sentence of the data set (`--mh-phrases`).
         checkpoints: models of `--mh-energy` by path, each loaded once.
         traces: trace files by path.
-        scorers: scorers by options and models, each built once; training clears them.
+        cmlms: CMLMs by model and dtype, each arranged once; `--eval-bleu` forgets them, because training changes weights.
+        energies: energies of checkpoints by path and CMLM, likewise.
     """
 
     cfg: TranslationMHConfig
@@ -70,7 +71,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.phrases: list[list[str]] = []
         self.checkpoints: dict[str, Any] = {}
         self.traces: dict[str, TraceFile] = {}
-        self.scorers: dict[Any, Scorer] = {}
+        self.cmlms: dict[Any, CMLM] = {}
+        self.energies: dict[Any, ModelEnergy] = {}
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -133,11 +135,12 @@ class TranslationMHTask(TranslationLevenshteinTask):
             )
         for split in self.datasets if reads_references(self.cfg, generation) else ():
             References(scorer.cmlm).check_all(self.datasets[split])
-        trace = self.traces.setdefault(path, TraceFile(path)) if (path := self.cfg.mh_trace) else None
+        path = self.cfg.mh_trace
+        trace = self.traces.setdefault(str(Path(path).resolve()), TraceFile(path)) if path else None
         return MHGenerator(scorer, self.target_dictionary, self.cfg, generation, self.source_dictionary, trace)
 
     def scorer(self, models: Sequence[Any]) -> Scorer:
-        """Return the scorer of the options, which is built once for the same options and models.
+        """Return the scorer of the options; the models in it are arranged once.
 
         Args:
             models: the CMLM, and a reranker if there is one.
@@ -145,21 +148,28 @@ class TranslationMHTask(TranslationLevenshteinTask):
         Raises:
             UserError: if a model cannot be used.
         """
-        key = (self.cfg.mh_energy, self.cfg.mh_decoding == "gibbs", *map(id, models))
-        if key not in self.scorers:
-            known = (scorer.cmlm for scorer in self.scorers.values() if scorer.cmlm.model is models[0])
-            cmlm = next(known, None) or cmlm_of(models[0], self.target_dictionary)
-            summands = summands_of(self.cfg, cmlm.has_two_streams)
-            reranker = self._reranker(models[1], cmlm) if len(models) > 1 else None
-            self.scorers[key] = Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker)
-        return self.scorers[key]
+        key = id(models[0]), next(models[0].parameters()).dtype
+        if key not in self.cmlms:
+            self.cmlms[key] = cmlm_of(models[0], self.target_dictionary)
+        cmlm = self.cmlms[key]
+        reranker = self._reranker(models[1], cmlm) if len(models) > 1 else None
+        summands = summands_of(self.cfg, cmlm.has_two_streams)
+        return Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker)
 
     def _energy(self, path: str, cmlm: CMLM) -> ModelEnergy:
         """Return the energy of a checkpoint, which is loaded once."""
         require_cmlm_transformer(cmlm)
         if path not in self.checkpoints:
             self.checkpoints[path], _ = load_model(path, "--mh-energy", task=self)
-        return model_energy(path, self.checkpoints[path], self.target_dictionary, cmlm)
+        if (path, id(cmlm)) not in self.energies:
+            energy = model_energy(path, self.checkpoints[path], self.target_dictionary, cmlm)
+            self.energies[path, id(cmlm)] = energy
+        return self.energies[path, id(cmlm)]
+
+    def _forget_weights(self) -> None:
+        """Forget the arranged weights of models that training changes."""
+        self.cmlms.clear()
+        self.energies.clear()
 
     def _reranker(self, model: Any, cmlm: CMLM) -> ModelEnergy:
         """Return the second model of `--path` as the energy that reranks hypotheses."""
@@ -175,9 +185,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """Compute the loss and, with `--eval-bleu`, the BLEU counts of translations by these decoders."""
         loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
         if self.cfg.eval_bleu:
-            self.scorers.clear()  # a scorer prepares the weights of its CMLM once, and training changes them
+            self._forget_weights()
             generator = self.build_generator([model], Namespace(**json.loads(self.cfg.eval_bleu_args)))
             bleu = self._inference_with_bleu(generator, sample, model)
+            self._forget_weights()
             logging_output |= {"_bleu_sys_len": bleu.sys_len, "_bleu_ref_len": bleu.ref_len}
             for n, (count, total) in enumerate(zip(bleu.counts, bleu.totals, strict=True)):
                 logging_output |= {f"_bleu_counts_{n}": count, f"_bleu_totals_{n}": total}

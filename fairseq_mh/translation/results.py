@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -13,18 +14,42 @@ from fairseq_mh.translation.chains.plan import Plan
 from fairseq_mh.translation.ranking.selection import Hypothesis
 
 
-class SweepRecord(NamedTuple):
+class SweepRecord:
     """The event that a chain has ended a sweep.
 
+    The state is read from the device when it is asked for, so that events that nobody reads cost nothing.
+
+    Args:
+        event: of the decoder.
+        numbers: the `id` of each sentence of the batch in the record.
+
     Attributes:
-        record: the record that `--mh-trace` writes.
-        token_log_probs: (T,) nats, the log-probabilities of the state's tokens, as in `Translation`.
+        sweep: the number of the sweep; 0 is the start.
         total: the number of sweeps that the chains of the batch will run.
     """
 
-    record: dict[str, Any]
-    token_log_probs: Tensor
-    total: int
+    __match_args__ = ("record", "token_log_probs", "total")
+
+    def __init__(self, event: ChainSweep, numbers: Sequence[int]):
+        self._event, self._numbers = event, numbers
+        self.sweep, self.total = event.ended.number, event.total
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, Any], Tensor]:
+        event, plan, row = self._event, self._event.plan, self._event.ended.chain
+        sweep, length, chain = event.read(), int(plan.lengths[row]), int(plan.chains[row])
+        (record,) = trace_records([sweep], event.energy, [self._numbers[int(plan.context[row])]], [length], [chain])
+        return record, sweep.end.scores[0, :length, event.energy.certainty]
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record that `--mh-trace` writes."""
+        return self._read[0]
+
+    @property
+    def token_log_probs(self) -> Tensor:
+        """The log-probabilities of the state's tokens, (T,) nats, as in `Translation`."""
+        return self._read[1]
 
 
 class PassRecord(NamedTuple):
@@ -124,7 +149,7 @@ class BatchResults:
         self.decoded, self.text = decoded, text
         self.plan = Plan(*(part.cpu() for part in decoded.plan))
 
-    def cost(self, sentence: int) -> "SentenceCost":
+    def cost(self, sentence: int) -> SentenceCost:
         """Return the cost of a sentence."""
         chains = self.plan.context == sentence
         return SentenceCost(*(int(rows[chains].sum()) for rows in self.decoded.cost))
@@ -168,15 +193,12 @@ def event_records(event: ChainSweep | Pass, numbers: Sequence[int]) -> Iterator[
         event: the event.
         numbers: the `id` of each sentence of the batch in the records.
     """
-    plan = event.plan
     if isinstance(event, ChainSweep):
-        row, sweep = event.ended.chain, event.read()
-        length, chain = int(plan.lengths[row]), int(plan.chains[row])
-        (record,) = trace_records([sweep], event.energy, [numbers[int(plan.context[row])]], [length], [chain])
-        yield SweepRecord(record, sweep.end.scores[0, :length, event.energy.certainty], event.total)
+        yield SweepRecord(event, numbers)
         return
-    for context, length, chain, *state in zip(*map(Tensor.tolist, plan[:3]), event.tokens, event.masked, strict=True):
-        yield PassRecord(numbers[context], length, chain, *(part[:length].cpu() for part in state))
+    states = zip(event.tokens.cpu(), event.masked.cpu(), strict=True)
+    for context, length, chain, state in zip(*map(Tensor.tolist, event.plan[:3]), states, strict=True):
+        yield PassRecord(numbers[context], length, chain, *(part[:length] for part in state))
 
 
 def _of_chains(sweep: Any, chains: Tensor) -> Any:

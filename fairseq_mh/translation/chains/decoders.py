@@ -109,7 +109,8 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoding:
     running = passes(start.lm, start.blank, start.plan.context, start.passes, free(start))
     filled: Filled = yield from convert_events(running, lambda step: [Pass(start.plan, *step)])
     sweeps: list[Sweep] = []
-    energies, by_name = torch.full(filled.rows.shape, torch.nan), dict[str, Tensor]()
+    energies = torch.full(filled.rows.shape, torch.nan)
+    by_name = dict.fromkeys(start.energy.columns, energies)
     if start.evaluated:
         sweeps = (yield from _run(start, cfg, Schedule(0), filled, metropolis=True, evaluation_counts=False)).sweeps
         scores = sweeps[0].end.scores
