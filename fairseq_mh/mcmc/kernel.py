@@ -28,7 +28,7 @@ class Trial(NamedTuple):
 
     Attributes:
         state: the states that the candidates come from.
-        candidate: the candidates; scores and features that are not known yet are 0.
+        candidate: the candidates; scores of deciding terms and features that are not known yet are 0.
         log_rest: (M,) nats, the log ratio without the two energies and without the candidate's choice of positions.
         log_u: (M,) the log of the acceptance's uniform.
         temperature: (M,) tau of the target.
@@ -221,9 +221,8 @@ class Kernel:
                 assert term.energy is not None
                 shares, rows = term.energy(self.lm, proposed.candidate[mine], state.context[mine])
                 energy.set_one_pass(scores, term, mine, shares)
-                cost = cost.plus(
-                    torch.zeros_like(state.context).index_copy(0, mine, rows.to(state.context)), term.expert
-                )
+                spent = torch.zeros_like(state.context).index_copy(0, mine, rows.to(state.context))
+                cost = cost.plus(spent, term.expert)
         return scores, cost, undecided
 
     def _unknown_scores(self, state: State, changed: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ class Run(NamedTuple):
 
     Attributes:
         sweeps: one more than the schedule has, because sweep 0 is the start.
-        lowest: the states of lowest energy from burn-in on, compared after every update.
+        lowest: the states of lowest energy from burn-in on, compared after every update (for degenerate Gibbs, after
+            every sweep).
     """
 
     sweeps: list[Sweep]

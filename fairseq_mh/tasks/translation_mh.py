@@ -58,7 +58,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         phrases: the phrases of each sentence of the data set (`--mh-phrases`).
         checkpoints: models of `--mh-energy` by path, each loaded once.
         traces: trace files by path.
-        cmlms: CMLMs by model and dtype, each arranged once; `--eval-bleu` forgets them, because training changes weights.
+        cmlms: CMLMs by model and dtype, each arranged once; `--eval-bleu` forgets them, as training changes them.
         energies: energies of checkpoints by path and CMLM, likewise.
     """
 

@@ -1,7 +1,7 @@
 """The decoders that `--mh-decoding` chooses from: each turns a start into hypotheses.
 
 A decoder is a generator: it yields events (`ChainSweep`, `Pass`) while it decodes, and returns a `Decoded`. To add a
-sampler, give `sample` another kernel instead of writing another loop.
+sampler, give `run_chains` another kernel instead of writing another loop.
 """
 
 from collections.abc import Callable, Generator

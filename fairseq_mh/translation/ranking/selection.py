@@ -99,7 +99,10 @@ def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list
     by_sentence: list[dict[tuple[int, ...], Hypothesis]] = [{} for _ in range(sentences)]
     context = plan.context.tolist()
     for hypothesis in found:
-        by_sentence[context[hypothesis.chain]].setdefault(tuple(hypothesis.tokens.tolist()), hypothesis)
+        distinct, key = by_sentence[context[hypothesis.chain]], tuple(hypothesis.tokens.tolist())
+        kept = distinct.setdefault(key, hypothesis)
+        if any(map(math.isnan, kept.energies.values())):  # the same state at the end of a sweep has terms of weight 0
+            distinct[key] = kept._replace(energies=hypothesis.energies)
     return [sorted(distinct.values(), key=_sort_key) for distinct in by_sentence]
 
 
