@@ -197,14 +197,16 @@ def as_energy(energy: str | OnePassEnergy | Energy) -> Energy:
     return sum_of([Term(energy) if isinstance(energy, str) else Term("one-pass", energy)])
 
 
-class Evaluated(NamedTuple):
+class EvaluatedState(NamedTuple):
     """States with their scores, and the cost of the evaluation."""
 
     state: State
     cost: Cost
 
 
-def evaluate(lm: MaskedLM, energy: Energy, tokens: Tensor, context: Tensor, held: Tensor | None = None) -> Evaluated:
+def evaluate(
+    lm: MaskedLM, energy: Energy, tokens: Tensor, context: Tensor, held: Tensor | None = None
+) -> EvaluatedState:
     """Evaluate all terms of sequences.
 
     Args:
@@ -217,7 +219,7 @@ def evaluate(lm: MaskedLM, energy: Energy, tokens: Tensor, context: Tensor, held
     return complete(lm, energy, unevaluated(lm, tokens, context, len(energy.columns), held), energy.terms)
 
 
-def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) -> Evaluated:
+def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) -> EvaluatedState:
     """Evaluate these terms of states, for masked conditionals at the positions whose features are not known.
 
     Args:
@@ -241,7 +243,7 @@ def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) 
         energy.set_masked(state.scores, places, lm, features[places], state.tokens[places])
         state = state._replace(features=features, known=torch.ones_like(state.known))
         cost = cost.plus(missing.sum(1))
-    return Evaluated(state, cost)
+    return EvaluatedState(state, cost)
 
 
 def site_features(lm: MaskedLM, tokens: Tensor, context: Tensor, places: Places) -> Tensor:
