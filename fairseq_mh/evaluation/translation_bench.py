@@ -1,6 +1,7 @@
 """Runs experiments on translation: each run is a `fairseq-generate` process."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -69,6 +70,7 @@ class TranslationBench:
     def execute(self, run: GridRun, folder: Path) -> None:
         """Decode in a separate process, and show its progress in sentences."""
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+        signal.siginterrupt(signal.SIGINT, True)  # polars' handler restarts reads, so that Ctrl-C would wait for a line
         with (
             limited_data(self.data, self.subset, self.limit) as data,
             (folder / "output.txt").open("w", encoding="utf-8") as output,

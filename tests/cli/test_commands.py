@@ -150,6 +150,7 @@ def test_ctrl_c_ends_a_run_and_its_process(tiny, tmp_path):
         if printed or running.poll() is not None:
             break
         time.sleep(0.1)
+    time.sleep(2)  # until it waits for a line, which does not come
     send_signal(running, signal.SIGINT)
     _, said = running.communicate(timeout=60)
     assert printed, said
