@@ -1,5 +1,7 @@
 """Tables of the plugin's options and presets, from the same source as `fairseq-mh options`."""
 
+import re
+
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -33,7 +35,10 @@ def shown_options(options: tuple[str, ...]) -> str:
 
 
 def shown_default(row: OptionRow) -> str:
-    return f"`{row.default}`" if row.default else "off" if row.flag else "none"
+    """Return the default as code if it is a value, and as text if it says what the default depends on."""
+    if not row.default:
+        return "off" if row.flag else "none"
+    return f"`{row.default}`" if " " not in row.default else _with_code(row.default)
 
 
 def shown_help(row: OptionRow) -> str:
@@ -44,7 +49,11 @@ def shown_help(row: OptionRow) -> str:
     text += "."
     if row.choices:
         text += f" One of {', '.join(f'`{choice}`' for choice in row.choices)}."
-    return " ".join(f"`{word}`" if word.startswith("--") else word for word in text.split()).replace(".`", "`.")
+    return _with_code(text)
+
+
+def _with_code(text: str) -> str:
+    return re.sub(r"(--[a-z-]*[a-z])", r"`\1`", text)
 
 
 def setup(app: Sphinx) -> dict:

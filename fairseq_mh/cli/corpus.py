@@ -9,11 +9,12 @@ depends on the seed and its line number, not on the worker. If the command is ki
 
 import signal
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from contextlib import redirect_stdout
 from pathlib import Path
 
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
+from fairseq_mh.cli.parser import Parser
 from fairseq_mh.corpus.driver import corpus_summary, translate
 from fairseq_mh.corpus.options import CorpusOptions
 from fairseq_mh.loading import with_pieces
@@ -21,7 +22,7 @@ from fairseq_mh.loading import with_pieces
 TAKES_MORE = True
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("data", type=Path, help="fairseq's data folder: dictionaries, checkpoint.pt and spm.model")
     parser.add_argument("corpus", type=Path, help='one sentence per line; or .jsonl: {"text": "...", "id": "..."}')
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")

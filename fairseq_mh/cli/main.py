@@ -11,10 +11,10 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import NoReturn
 
 import fairseq_mh
-from fairseq_mh.errors import UserError, did_you_mean, unknown_option
+from fairseq_mh.cli.parser import Parser
+from fairseq_mh.errors import UserError, did_you_mean
 
 # The packages of each extra (pyproject.toml), by the names of the modules that are imported first.
 EXTRAS = {
@@ -25,18 +25,6 @@ EXTRAS = {
     "hf": ("accelerate", "gguf", "transformers"),
 }
 INTERRUPTED = 130  # the exit status that shells give after SIGINT
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser without abbreviations, which reports mistakes in one line with the option that was probably meant."""
-
-    def __init__(self, **settings):
-        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
-
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError instead of printing the usage."""
-        message = unknown_option(message, self._option_string_actions)
-        raise UserError(f"{message} (see {self.prog} --help)")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

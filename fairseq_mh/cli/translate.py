@@ -11,7 +11,7 @@ on its line, each after a tab.
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
+from fairseq_mh.cli.parser import Parser
 from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError
@@ -32,7 +33,7 @@ TAKES_MORE = True
 BUFFER = 100  # lines, if they do not come from a terminal
 
 
-def add_arguments(parser: ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     parser.add_argument("data", help="fairseq's data folder, with checkpoint.pt (or see --path) and spm.model")
     parser.add_argument("sentences", nargs="*", metavar="SENTENCE", help="default: the lines of standard input")
     parser.add_argument("--input", type=Path, help="text file to translate, one sentence per line")

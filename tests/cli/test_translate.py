@@ -8,7 +8,10 @@ import sys
 import pytest
 
 from fairseq_mh import Translator
+from fairseq_mh.cli.decoding_options import EVERYDAY
 from fairseq_mh.cli.main import main
+from fairseq_mh.loading import FAIRSEQ_FLAGS, FAIRSEQ_OPTIONS
+from fairseq_mh.translation.options.table import option_table
 
 LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
 RUN = (*LANGUAGES, "--mh-sweeps", "2")
@@ -76,12 +79,27 @@ def test_mistakes_print_one_line(tiny, monkeypatch, capsys, name):
     assert not said.out
 
 
-def test_help_lists_the_options_of_the_sampler(capsys):
-    with pytest.raises(SystemExit):
-        main(["translate", "--help"])
-    text = capsys.readouterr().out
-    for option in ("--mh-sweeps", "--mh-preset {default,fast,best,paper,sample}", "--iter-decode-with-beam", "[-- "):
-        assert option in text
+@pytest.mark.parametrize("command", ["translate", "corpus"])
+def test_help_lists_everyday_options_and_help_all_every_option(command, capsys):
+    """Options that the short help leaves out are taken all the same, and both say the defaults."""
+    shown = {}
+    for option in ("--help", "--help-all"):
+        with pytest.raises(SystemExit):
+            main([command, option])
+        shown[option] = " ".join(capsys.readouterr().out.split())
+    for text in shown.values():
+        for found in (
+            "--mh-preset {default,fast,best,paper,sample}",
+            "--iter-decode-with-beam X",
+            "[-- ",
+            "--help-all",
+        ):
+            assert found in text
+        assert "default: two-stream; norm with --mh-decoding gibbs" in text
+    rows = {row.name for row in option_table()} | {f"--{name}" for name in (*FAIRSEQ_OPTIONS, *FAIRSEQ_FLAGS)}
+    for name in rows:
+        assert (f" {name} " in shown["--help"]) == (name in EVERYDAY)
+        assert f" {name} " in shown["--help-all"]
 
 
 def test_a_process_prints_only_translations(tiny, expected):

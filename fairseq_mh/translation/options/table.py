@@ -14,8 +14,8 @@ class OptionRow(NamedTuple):
 
     Attributes:
         name: the option as a user writes it, such as `--mh-sweeps`.
-        default: the default value; empty if there is none.
-        help: the help text.
+        default: the default value, or what it depends on; empty if there is none.
+        help: the help text, without the default.
         choices: the allowed values; empty if any value of the option's type is allowed.
         flag: whether the option takes no value.
     """
@@ -36,10 +36,11 @@ def _row(field) -> OptionRow:
     kinds = [field.type, *get_args(field.type)]
     choices = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Enum)), None)
     flag = field.type is bool
+    text, _, stated = field.metadata["help"].partition(". Default: ")
     return OptionRow(
         name=f"--{field.name.replace('_', '-')}",
-        default="" if flag or field.default is None else str(field.default),
-        help=field.metadata["help"],
+        default=stated or ("" if flag or field.default is None else str(field.default)),
+        help=text,
         choices=tuple(str(choice.value) for choice in choices) if choices else (),
         flag=flag,
     )
