@@ -16,6 +16,7 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from fairseq.token_generation_constraints import pack_constraints
 
 from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  (fairseq imports only tasks and models)
+from fairseq_mh.criterions.own_errors import OwnErrors
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.experts import ModelEnergy, model_energy
 from fairseq_mh.errors import UserError, one_line, unknown_option
@@ -60,6 +61,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         traces: trace files by path.
         cmlms: CMLMs by model and dtype, each arranged once; `--eval-bleu` forgets them, as training changes them.
         energies: energies of checkpoints by path and CMLM, likewise.
+        own_errors: what replaces symbols in training (`--predicted-share`), or None.
     """
 
     cfg: TranslationMHConfig
@@ -73,6 +75,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.traces: dict[str, TraceFile] = {}
         self.cmlms: dict[Any, CMLM] = {}
         self.energies: dict[Any, ModelEnergy] = {}
+        self.own_errors = OwnErrors(cfg.predicted_share, cfg.noise, tgt_dict) if cfg.predicted_share else None
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -180,6 +183,21 @@ class TranslationMHTask(TranslationLevenshteinTask):
                 f"is a {type(model).__name__}"
             )
         return Autoregressive(model.to(next(cmlm.model.parameters())), self.target_dictionary, cmlm)
+
+    def begin_epoch(self, epoch, model):
+        """Check, before an epoch of training, that the model can be trained with these options.
+
+        Raises:
+            UserError: if `--predicted-share` is given for a model that is no `cmlm_transformer`.
+        """
+        super().begin_epoch(epoch, model)
+        if self.own_errors:
+            self.own_errors.check(model)
+
+    def train_step(self, sample, model, criterion, *args, **kwargs):
+        """Compute loss and gradients of a batch, with the model's own errors in it if `--predicted-share` is given."""
+        criterion = self.own_errors.added_to(criterion) if self.own_errors else criterion
+        return super().train_step(sample, model, criterion, *args, **kwargs)
 
     def valid_step(self, sample, model, criterion):
         """Compute the loss and, with `--eval-bleu`, the BLEU counts of translations by these decoders."""

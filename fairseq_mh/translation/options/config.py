@@ -26,6 +26,11 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     """The options of the task `translation_mh`."""
 
     noise: NOISE_CHOICES = option("random_mask", "type of noise (training)")
+    predicted_share: float = option(
+        0.0,
+        "with --noise random_mask: the share of the visible target symbols that are replaced by the model's own "
+        "predictions, so that a cmlm_transformer learns among its own errors (training)",
+    )
     mh_preset: PRESET_CHOICES = option(
         "default",
         "a named set of options; options that are given as well override it. fast: three sweeps of two-stream chains "
