@@ -27,13 +27,23 @@ def refuse(refusals: Mapping[str, bool]) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return another library's message on one line, cut after 300 characters."""
+    """Return another library's message on one line, cut after 300 characters; a file's error begins with its name."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())[:300]
+
+
+def reason(error: BaseException) -> str:
+    """Return why a file cannot be used, without the name of the file and the system's number of the error."""
+    return error.strerror if isinstance(error, OSError) and error.strerror else one_line(error)
 
 
 def unloadable(error: BaseException) -> str:
     """Return the message for a checkpoint that fairseq's loader cannot read."""
-    if isinstance(error, FileNotFoundError | PermissionError) or "Model file not found" in str(error):
+    path = str(error).removeprefix("Model file not found: ")
+    if path != str(error):
+        return f"{path} does not exist; a checkpoint of fairseq-train is expected"
+    if isinstance(error, FileNotFoundError | PermissionError):
         return one_line(error)
     return f"the checkpoint cannot be loaded; it may be damaged, or made for other dictionaries: {one_line(error)}"
 

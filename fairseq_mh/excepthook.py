@@ -8,7 +8,7 @@ from fairseq import checkpoint_utils, options
 from fairseq.data import data_utils
 from fairseq_cli import generate, interactive
 
-from fairseq_mh.errors import UserError, unloadable
+from fairseq_mh.errors import UserError, one_line, unloadable
 
 
 def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -20,7 +20,7 @@ def report(kind: type[BaseException], error: BaseException, trace: TracebackType
     if issubclass(kind, KeyboardInterrupt):
         return print("fairseq-mh: interrupted", file=sys.stderr)
     files = [frame.filename for frame in extract_tb(trace)]  # the last one raised the error
-    line = " ".join(str(error).split())
+    line = one_line(error) if isinstance(error, OSError) else " ".join(str(error).split())
     if checkpoint_utils.__file__ in files and not isinstance(error, FileNotFoundError | UserError):
         line = unloadable(error)
     elif not _is_mistake(error, files[-1] if files else ""):

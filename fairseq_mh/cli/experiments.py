@@ -17,6 +17,7 @@ from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import results_table
+from fairseq_mh.files.data_files import require_folder
 
 TAKES_MORE = True
 
@@ -65,5 +66,6 @@ def bench_of(args: Namespace) -> Bench:
 
     if args.causal_lm:
         raise UserError("--causal-lm judges texts; these runs translate")
+    require_folder(args.data)
     path = args.path or args.data / "checkpoint.pt"
     return TranslationBench(args.data, path, args.gen_subset, args.reference, tuple(args.more), args.limit)

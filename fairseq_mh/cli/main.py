@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import fairseq_mh
 from fairseq_mh.cli.parser import Parser
-from fairseq_mh.errors import UserError, did_you_mean
+from fairseq_mh.errors import UserError, did_you_mean, one_line
 
 # The packages of each extra (pyproject.toml), by the names of the modules that are imported first.
 EXTRAS = {
@@ -79,8 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader stopped, as `head` does, so nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (UserError, OSError) as error:
+    except UserError as error:
         return failed(f"error: {error}")
+    except OSError as error:
+        return failed(f"error: {one_line(error)}")
     except KeyboardInterrupt as interrupted:
         failed(f"interrupted{'; ' if str(interrupted) else ''}{interrupted}")
         return INTERRUPTED

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fairseq_mh.architectures.mask_predict_transformer import MASK, MaskPredictTransformer
 from fairseq_mh.convert.published_format import CHECKPOINT, KEPT, SHARED, Files, fairseq_names, load_published
-from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.errors import UserError, one_line, reason
 
 
 def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
@@ -30,7 +30,7 @@ def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
         text = f"{MASK} 0\n" + files[name].decode("utf-8")
         dictionary.add_from_file(io.StringIO(text))
     except (ValueError, RuntimeError) as error:
-        raise UserError(f"{name} cannot be read: {error}") from None
+        raise UserError(f"{name} cannot be read: {reason(error)}") from None
     return text, dictionary
 
 
@@ -101,7 +101,7 @@ def _write(state: dict, texts: dict[str, str], out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f"{out.name}.", dir=out.parent))
     except OSError as error:
-        raise UserError(f"{out} cannot be written: {error}") from None
+        raise UserError(f"{out} cannot be written: {reason(error)}") from None
     try:
         torch.save(state, part / "checkpoint.pt")
         for name, text in texts.items():

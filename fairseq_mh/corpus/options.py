@@ -11,6 +11,7 @@ import fairseq_mh
 from fairseq_mh.corpus.sources import Corpus
 from fairseq_mh.errors import refuse
 from fairseq_mh.files.chunks import by_content, fingerprint
+from fairseq_mh.files.data_files import require_folder
 from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.energy_sum import parse_energy
@@ -54,6 +55,7 @@ def checked(args: CorpusOptions) -> Any:
     Raises:
         UserError: if an option cannot be used.
     """
+    require_folder(args.data)
     cfg = parse_generate_options(str(args.data), args.arguments)
     check(cfg.task, cfg.generation)
     refusals = {

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, reason
 from fairseq_mh.translation.given.phrases import split_phrases
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -92,7 +92,7 @@ def scan(path: Path, lines: int, limit: int | None = None) -> Corpus:
                 spans.append(Span(len(spans), first, len(chunk), offset, len(content), _digest(content)))
                 offset, first = offset + len(content), first + len(chunk)
     except OSError as error:
-        raise UserError(f"the input cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
     if not spans:
         raise UserError(f"{path} is empty")
     return Corpus(path, spans)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import yaml
 from fairseq import utils
 
-from fairseq_mh.errors import UserError, did_you_mean
+from fairseq_mh.errors import UserError, did_you_mean, reason
 from fairseq_mh.translation.options.energy_sum import checkpoints_of
 
 KEYS = {"title", "options", "seeds", "runs"}
@@ -137,7 +137,7 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         grid: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
     known = isinstance(grid, dict) and set(grid) <= KEYS
     if not known or not isinstance(grid.get("runs"), list) or not grid["runs"]:
         keys = ", ".join(sorted(KEYS))

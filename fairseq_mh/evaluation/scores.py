@@ -8,7 +8,7 @@ import polars as pl
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.chrf import CHRFScore
 
-from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.errors import UserError, reason
 
 RESAMPLES = 1000  # number of resamples that the bootstrap draws
 COUNTS = ("proposals", "accepted", "novel", "rows")
@@ -62,7 +62,7 @@ def read_trace(path: Path) -> pl.DataFrame:
         kinds: dict[Any, Any] = KINDS | dict.fromkeys(optional, pl.Float64)
         trace = trace.cast(kinds)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path} cannot be read as a trace: {one_line(error)}") from None
+        raise UserError(f"{path} cannot be read as a trace: {reason(error)}") from None
     complete = trace.drop_nulls([name for name in KINDS if name != "energy"])
     if len(complete) < len(trace) or complete.filter(pl.col("tokens").list.len() != pl.col("length")).height:
         raise UserError(f"{path} is not a trace: a record is incomplete")

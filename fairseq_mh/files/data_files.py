@@ -1,4 +1,4 @@
-"""Checks that the binarised files of a split are complete.
+"""Checks that there is a data folder, and that the binarised files of a split are complete.
 
 fairseq reads them through a memory map, so that a truncated file would make it fail in the middle of a run.
 """
@@ -13,6 +13,17 @@ from fairseq_mh.errors import UserError
 MAGIC = b"MMIDIDX\x00\x00"  # the first bytes of an index
 HEADER = struct.Struct("<QBQ")  # version, code of the tokens' type, number of sentences
 SIZE, POINTER = struct.Struct("<i"), struct.Struct("<q")  # per sentence: number of tokens, offset of the first byte
+
+
+def require_folder(path: Path) -> None:
+    """Check that a data folder exists.
+
+    Raises:
+        UserError: if it does not, or if it is a file.
+    """
+    if not path.is_dir():
+        found = "is not a folder" if path.exists() else "does not exist"
+        raise UserError(f"{path} {found}; fairseq's data folder, which has the dictionaries, is expected")
 
 
 def check_split(folder: Path, split: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, reason
 
 SENTENCE_LINE = re.compile(r"([A-Z])-(\d{1,18})(?:_\d+)?\t(.*)")  # kind, sentence number, and the rest of the line
 ROWS_LINE = re.compile(r"decoder rows so far: (\d+)")
@@ -101,7 +101,7 @@ def readable_lines(path: Path) -> list[str]:
     try:
         return read_lines(path)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:

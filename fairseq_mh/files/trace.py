@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, reason
 from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.record import Sweep
 
@@ -45,7 +45,7 @@ class TraceFile:
                 self._file = self._file or self.path.open("w", encoding="utf-8")
                 write_records(self._file, records)
         except OSError as error:
-            raise UserError(f"--mh-trace cannot be written: {error}") from None
+            raise UserError(f"--mh-trace cannot be written: {reason(error)}") from None
 
 
 def write_records(file: TextIO, records: Iterable[dict[str, Any]]) -> None:

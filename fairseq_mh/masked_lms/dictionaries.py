@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, reason
 
 WORD = "\u2581"  # the first character of a piece that begins a word
 
@@ -21,7 +21,7 @@ def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor |
     try:
         return sentencepiece.SentencePieceProcessor(str(path)) if path else None
     except (OSError, RuntimeError) as error:
-        raise UserError(f"--sentencepiece-model cannot be read: {error}") from None
+        raise UserError(f"--sentencepiece-model cannot be read: {reason(error)}") from None
 
 
 def allowed_symbols(dictionary: Dictionary) -> Tensor:

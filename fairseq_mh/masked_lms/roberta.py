@@ -70,6 +70,8 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqM
     Raises:
         UserError: if one of the files is missing or of another kind.
     """
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint} does not exist; a checkpoint of a RoBERTa is expected")
     if not (checkpoint.parent / "dict.txt").is_file():
         raise UserError(f"{checkpoint.parent} lacks dict.txt, the dictionary that the model was trained with")
     processor = sentence_pieces(pieces)

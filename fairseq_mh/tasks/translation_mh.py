@@ -22,7 +22,7 @@ from fairseq_mh.energies.experts import ModelEnergy, model_energy
 from fairseq_mh.errors import UserError, one_line, unknown_option
 from fairseq_mh.excepthook import report
 from fairseq_mh.files.checkpoints import allow_fairseq_types, load_model
-from fairseq_mh.files.data_files import check_split
+from fairseq_mh.files.data_files import check_split, require_folder
 from fairseq_mh.files.trace import TraceFile
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of, require_cmlm_transformer
 from fairseq_mh.translation.generator import MHGenerator
@@ -95,15 +95,21 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """Load the dictionaries and make the task.
 
         Raises:
-            UserError: if no data folder is given, a dictionary cannot be read, or the languages are unknown.
+            UserError: if there is no such data folder, a dictionary cannot be read, or the languages are unknown.
         """
         if not cfg.data:
             raise UserError("no data folder was given; name the folder with the dictionaries")
+        require_folder(Path(utils.split_paths(cfg.data)[0]))
         take_device(cfg)
         try:
             return super().setup_task(cfg, **kwargs)
         except ValueError as error:
             raise UserError(f"a dictionary of {cfg.data} cannot be read: {error}") from None
+        except FileNotFoundError as error:
+            raise UserError(
+                f"{error.filename} does not exist; the data folder needs a dictionary of each language "
+                "(--source-lang and --target-lang)"
+            ) from None
         except Exception as error:
             if type(error) is Exception:  # fairseq cannot infer the languages
                 raise UserError(f"{one_line(error)} (give --source-lang and --target-lang)") from None

@@ -79,6 +79,45 @@ def test_mistakes_print_one_line(tiny, monkeypatch, capsys, name):
     assert not said.out
 
 
+EXPECTED = "fairseq's data folder, which has the dictionaries, is expected"
+MISSING = {  # what does not exist, and what is expected
+    "translate": (("translate", "{nowhere}", "a"), f"{{nowhere}} does not exist; {EXPECTED}"),
+    "a file": (("translate", "{file}", "a"), f"{{file}} is not a folder; {EXPECTED}"),
+    "corpus": (("corpus", "{nowhere}", "{file}", "--output", "{out}"), f"{{nowhere}} does not exist; {EXPECTED}"),
+    "experiments": (
+        ("experiments", "table5", "{nowhere}", "--output", "{out}"),
+        f"{{nowhere}} does not exist; {EXPECTED}",
+    ),
+    "a dictionary": (
+        ("translate", "{folder}", "a", *LANGUAGES),
+        "{folder}/dict.de.txt does not exist; the data",
+    ),
+    "the input": (("translate", "{tiny}", "--input", "{nowhere}"), "{nowhere}: No such file or directory"),
+    "a corpus": (("corpus", "{tiny}", "{nowhere}", "--output", "{out}"), "{nowhere} cannot be read: No such file"),
+    "a checkpoint": (("translate", "{tiny}", "a", "--path", "{nowhere}"), "{nowhere} does not exist; a checkpoint of"),
+    "a term": (
+        ("translate", "{tiny}", "a", "--mh-energy", "{nowhere}.pt"),
+        "{nowhere}.pt does not exist; a checkpoint",
+    ),
+    "a text model": (("sample", "{nowhere}.pt", "--output", "{out}"), "{nowhere}.pt does not exist; a checkpoint of"),
+    "an output": (("compare", "{nowhere}", "{file}"), "{nowhere} cannot be read: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_what_does_not_exist_is_named_once(tiny, tmp_path, capsys, name):
+    """Before, the system's number of the error stood there, and the name came twice or never."""
+    arguments, message = MISSING[name]
+    places = {name: tmp_path / name for name in ("nowhere", "file", "folder", "out")} | {"tiny": tiny.folder}
+    places["file"].write_text("a\n")
+    places["folder"].mkdir()
+    assert main([one.format(**places) for one in arguments]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert message.format(**places) in said
+    assert said.count(str(places["nowhere"])) <= 1
+    assert "Errno" not in said
+
+
 @pytest.mark.parametrize("command", ["translate", "corpus"])
 def test_help_lists_everyday_options_and_help_all_every_option(command, capsys):
     """Options that the short help leaves out are taken all the same, and both say the defaults."""
