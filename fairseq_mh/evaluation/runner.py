@@ -14,6 +14,7 @@ import polars as pl
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
+from fairseq_mh.evaluation.tables import without_unread
 from fairseq_mh.files.chunks import fingerprint
 
 PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
@@ -120,7 +121,7 @@ def collect(folders: list[Path], output: Path) -> pl.DataFrame:
     """
     rows = [json.loads((folder / "row.json").read_text(encoding="utf-8")) for folder in folders]
     named = [{"run": folder.name, **row} for folder, row in zip(folders, rows, strict=True)]
-    results = pl.DataFrame(named, infer_schema_length=None)
+    results = without_unread(pl.DataFrame(named, infer_schema_length=None))
     curves = [
         pl.read_csv((folder / "curve.csv").read_bytes()).insert_column(0, pl.lit(folder.name).alias("run"))
         for folder in folders

@@ -10,6 +10,14 @@ MEASURED = (
     *("perplexity", "nats", "self_bleu", "distinct_2"),
     *("energy", "best_energy", "acceptance_rate", "novel_rate", "rows", "seconds"),
 )
+UNREAD: dict[str, tuple[str, ...]] = {  # the settings that a decoder does not read, by --mh-decoding
+    "gibbs": ("mh_temperature", "mh_final_temperature"),
+    "mask-predict": (
+        *("mh_sweeps", "mh_burn_in", "mh_init", "mh_temperature", "mh_final_temperature", "mh_proposal_temperature"),
+        *("mh_block_size", "mh_final_block_size", "mh_nucleus", "mh_scan"),
+        *("mh_proposal", "mh_thin", "mh_top_k", "mh_proposal_mix"),  # of earlier versions
+    ),
+}
 FORMATS = dict.fromkeys(("bleu", "chrf", "perplexity", "nats", "self_bleu"), "{:.2f}")
 FORMATS |= {"rows": "{:,.0f}", "seconds": "{:.1f}"}
 
@@ -28,6 +36,17 @@ def over_seeds(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> pl.Dat
     differing, measured = settings_that_differ(results), measured_of(results, names)
     seeds = pl.col("seed").n_unique().alias("seeds")
     return results.group_by("decoder", *differing, maintain_order=True).agg(*mean_and_sd(measured), seeds)
+
+
+def without_unread(results: pl.DataFrame) -> pl.DataFrame:
+    """Put "-" for each setting that a run's decoder does not read, such as the sweeps of mask-predict."""
+    for decoding, names in UNREAD.items() if "mh_decoding" in results.columns else ():
+        other = pl.col("mh_decoding").ne_missing(decoding)
+        own = [
+            pl.when(other).then(name).otherwise(pl.lit("-")).alias(name) for name in names if name in results.columns
+        ]
+        results = results.with_columns(own)
+    return results
 
 
 def common_energy(results: pl.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """Tests of grids and of their runs on the tiny model."""
 
 import io
+import json
 import shutil
 import sys
 from dataclasses import replace
@@ -126,6 +127,25 @@ def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(TranslationBench, "execute", lambda self, run, to: (done.append(run), execute(self, run, to)))
     assert [runner.run_once(run, bench, output) for run in runs] == folders
     assert done == runs[:1]
+
+
+def test_tables_have_no_value_of_a_setting_that_a_decoder_does_not_read(tmp_path):
+    """Before, mask-predict had 6 sweeps in every table with other numbers of sweeps."""
+    folders = [tmp_path / "runs" / f"{decoding}{sweeps}" for decoding in ("mh", "mask-predict") for sweeps in (6, 9)]
+    for folder in folders[:3]:
+        decoding, sweeps = folder.name[:-1], folder.name[-1]
+        settings = {"mh_decoding": decoding, "mh_sweeps": sweeps, "mh_init": "sample", "iter_decode_max_iter": "9"}
+        folder.mkdir(parents=True)
+        (folder / "row.json").write_text(json.dumps({"decoder": decoding, "seed": 1, "bleu": 20.0, **settings}))
+        (folder / "curve.csv").write_text("sweep\n0\n")
+    table = runner.collect(folders[:3], tmp_path)
+    assert pl.read_csv(tmp_path / "results.csv", infer_schema=False)["mh_sweeps"].to_list() == ["6", "9", "-"]
+    assert table.select("mh_init", "iter_decode_max_iter").row(2) == ("-", "9")
+    assert [line.split()[:2] for line in results_table(table).splitlines()[2:]] == [
+        ["mh", "6"],
+        ["mh", "9"],
+        ["mask-predict", "-"],
+    ]
 
 
 def test_pieces_are_fairseqs_symbols(tiny):

@@ -20,6 +20,17 @@ def test_differing_settings_are_in_the_name(tmp_path):
     assert system_names(paths) == ["mask-predict", "MH, seed 1, sweeps 6", "MH, seed 2, sweeps 12"]
 
 
+def test_settings_that_a_decoder_does_not_read_are_not_in_the_name(tmp_path):
+    paths = [
+        write(
+            tmp_path / f"{decoding}{n}", decoder=decoding, mh_decoding=decoding, seed=1, mh_sweeps=n, mh_temperature=n
+        )
+        for decoding in ("mask-predict", "gibbs")
+        for n in (1, 2)
+    ]
+    assert system_names(paths) == [*map(str, paths[:2]), "gibbs, sweeps 1", "gibbs, sweeps 2"]
+
+
 def test_paths_are_the_names_of_unknown_or_equal_runs(tmp_path):
     same = [write(tmp_path / name, decoder="MH", seed=1) for name in "ab"]
     (tmp_path / "c").mkdir()

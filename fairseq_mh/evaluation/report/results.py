@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.tables import common_energy, settings_that_differ
+from fairseq_mh.errors import UserError, reason
+from fairseq_mh.evaluation.tables import common_energy, settings_that_differ, without_unread
 from fairseq_mh.files.output import read_output
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
@@ -60,7 +60,9 @@ def read_results(folders: list[Path]) -> Results:
     for name in BENCH:
         if len(values := runs[name].unique(maintain_order=True)) > 1:
             raise UserError(f"the results differ in {name} ({', '.join(values)}): make a separate report of each")
-    runs = runs.with_columns(pl.col(settings_of(runs)).fill_null("-").map_elements(plain_number, pl.String))
+    runs = runs.with_columns(pl.col(settings_of(runs)).fill_null("-").map_elements(plain_number, pl.String)).pipe(
+        without_unread
+    )
     parts = [_name_samplers(part) for part in runs.partition_by("experiment", maintain_order=True)]
     runs = pl.concat(parts)
     curves = [_read(folder / "curves.csv", ("run",), BY_SWEEP, {"sweep": pl.Int64}) for folder in folders]
@@ -114,7 +116,7 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
     try:
         table = pl.read_csv(path.read_bytes(), infer_schema=False)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
     earlier = {name: old for name, old in EARLIER.items() if name not in table.columns and old in table.columns}
     table = table.with_columns(**{name: pl.col(old) for name, old in earlier.items()})
     if missing := [name for name in (*text, *numbers, *counts) if name not in table.columns]:
