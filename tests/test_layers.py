@@ -33,6 +33,7 @@ ROOMS = (
     "files",
     "sampler_config",
     "excepthook",
+    "progress",
     "template",
     "viewer",
     "mcmc",

@@ -11,13 +11,12 @@ OUTPUT/runs/ has the printed output and the trace of each run. After an interrup
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.files.data_files import require_folder
+from fairseq_mh.progress import Progress
 
 TAKES_MORE = True
 
@@ -41,7 +40,7 @@ def run(args: Namespace) -> None:
     refuse_missing_files(grid)
     bench, folders = bench_of(args), []
     try:
-        for one in tqdm(grid, desc=grid[0].experiment, unit=" runs"):
+        for one in Progress(grid, desc=grid[0].experiment, unit=" runs"):
             folders.append(run_once(one, bench, args.output))
             results = collect(folders, args.output)
     except KeyboardInterrupt:

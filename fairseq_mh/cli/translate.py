@@ -17,14 +17,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
 from fairseq_mh.cli.parser import Parser
 from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import with_pieces
+from fairseq_mh.progress import Progress
 from fairseq_mh.translation.given.phrases import split_phrases
 from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translator import Found, Translator
@@ -53,32 +52,33 @@ def run(args: Namespace) -> None:
     refuse_counts(args)
     translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
     number = 0
+    bar = Progress(unit=" sentences", total=len(args.sentences) or None, leave=False, delay=2)
     for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
         numbers, phrases = range(number, number + len(lines)), None
         if translator.cfg.generation.constraints:
             split = [split_phrases(line) for line in lines]
             lines, phrases = [line for line, _ in split], [mine for _, mine in split]
         events = translator.watch(lines, numbers=numbers, trace=args.json, template=args.template, phrases=phrases)
-        for number, result in zip(numbers, in_order(events, len(lines)), strict=True):
+        for number, result in zip(numbers, in_order(events, len(lines), bar), strict=True):
             print_result(args.json, translator.cfg.generation.nbest, number, result)
         sys.stdout.flush()
         number = numbers[-1] + 1
+    bar.close()
 
 
-def in_order(events: Iterable[Any], texts: int) -> Iterator[SentenceResult]:
+def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[SentenceResult]:
     """Yield the results of texts in their order, each as soon as those before it are there, and show progress."""
     found: dict[int, SentenceResult] = {}
     place = 0
-    with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=1) as bar:
-        for event in events:
-            if isinstance(event, SweepRecord) and event.sweep:
-                bar.total = event.total
-                bar.update(1)
-            elif isinstance(event, Found):
-                found[event.place] = event.result
-                while place in found:
-                    yield found.pop(place)
-                    place += 1
+    for event in events:
+        if isinstance(event, SweepRecord) and event.sweep:
+            bar.sweep()
+        elif isinstance(event, Found):
+            bar.update()
+            found[event.place] = event.result
+            while place in found:
+                yield found.pop(place)
+                place += 1
     assert place == texts
 
 

@@ -7,12 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tqdm import tqdm
-
 from fairseq_mh.corpus.options import CorpusOptions, checked, settings
 from fairseq_mh.corpus.sources import Span, scan
 from fairseq_mh.corpus.worker import UNTRANSLATED, Chunk, Job, worker
 from fairseq_mh.files.chunks import Chunks, Join, concatenate
+from fairseq_mh.progress import Progress
 
 COUNTS = "chunks.jsonl"  # the cost of each chunk
 
@@ -31,15 +30,10 @@ def translate(args: CorpusOptions) -> Counter[str]:
     with Chunks(args.output, settings(args, cfg, corpus), files, len(corpus.spans)) as chunks:
         missing = [corpus.spans[number] for number in chunks.missing()]
         done = total - sum(span.lines for span in missing)
-        with tqdm(
-            desc=args.output.name, unit=" sentences", initial=done, total=total, mininterval=1, miniters=0
-        ) as bar:
-            sweeps = 0
+        with Progress(desc=args.output.name, unit=" sentences", initial=done, total=total) as bar, bar.ticking():
             for chunk in translated(args, missing, cfg.common.cpu):
                 if isinstance(chunk, int):
-                    sweeps += chunk
-                    bar.set_postfix_str(f"{sweeps:,} sweeps", refresh=False)
-                    bar.update(0)  # at most as often as the bar's own interval
+                    bar.sweep(chunk)
                     continue
                 contents = {translations: partial(write, chunk.records), COUNTS: partial(write_text, chunk.counts)}
                 chunks.write(chunk.number, contents)

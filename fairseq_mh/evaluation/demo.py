@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fairseq.data import Dictionary
-from tqdm import tqdm
 
 import fairseq_mh
 from fairseq_mh.errors import UserError
@@ -16,6 +15,7 @@ from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench
 from fairseq_mh.files.output import Output, read_output, read_references
 from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.progress import Progress
 
 MODEL = Path("models", "libreoffice-de-en")
 SUBSET = "test"
@@ -79,7 +79,7 @@ def demonstrate(grid: list[GridRun], bench: TranslationBench) -> Iterator[str]:
     failure, folders = None, []
     with tempfile.TemporaryDirectory(prefix="fairseq-mh.") as name:
         try:
-            for run in tqdm(grid, "decoders", unit=""):
+            for run in Progress(grid, "decoders", unit=""):
                 folders.append(run_once(run, bench, Path(name)))
         except UserError as error:
             failure = error

@@ -14,7 +14,6 @@ from typing import Any, TextIO
 import polars as pl
 import torch
 from fairseq.data import Dictionary
-from tqdm import tqdm
 
 import fairseq_mh
 from fairseq_mh.errors import UserError
@@ -25,6 +24,7 @@ from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, state
 from fairseq_mh.files.chunks import fingerprint
 from fairseq_mh.files.output import in_order, read_output, read_references
 from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.progress import Progress
 from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
 from fairseq_mh.translation.options.presets import with_preset
@@ -83,7 +83,8 @@ class TranslationBench:
                 errors="replace",
                 env=environment,
             ) as process,
-            tqdm(desc=f"{run.decoder}, seed {run.seed}", unit=" sentences", leave=False) as bar,
+            Progress(desc=f"{run.decoder}, seed {run.seed}", unit=" sentences", leave=False) as bar,
+            bar.ticking(),
         ):
             assert process.stdout is not None
             try:
@@ -118,7 +119,7 @@ class TranslationBench:
         return row, curve(trace, bleu=states_bleu(detokeniser(self.data), references))
 
 
-def copy_output(lines: Iterable[str], output: TextIO, bar: tqdm) -> str:
+def copy_output(lines: Iterable[str], output: TextIO, bar: Progress) -> str:
     """Copy a run's output, and count the sentences in it.
 
     Args:

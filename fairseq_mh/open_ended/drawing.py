@@ -6,8 +6,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TextIO
 
-from tqdm import tqdm
-
 import fairseq_mh
 from fairseq_mh.files.chunks import Chunks, as_text, concatenate
 from fairseq_mh.files.trace import trace_records, warn_of_broken, write_records
@@ -15,6 +13,7 @@ from fairseq_mh.mcmc.chain import convert_events, finish
 from fairseq_mh.open_ended.blanks import TextModel
 from fairseq_mh.open_ended.options import TextOptions
 from fairseq_mh.open_ended.sampling import Chains, check_text, sample, text_energy
+from fairseq_mh.progress import Progress
 from fairseq_mh.sampler_config import SamplerConfig
 from fairseq_mh.template import Template
 
@@ -57,7 +56,7 @@ def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], 
     sweeps = options.sampler.mh_sweeps
     with (
         Chunks(options.output, settings, dict.fromkeys(FILES, concatenate), len(batches)) as chunks,
-        tqdm(desc=options.output.name, unit=" sweeps", total=options.chains * sweeps, mininterval=1) as bar,
+        Progress(desc=options.output.name, unit=" sweeps", total=options.chains * sweeps) as bar,
     ):
         missing = chunks.missing()
         bar.update(sweeps * (options.chains - sum(len(batches[number]) for number in missing)))

@@ -62,6 +62,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         cmlms: CMLMs by model and dtype, each arranged once; `--eval-bleu` forgets them, as training changes them.
         energies: energies of checkpoints by path and CMLM, likewise.
         own_errors: what replaces symbols in training (`--predicted-share`), or None.
+        sentences: the number of sentences that `fairseq-generate` will decode, when it is known.
     """
 
     cfg: TranslationMHConfig
@@ -76,6 +77,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.cmlms: dict[Any, CMLM] = {}
         self.energies: dict[Any, ModelEnergy] = {}
         self.own_errors = OwnErrors(cfg.predicted_share, cfg.noise, tgt_dict) if cfg.predicted_share else None
+        self.sentences: int | None = None
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -146,7 +148,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
             References(scorer.cmlm).check_all(self.datasets[split])
         path = self.cfg.mh_trace
         trace = self.traces.setdefault(str(Path(path).resolve()), TraceFile(path)) if path else None
-        return MHGenerator(scorer, self.target_dictionary, self.cfg, generation, self.source_dictionary, trace)
+        more = (self.source_dictionary, trace, self.sentences)
+        return MHGenerator(scorer, self.target_dictionary, self.cfg, generation, *more)
 
     def scorer(self, models: Sequence[Any]) -> Scorer:
         """Return the scorer of the options; the models in it are arranged once.
@@ -300,6 +303,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
             # fairseq-generate would divide by the number of sentences, which is 0
             print(f"Translated 0 sentences: shard {shard} of {shards} has none")
             raise SystemExit(0)
+        self.sentences = None if training else sum(map(len, batches.frozen_batches[shard::shards]))
         return batches
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):

@@ -4,7 +4,6 @@ It encodes the sources once, runs C chains at each of the K likeliest lengths, a
 """
 
 import logging
-import sys
 from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial
@@ -13,12 +12,12 @@ import torch
 from fairseq import utils
 from fairseq.data import Dictionary
 from torch import Tensor
-from tqdm import tqdm
 
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.files.trace import TraceFile, trace_records, warn_of_broken
 from fairseq_mh.masked_lms.dictionaries import subwords
 from fairseq_mh.mcmc.chain import convert_events, finish
+from fairseq_mh.progress import Progress
 from fairseq_mh.translation.chains.decoders import DECODERS, ChainSweep, Decoded, Decoding, Event
 from fairseq_mh.translation.chains.setup import ChainSetup
 from fairseq_mh.translation.fairseq_format import (
@@ -38,7 +37,6 @@ from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
 from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
-SECONDS_BETWEEN_LINES = 10  # between two lines of progress, if standard error is not a terminal
 
 
 class MHGenerator:
@@ -51,6 +49,7 @@ class MHGenerator:
         generation: fairseq's generation options.
         source_dictionary: the dictionary of the sources; by default, that of the targets.
         trace: the file to which the records of the chains are written, if there is one.
+        sentences: the number of sentences of all batches, for the bar; None if it is not known.
 
     Raises:
         UserError: as in `utility_of`, if the options choose minimum Bayes risk.
@@ -64,6 +63,7 @@ class MHGenerator:
         generation,
         source_dictionary: Dictionary | None = None,
         trace: TraceFile | None = None,
+        sentences: int | None = None,
     ):
         cfg = only_scoring(cfg) if generation.score_reference else copy(cfg)
         self.scorer, self.cmlm, self.dictionary = scorer, scorer.cmlm, dictionary
@@ -78,6 +78,7 @@ class MHGenerator:
         self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
         self.warned = False
         self.joined = subwords(dictionary)
+        self.sentences, self.bar = sentences, None  # type: int | None, Progress | None
 
     def generate(self, models, sample: dict, prefix_tokens=None, constraints=None) -> list[list[FairseqHypothesis]]:
         """Return hypotheses of each sentence, best first, at most `--nbest` of them.
@@ -114,16 +115,23 @@ class MHGenerator:
         return hypotheses
 
     def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | Refused]]:
-        """Decode a batch; after two seconds, show a bar on standard error that counts sweeps.
+        """Decode a batch; after two seconds, show one bar on standard error for all batches.
 
         Returns:
             Parts of the batch, as the indices of their sentences, each with its result.
         """
-        slow = 0.1 if sys.stderr.isatty() else SECONDS_BETWEEN_LINES
-        parts = in_halves(range(len(sample["id"])), lambda rows: self.events(part_of(sample, rows)))
-        hidden = self.cfg.no_progress_bar
-        with tqdm(unit=" sweeps", leave=False, delay=2, mininterval=slow, maxinterval=slow, disable=hidden) as bar:
-            return finish(convert_events(parts, partial(advance_bar, bar)))
+        size, hidden = len(sample["id"]), self.cfg.no_progress_bar
+        bar = self.bar or Progress(unit=" sentences", total=self.sentences, leave=False, delay=2, disable=hidden)
+        parts = in_halves(range(size), lambda rows: self.events(part_of(sample, rows)))
+        end = bar.n + size
+        decoded = finish(convert_events(parts, partial(advance_bar, bar, bar.swept, bar.n, size)))
+        bar.update(end - bar.n)
+        if end < (self.sentences or 0):
+            self.bar = bar
+            bar.clear()  # fairseq prints the translations next
+        else:
+            self.bar = bar.close()
+        return decoded
 
     def _sources(self, sample: dict) -> list[str]:
         """Return the texts of a batch's sources; empty ones if no utility reads them."""
@@ -222,9 +230,17 @@ class MHGenerator:
         )
 
 
-def advance_bar(bar: tqdm, event: Event) -> Iterable[Event]:
-    """Advance a progress bar by one if the event is the end of a sweep other than sweep 0; yield nothing."""
+def advance_bar(bar: Progress, swept: int, begun: int, size: int, event: Event) -> Iterable[Event]:
+    """Advance a bar if the event is the end of a sweep other than sweep 0; yield nothing.
+
+    Args:
+        bar: counts sentences; those of a batch count in proportion to its sweeps that have ended.
+        swept, begun: the sweeps and the sentences before the batch.
+        size: the sentences of the batch.
+        event: of the batch.
+    """
     if isinstance(event, ChainSweep) and event.ended.number:
-        bar.total = event.total
-        bar.update(1)
+        bar.sweep()
+        done = begun + size * min(1, (bar.swept - swept) / event.total)
+        bar.update(max(0, int(done) - bar.n))
     return ()
