@@ -239,6 +239,31 @@ def test_a_refused_source_gets_one_sentence(open_page):
     assert tab.get_by_role("alert").count() == 0
 
 
+ENDED = "The server has ended before its answer was complete. Start fairseq-mh page again, and repeat what you did."
+GONE = "The server does not answer. If it has ended, start fairseq-mh page again."
+BROKEN_ANSWERS = {  # what fetch returns, and what the page says
+    "killed": ("new Response(new ReadableStream({pull(c) { c.error(new TypeError('network error')); }}))", ENDED),
+    "closed": ("new Response('')", ENDED),
+    "a refusal": ("new Response('', {status: 400})", ENDED),
+    "no answer": ("Promise.reject(new TypeError('Failed to fetch'))", GONE),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_ANSWERS)
+def test_the_end_of_the_server_is_told_with_what_to_do(open_page, name):
+    """Before, the page said only "Network error." if the server was killed in the middle of a translation."""
+    answer, message = BROKEN_ANSWERS[name]
+    tab = open_page()
+    translate(tab)
+    tab.evaluate(f"() => {{ window.fetch = async () => {answer}; }}")
+    tab.locator("ol li .word").first.click()
+    tab.get_by_role("alert").wait_for()
+    assert tab.get_by_role("alert").inner_text() == message
+    translate(tab)
+    assert tab.get_by_role("alert").inner_text() == message
+    assert tab.locator("#status").inner_text() == "Not translated."
+
+
 def test_text_is_text(open_page):
     tab = open_page()
     translate(tab, HOSTILE)

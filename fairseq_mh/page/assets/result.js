@@ -40,7 +40,8 @@ export class Result {
     this.node.querySelector(".found").hidden = false;
     const several = new Set(translations.map(({ length }) => length)).size > 1;
     this.node.querySelector("ol").replaceChildren(...translations.map((found) => {
-      const from = `chain ${found.chain + 1}${several ? `, length ${found.length}` : ""}, sweep ${found.sweep}`;
+      const sweep = this.request.decoding === "mask-predict" ? "" : `, sweep ${found.sweep}`;
+      const from = `chain ${found.chain + 1}${several ? `, length ${found.length}` : ""}${sweep}`;
       return new Words(found, this, from).node;
     }));
     const warning = unknown ? `; ${unknown} of ${symbols} pieces of the source are unknown to the model` : "";

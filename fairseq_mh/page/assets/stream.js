@@ -1,5 +1,16 @@
 // Sends requests to the server. A refused request throws an Error whose message is one sentence for the page.
 
+const ENDED = "The server has ended before its answer was complete. Start fairseq-mh page again, and repeat what you did.";
+
+// Awaits a part of an answer; it stays away if the server ends meanwhile.
+const part = async (promise) => {
+  try {
+    return await promise;
+  } catch (error) {
+    throw error.name === "AbortError" ? error : new Error(ENDED);
+  }
+};
+
 const post = async (path, request, signal) => {
   let response;
   try {
@@ -8,9 +19,9 @@ const post = async (path, request, signal) => {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer: is fairseq-mh page still running?");
+    throw new Error("The server does not answer. If it has ended, start fairseq-mh page again.");
   }
-  if (!response.ok) throw new Error((await response.json()).message);
+  if (!response.ok) throw new Error((await part(response.json())).message);
   return response;
 };
 
@@ -20,7 +31,7 @@ export async function translate(request, show, signal) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "", ended = false;
   for (;;) {
-    const { value, done } = await reader.read();
+    const { value, done } = await part(reader.read());
     if (done) break;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
@@ -31,7 +42,7 @@ export async function translate(request, show, signal) {
       show(event);
     }
   }
-  if (!ended) throw new Error("The connection to the server ended before the translation was complete.");
+  if (!ended) throw new Error(ENDED);
 }
 
-export const alternatives = async (request) => (await (await post("alternatives", request)).json()).alternatives;
+export const alternatives = async (request) => (await part((await post("alternatives", request)).json())).alternatives;
