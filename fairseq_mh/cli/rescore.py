@@ -9,16 +9,21 @@ S-, T-, H- and D- lines, best candidate first, for fairseq-mh compare. A score i
 like fairseq's scores.
 """
 
+import math
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-
-from tqdm import tqdm
 
 from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.rescorer import Rescored, load_rescorer, pieces_for
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
 from fairseq_mh.loading import arguments_of
+from fairseq_mh.progress import Progress
+
+IN_PIECES = (
+    "give outputs in the model's pieces, which fairseq-generate prints without --post-process, or, for plain text, "
+    "the --sentencepiece-model that cut the training data"
+)
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -38,29 +43,40 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
-    pieces = pieces_for(args.data, args.sentencepiece_model, nbest)
+    pieces = pieces_for(args.data, args.sentencepiece_model)
     options = {"path": args.path, "energy": args.energy}
-    rescorer, rows = load_rescorer(args.data, args.gen_subset, arguments_of(options), pieces), 0
+    rescorer = load_rescorer(args.data, args.gen_subset, arguments_of(options), pieces)
+    rows = refused = uncut = outside = 0
     rescorer.check_sources({number: text for number, text in first.sources.items() if number in nbest})
-    with tqdm(unit=" sentences", total=len(nbest), leave=False) as bar:
+    with Progress(unit=" sentences", total=len(nbest), leave=False, delay=2) as bar:
         for batch in rescorer.rescore(nbest):
             print_batch(batch, first)
-            rows += batch.rows
+            rows, refused = rows + batch.rows, refused + len(batch.refused)
+            uncut, outside = uncut + batch.uncut, outside + batch.outside
             bar.update(len(batch.best_first))
-    if not rows:
-        raise UserError(
-            "no candidate is cut into the model's pieces: give its --sentencepiece-model, or outputs in pieces"
-        )
-    told = f"{len(nbest)} sentences, {sum(map(len, nbest.values()))} candidates"
+    candidates = sum(map(len, nbest.values()))
+    if uncut == candidates:
+        raise UserError(f"no candidate is cut into the model's pieces: {IN_PIECES}")
+    told = f"{len(nbest)} sentences, {candidates} candidates"
     print(f"{told}, decoder rows so far: {rows}")
-    print(f"fairseq-mh: {told} are written, best first", file=sys.stderr)
+    advice = f"; {uncut} candidates cannot be cut into the model's pieces: {IN_PIECES}" if uncut else ""
+    if refused:
+        raise UserError(f"{refused} of {len(nbest)} sentences are not rescored{advice}")
+    if outside:
+        advice += f"; {outside} candidates are empty or longer than the model's targets, and come last"
+    print(f"fairseq-mh: {told} are written, best first{advice}", file=sys.stderr)
 
 
 def print_batch(batch: Rescored, first: Output) -> None:
-    """Print the lines of a batch as fairseq does, with the sources and references of the first output."""
+    """Print the lines of a batch as fairseq does, with the sources and references of the first output.
+
+    A sentence whose candidates cannot be ordered gets an empty translation, and a note on standard error.
+    """
+    for number, why in batch.refused.items():
+        print(f"fairseq-mh: sentence {number} is not rescored: {why}", file=sys.stderr)
     for number, candidates in batch.best_first.items():
         for kind, texts in (("S", first.sources), ("T", first.references)):
             if number in texts:
                 print(f"{kind}-{number}\t{texts[number]}")
-        for score, text in candidates:
+        for score, text in candidates or [(-math.inf, "")]:
             print(f"H-{number}\t{score}\t{text}\nD-{number}\t{score}\t{text}")

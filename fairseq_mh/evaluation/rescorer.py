@@ -1,8 +1,7 @@
 """Reranks n-best lists of any system by the target energy of the chains."""
 
 import math
-from collections.abc import Iterator, Sequence
-from itertools import groupby
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,22 +13,46 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.files.output import NBest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.dictionaries import WORD, sentence_pieces
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translation.fairseq_format import source_of
+from fairseq_mh.translation.halves import Refused, in_halves
+from fairseq_mh.translation.lines import LineReader
 from fairseq_mh.translation.scorer import Scorer
 
 SENTENCES_AT_ONCE = 20
+Candidates = list[tuple[float, str]]  # pairs of score and text
 
 
 class Rescored(NamedTuple):
     """A batch of sentences with their candidates in order, the best one first.
 
     Attributes:
-        best_first: sentence number -> pairs of score and candidate.
+        best_first: sentence number -> pairs of score and candidate; none if the sentence is refused.
+        refused: sentence number -> why its candidates cannot be ordered.
         rows: the decoder rows that the energies took, including those of autoregressive models.
+        uncut: the number of candidates that cannot be cut into the model's pieces.
+        outside: the number of candidates that come last because the model has no targets of their length.
     """
 
-    best_first: dict[int, list[tuple[float, str]]]
+    best_first: dict[int, Candidates]
+    refused: dict[int, str]
     rows: int
+    uncut: int
+    outside: int
+
+
+class Cut(NamedTuple):
+    """A sentence with its candidates in the model's pieces.
+
+    Attributes:
+        number: of the sentence.
+        texts: the candidates.
+        tokens: of each candidate, (T,) long.
+    """
+
+    number: int
+    texts: list[str]
+    tokens: list[Tensor]
 
 
 class Rescorer(NamedTuple):
@@ -38,7 +61,7 @@ class Rescorer(NamedTuple):
     Attributes:
         task: fairseq's task, with the data set loaded.
         scorer: the scorer of the chains' energy.
-        pieces: the model that cuts candidates into pieces, or None if they are in pieces already.
+        pieces: the model that cuts candidates into pieces, unless they are in pieces already; None if there is none.
         subset: the name of the subset that the candidates translate.
     """
 
@@ -49,7 +72,9 @@ class Rescorer(NamedTuple):
 
     def target(self, text: str) -> Tensor:
         """Return the tokens of a translation: (T,) long."""
-        words = " ".join(self.pieces.encode(text, out_type=str)) if self.pieces else text
+        words = text
+        if self.pieces and WORD not in text:
+            words = " ".join(self.pieces.encode(text, out_type=str))
         return self.scorer.cmlm.target(self.task.target_dictionary.encode_line(words, add_if_not_exist=False).long())
 
     def check_sources(self, sources: dict[int, str]) -> None:
@@ -71,43 +96,64 @@ class Rescorer(NamedTuple):
                         "(--gen-subset must name the subset that the output translates)"
                     )
 
-    def energies(self, candidates: list[tuple[int, str]]) -> tuple[list[float], int]:
-        """Evaluate the energies of candidates.
-
-        Args:
-            candidates: pairs of sentence number and translation.
-
-        Returns:
-            The energy of each candidate in nats per token, and the decoder rows that the energies took.
+    def rescore(self, nbest: NBest) -> Iterator[Rescored]:
+        """Yield the reranked sentences in batches; a score is minus the energy per token, in base 2 like fairseq's.
 
         Raises:
             UserError: if the subset lacks one of the sentences.
         """
         dataset = self.task.dataset(self.subset)
-        numbers = sorted({number for number, _ in candidates})
-        if numbers[-1] >= len(dataset):
-            raise UserError(f"{self.subset} has only {len(dataset)} sentences, and no sentence {numbers[-1]}")
-        batch = to_device(self.scorer.cmlm.model, dataset.collater([dataset[number] for number in numbers]))
-        place = {number: context for context, number in enumerate(batch["id"].tolist())}
-        source = source_of(batch)
-        targets = [self.target(text) for _, text in candidates]
-        context = torch.tensor([place[number] for number, _ in candidates])
-        found = self.scorer.evaluate(source, targets, context)
-        nats = [total / max(len(target), 1) for total, target in zip(found.energy.tolist(), targets, strict=True)]
-        return nats, sum(int(rows.sum()) for rows in found.cost)
+        if nbest and max(nbest) >= len(dataset):
+            raise UserError(f"{self.subset} has only {len(dataset)} sentences, and no sentence {max(nbest)}")
+        cut = [Cut(number, texts, [self.target(text) for text in texts]) for number, texts in nbest.items()]
+        for start in range(0, len(cut), SENTENCES_AT_ONCE):
+            yield self._batch(cut[start : start + SENTENCES_AT_ONCE])
 
-    def rescore(self, nbest: NBest) -> Iterator[Rescored]:
-        """Yield the reranked sentences in batches; a score is minus the energy per token, in base 2 like fairseq's."""
-        numbers = list(nbest)
-        for start in range(0, len(numbers), SENTENCES_AT_ONCE):
-            listed = [(number, text) for number in numbers[start : start + SENTENCES_AT_ONCE] for text in nbest[number]]
-            nats, spent = self.energies(listed)
-            ordered = sorted(zip(listed, nats, strict=True), key=lambda entry: (entry[0][0], entry[1]))
-            best_first = {
-                number: [(-energy / math.log(2), text) for (_, text), energy in entries]
-                for number, entries in groupby(ordered, key=lambda entry: entry[0][0])
-            }
-            yield Rescored(best_first, spent)
+    def _batch(self, batch: list[Cut]) -> Rescored:
+        """Order the candidates of each sentence of a batch."""
+        uncut = {one.number: sum(not self._is_cut(tokens) for tokens in one.tokens) for one in batch}
+        refused = {one.number: why for one in batch if (why := self._refusal(one, uncut[one.number]))}
+        best_first: dict[int, Candidates] = {one.number: [] for one in batch}
+        rows = 0
+        for part, found in finish(in_halves([one for one in batch if one.number not in refused], self._ordered)):
+            if isinstance(found, Refused):
+                refused |= {one.number: found.reason for one in part}
+            else:
+                ordered, spent = found
+                best_first |= ordered
+                rows += spent
+        last = sum(score == -math.inf for listed in best_first.values() for score, _ in listed)
+        alone = sum(uncut[number] for number, listed in best_first.items() if listed)
+        return Rescored(best_first, refused, rows, sum(uncut.values()), last - alone)
+
+    def _is_cut(self, tokens: Tensor) -> bool:
+        """Tell whether every piece of a candidate (T,) long is one that the model generates."""
+        return bool(self.scorer.cmlm.allowed.cpu()[tokens].all())
+
+    def _refusal(self, one: Cut, uncut: int) -> str | None:
+        """Return the reason if a sentence's candidates cannot be ordered by their energies, and otherwise None."""
+        if uncut and len(one.texts) > 1:
+            return f"{uncut} of its {len(one.texts)} candidates cannot be cut into the model's pieces"
+        source = self.task.dataset(self.subset)[one.number]["source"]
+        why = LineReader(self.task, self.scorer.cmlm.model).refusal(source)
+        return f"its source is {why}" if why else None
+
+    def _ordered(self, batch: Sequence[Cut]) -> Generator[None, None, tuple[dict[int, Candidates], int]]:
+        """Evaluate the candidates of sentences; return those of each sentence, best first, and the decoder rows."""
+        yield from ()
+        if not batch:
+            return {}, 0
+        dataset = self.task.dataset(self.subset)
+        sample = to_device(self.scorer.cmlm.model, dataset.collater([dataset[one.number] for one in batch]))
+        place = {number: context for context, number in enumerate(sample["id"].tolist())}
+        targets = [tokens for one in batch for tokens in one.tokens]
+        context = torch.tensor([place[one.number] for one in batch for _ in one.tokens])
+        found = self.scorer.evaluate(source_of(sample), targets, context)
+        lengths = found.energy.new_tensor([max(len(target), 1) for target in targets])
+        scores = iter((-found.energy / lengths / math.log(2)).tolist())
+        listed = {one.number: [(next(scores), text) for text in one.texts] for one in batch}
+        ordered = {number: sorted(found, key=lambda one: -one[0]) for number, found in listed.items()}
+        return ordered, sum(int(rows.sum()) for rows in found.cost)
 
 
 def letters(text: str) -> str:
@@ -129,7 +175,7 @@ def load_rescorer(
         data: fairseq's data folder.
         subset: the name of the subset that the candidates translate.
         options: the options of `fairseq-generate` that choose the energy.
-        pieces: the model that cuts candidates into pieces; None if they are in pieces already.
+        pieces: the model that cuts candidates into pieces, if there is one.
 
     Raises:
         UserError: if a checkpoint is of another kind, or a file is damaged.
@@ -139,14 +185,11 @@ def load_rescorer(
     return Rescorer(task, task.scorer(models[:1]), pieces, subset)
 
 
-def pieces_for(data: Path, model: Path | None, nbest: NBest) -> sentencepiece.SentencePieceProcessor | None:
-    """Return the model that cuts candidates into pieces: the given one, or else the one in the data folder.
-
-    The result is None if there is no such model, or if the candidates are in pieces already.
+def pieces_for(data: Path, model: Path | None) -> sentencepiece.SentencePieceProcessor | None:
+    """Return the model that cuts candidates into pieces: the given one, or else the one in the data folder, if any.
 
     Raises:
         UserError: if the given model cannot be read.
     """
     own = data / PIECES
-    cut = any(WORD in text for texts in nbest.values() for text in texts)
-    return sentence_pieces(model or (own if own.is_file() and not cut else None))
+    return sentence_pieces(model or (own if own.is_file() else None))

@@ -1,12 +1,13 @@
 """Reranking of n-best lists: scores are made of the chains' energies, and the lines have fairseq's format."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from fairseq_mh.cli.main import main
 from fairseq_mh.files.output import read_output
-from tests.tiny_cmlm import generate, lines_of, write_checkpoint
+from tests.tiny_cmlm import generate, lines_of, write_checkpoint, write_data
 
 NBEST = ("--gen-subset", "test", "--nbest", "4", "--mh-sweeps", "3")
 
@@ -61,11 +62,55 @@ def test_two_streams_of_one_layer_give_the_energy_in_two_rows_per_candidate(tiny
     assert texts[1].rstrip().endswith(f"decoder rows so far: {2 * len(lines[1])}")
 
 
-def test_candidates_outside_the_state_space_come_last(tiny, tmp_path, capsys):
-    (tmp_path / "two.txt").write_text("S-1\tb b\nD-1\t0.0\tstrange b\nD-1\t0.0\tb a\nD-1\t0.0\t\n")
-    found = lines_of(rescored(capsys, tiny.folder, tmp_path / "two.txt"), "D")[1]
-    assert [line.split("\t")[1] for line in found] == ["b a", "strange b", ""]
-    assert [line.split("\t")[0] for line in found[1:]] == ["-inf", "-inf"]
+def test_candidates_of_no_length_of_the_model_come_last(tiny, tmp_path, capsys):
+    long = " ".join("a" * 20)
+    (tmp_path / "three.txt").write_text(f"S-1\tb b\nD-1\t0.0\t{long}\nD-1\t0.0\tb a\nD-1\t0.0\t\n")
+    assert main(["rescore", str(tiny.folder), str(tmp_path / "three.txt")]) == 0
+    said = capsys.readouterr()
+    found = [line.split("\t") for line in lines_of(said.out, "D")[1]]
+    assert [text for _, text in found] == ["b a", long, ""]
+    assert [score for score, _ in found[1:]] == ["-inf", "-inf"]
+    assert "2 candidates are empty or longer than the model's targets, and come last" in said.err
+
+
+UNORDERED = {  # the lines of sentence 1, and why they have no order
+    "joined pieces": ("D-1\t0.0\tab\nD-1\t0.0\tb a\n", "1 of its 2 candidates cannot be cut into the model's pieces"),
+    "none in pieces": ("D-1\t0\tab\nD-1\t0\tba\nD-1\t0\tc <unk>\n", "3 of its 3 candidates cannot be cut"),
+    "padding": ("D-1\t0.0\tmadeupword0000\nD-1\t0.0\tb a\n", "1 of its 2 candidates cannot be cut"),
+    "long source": ("D-1\t0.0\ta\nD-1\t0.0\tb a\n", "its source is too long: 22 symbols; the model reads 12"),
+}
+
+
+@pytest.mark.parametrize("name", UNORDERED)
+def test_a_sentence_without_an_order_does_not_end_the_others(tiny, tmp_path, capsys, name):
+    """Before, candidates that cannot be cut came last in silence, and a long source ended the command."""
+    lines, message = UNORDERED[name]
+    subset = "test"
+    if name == "long source":
+        subset = "long"
+        shutil.copytree(tiny.folder, tmp_path / "data")
+        write_data(tmp_path / "data", tiny.dictionary, subset, [("abca", "cab"), ("ab" * 10, "a"), ("cabbac", "a")])
+    data = tmp_path / "data" if name == "long source" else tiny.folder
+    (tmp_path / "n.txt").write_text(f"D-0\t0.0\ta b\nD-0\t0.0\tb\n{lines}T-1\tb a\nD-2\t0.0\ta\nD-2\t0.0\tc\n")
+    assert main(["rescore", str(data), str(tmp_path / "n.txt"), "--gen-subset", subset]) == 1
+    said = capsys.readouterr()
+    found = lines_of(said.out, "D")
+    assert found[1] == ["-inf\t"]
+    assert lines_of(said.out, "T")[1] == ["b a"]
+    assert {n: len(listed) for n, listed in found.items()} == {0: 2, 1: 1, 2: 2}
+    assert "inf" not in found[0][1] + found[2][1]
+    first, last = said.err.splitlines()
+    assert first.startswith(f"fairseq-mh: sentence 1 is not rescored: {message}")
+    assert last.startswith("fairseq-mh: error: 1 of 3 sentences are not rescored")
+    assert ("without --post-process" in last) == ("cut" in message)
+
+
+def test_a_single_candidate_that_cannot_be_cut_is_told(tiny, tmp_path, capsys):
+    (tmp_path / "n.txt").write_text("D-0\t0.0\tab\nD-1\t0.0\ta\nD-1\t0.0\tb\n")
+    assert main(["rescore", str(tiny.folder), str(tmp_path / "n.txt")]) == 0
+    said = capsys.readouterr()
+    assert lines_of(said.out, "D")[0] == ["-inf\tab"]
+    assert "1 candidates cannot be cut into the model's pieces: give outputs" in said.err
 
 
 def test_no_reference_is_invented(tiny, nbest, tmp_path, capsys):
