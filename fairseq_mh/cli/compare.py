@@ -6,11 +6,12 @@ The first output is the baseline. A sentence is a win if its chrF is higher than
 the paired bootstrap of sacrebleu.
 """
 
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from fairseq_mh.errors import UserError, refuse
-from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences, system_names
+from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences, system_names, warnings_about
 from fairseq_mh.files.output import first_sentences, read_output, read_references
 
 
@@ -41,4 +42,7 @@ def run(args: Namespace) -> None:
     if args.common or args.limit:
         print(f"{len(next(iter(outputs.values())).hypotheses)} sentences; rows and seconds are for the whole outputs")
     references = read_references(args.reference) if args.reference else next(iter(outputs.values())).references
+    hypotheses = {name: output.hypotheses for name, output in outputs.items()}
+    for line in warnings_about(hypotheses, references, printed=not args.reference):
+        print(f"fairseq-mh: {line}", file=sys.stderr)
     print(comparison_table(outputs, references, args.samples))

@@ -1,7 +1,8 @@
 """Compares the outputs of several decoders by scores with a paired bootstrap, by wins and losses, and by cost."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fairseq_mh.evaluation.tables import UNREAD
 from fairseq_mh.files.output import Output, in_order
 
 HEADERS = ("output", "BLEU", "95 %", "p", "chrF", "95 %", "p", "wins", "losses", "rows", "seconds")
+PIECE = re.compile("\u2581\\S|\\S@@(\\s|$)")  # with the mark of sentencepiece or subword-nmt
 ROW = "row.json"  # a file of decoder, seed and settings, in the folder of a run's output
 
 
@@ -61,6 +63,37 @@ def of_common_sentences(outputs: dict[str, Output]) -> dict[str, Output]:
         name: output._replace(hypotheses={n: text for n, text in output.hypotheses.items() if n in common})
         for name, output in outputs.items()
     }
+
+
+def warnings_about(hypotheses: Mapping[str, dict[int, str]], references: dict[int, str], printed: bool) -> list[str]:
+    """Return a line for each reason why scores of these texts do not mean what they should.
+
+    Args:
+        hypotheses: name -> sentence number -> translation.
+        references: sentence number -> reference.
+        printed: whether the references are T- lines, in which fairseq has no characters that the dictionary lacks.
+    """
+    lines = []
+    scored = {number: references[number] for number in next(iter(hypotheses.values())) if number in references}
+    unknown = sum("<unk>" in text for text in scored.values())
+    if printed and unknown:
+        lines.append(
+            f"{unknown} of {len(scored)} references (T- lines) have <unk> for what the dictionary lacks, which changes "
+            "the scores: give the original text with --reference"
+        )
+    texts = {**hypotheses, "the references": scored}
+    cut = [name for name, found in texts.items() if in_pieces(found.values())]
+    if cut and len(cut) < len(texts):
+        lines.append(
+            f"{' and '.join(cut)}: these are in pieces, the others are joined, and scores of both cannot be compared: "
+            "run fairseq-generate with the same --post-process (sentencepiece or subword_nmt) for all"
+        )
+    return lines
+
+
+def in_pieces(texts: Collection[str]) -> bool:
+    """Tell whether texts are in subword pieces: at least one in twenty has a piece's mark."""
+    return 0 < len(texts) <= 20 * sum(bool(PIECE.search(text)) for text in texts)
 
 
 def comparison_table(outputs: dict[str, Output], references: dict[int, str], samples: int) -> str:

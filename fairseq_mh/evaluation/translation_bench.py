@@ -1,12 +1,13 @@
 """Runs experiments on translation: each run is a `fairseq-generate` process."""
 
+import logging
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -17,6 +18,7 @@ from fairseq.data import Dictionary
 
 import fairseq_mh
 from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation.comparison import warnings_about
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.limited_data import limited_data
 from fairseq_mh.evaluation.pieces import target_language
@@ -29,6 +31,7 @@ from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
 from fairseq_mh.translation.options.presets import with_preset
 
+logger = logging.getLogger(__name__)
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}
 
@@ -107,6 +110,8 @@ class TranslationBench:
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         found, trace = read_output(folder / "output.txt"), read_trace(folder / "trace.jsonl")
         references = read_references(self.reference) if self.reference else found.references
+        for line in warnings_about({"the output": found.hypotheses}, references, printed=not self.reference):
+            warn_once(line)
         row = {
             "data": self.data.name,
             "subset": self.subset,
@@ -117,6 +122,12 @@ class TranslationBench:
             "seconds": found.seconds,
         }
         return row, curve(trace, bleu=states_bleu(detokeniser(self.data), references))
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Log a warning that all runs of an experiment share."""
+    logger.warning(message)
 
 
 def copy_output(lines: Iterable[str], output: TextIO, bar: Progress) -> str:
