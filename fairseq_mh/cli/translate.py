@@ -51,19 +51,25 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Namespace) -> None:
     refuse_counts(args)
     translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
-    number = 0
-    bar = Progress(unit=" sentences", total=len(args.sentences) or None, leave=False, delay=2)
-    for lines in buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER)):
-        numbers, phrases = range(number, number + len(lines)), None
-        if translator.cfg.generation.constraints:
-            split = [split_phrases(line) for line in lines]
-            lines, phrases = [line for line, _ in split], [mine for _, mine in split]
-        events = translator.watch(lines, numbers=numbers, trace=args.json, template=args.template, phrases=phrases)
-        for number, result in zip(numbers, in_order(events, len(lines), bar), strict=True):
-            print_result(args.json, translator.cfg.generation.nbest, number, result)
-        sys.stdout.flush()
-        number = numbers[-1] + 1
-    bar.close()
+    total = len(args.sentences) or None
+    batches = buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER))
+    with Progress(unit=" sentences", total=total, leave=False, delay=2) as bar:
+        number = 0
+        for lines in batches:
+            print_translations(args, translator, lines, number, bar)
+            number += len(lines)
+
+
+def print_translations(args: Namespace, translator: Translator, lines: list[str], first: int, bar: Progress) -> None:
+    """Translate lines, of which the first one has the number `first`, and print their translations."""
+    numbers, phrases = range(first, first + len(lines)), None
+    if translator.cfg.generation.constraints:
+        split = [split_phrases(line) for line in lines]
+        lines, phrases = [line for line, _ in split], [mine for _, mine in split]
+    events = translator.watch(lines, numbers=numbers, trace=args.json, template=args.template, phrases=phrases)
+    for number, result in zip(numbers, in_order(events, len(lines), bar), strict=True):
+        print_result(args.json, translator.cfg.generation.nbest, number, result)
+    sys.stdout.flush()
 
 
 def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[SentenceResult]:
