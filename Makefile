@@ -36,17 +36,15 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	# torch by its pinned version first: what the index holds under a bare name may be the much larger CUDA build.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,eval,hf,page,ray,report]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,docs,eval,hf,page,ray,report]"
+	# fairseq requires torchaudio, but needs it for speech only. Its build needs CUDA, and stops transformers without it.
+	$(BIN)/pip uninstall --quiet --yes torchaudio
 	touch $@
 
 # The documentation, in docs/_build/html; a warning, a broken link among them, is an error.
-docs: .venv/installed-docs
+docs: .venv/installed
 	$(BIN)/sphinx-build -W --keep-going -n -q docs docs/_build/html
 	@echo "docs/_build/html/index.html is written"
-
-.venv/installed-docs: .venv/installed
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[docs]"
-	touch $@
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache docs/_build

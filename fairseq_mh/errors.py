@@ -1,7 +1,11 @@
 """Exceptions for user errors, and functions that make their messages."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
+
+SEEDS = range(2**32)  # the seeds that numpy and fairseq take
+BAD_SEED = f"--seed must be from 0 to {SEEDS[-1]}"
 
 
 class UserError(Exception):
@@ -27,10 +31,14 @@ def refuse(refusals: Mapping[str, bool]) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return another library's message on one line, cut after 300 characters; a file's error begins with its name."""
+    """Return another library's message on one line, cut after 300 characters.
+
+    A file's error begins with its name, and torch's advice to load unsafely is left out.
+    """
     if isinstance(error, OSError) and error.strerror and error.filename:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())[:300]
+    words = " ".join(str(error).split())
+    return words.rpartition("WeightsUnpickler error: ")[2].partition(" Check the documentation of torch.load")[0][:300]
 
 
 def reason(error: BaseException) -> str:
@@ -45,7 +53,15 @@ def unloadable(error: BaseException) -> str:
         return f"{path} does not exist; a checkpoint of fairseq-train is expected"
     if isinstance(error, FileNotFoundError | PermissionError):
         return one_line(error)
+    if kind := foreign_kind(error):
+        return f"the checkpoint holds {kind}, which is not plain data; save the checkpoint again without it"
     return f"the checkpoint cannot be loaded; it may be damaged, or made for other dictionaries: {one_line(error)}"
+
+
+def foreign_kind(error: BaseException) -> str | None:
+    """Return the class or function that torch's safe loader refused to load from a file, or None."""
+    found = re.search(r"GLOBAL (\S+)|allowlisted via `add_safe_globals`,? but got <class '(\S+)'>", str(error))
+    return found and (found[1] or found[2])
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

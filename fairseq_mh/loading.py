@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import torch
 from fairseq import options, tasks, utils
-from fairseq.data import data_utils
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
@@ -97,8 +96,6 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
     try:
         with PARSING:
             args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
-            data_utils.post_process("", args.post_process)
-            ast.literal_eval(args.model_overrides)
             return convert_namespace_to_omegaconf(args)
     except UserError:
         raise

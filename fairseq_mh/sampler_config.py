@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from fairseq_mh.errors import UserError, refuse
+from fairseq_mh.errors import refuse
 from fairseq_mh.mcmc.energy import ENERGIES, Energy
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
@@ -95,17 +95,23 @@ def schedule_of(cfg: SamplerConfig, burn_in: int = 0) -> Schedule:
     Raises:
         UserError: if a number is out of range.
     """
-    try:
-        return Schedule(
-            cfg.mh_sweeps,
-            burn_in,
-            cfg.mh_temperature,
-            cfg.mh_final_temperature,
-            cfg.mh_block_size,
-            cfg.mh_final_block_size,
-        )
-    except ValueError as error:
-        raise UserError(f"--mh-*: {error}") from None
+    refusals = {
+        "--mh-sweeps must not be negative": cfg.mh_sweeps < 0,
+        f"--mh-burn-in must be from 0 to --mh-sweeps, which is {cfg.mh_sweeps}": not 0 <= burn_in <= cfg.mh_sweeps,
+    }
+    for name, value in {"": cfg.mh_temperature, "final-": cfg.mh_final_temperature}.items():
+        refusals[f"--mh-{name}temperature must be above 0 and finite"] = not 0 < value < math.inf
+    for name, size in {"": cfg.mh_block_size, "final-": cfg.mh_final_block_size}.items():
+        refusals[f"--mh-{name}block-size must be 1 or more, or 0 for all positions"] = size < 0
+    refuse(refusals)
+    return Schedule(
+        cfg.mh_sweeps,
+        burn_in,
+        cfg.mh_temperature,
+        cfg.mh_final_temperature,
+        cfg.mh_block_size,
+        cfg.mh_final_block_size,
+    )
 
 
 def check_sampler(cfg: SamplerConfig) -> None:

@@ -1,7 +1,9 @@
-"""Every Python that is said to be supported installs the package, and translates."""
+"""Every Python that is said to be supported installs the package, and translates; other programs work, too."""
 
+import importlib.util
 import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -31,3 +33,10 @@ def test_it_is_installed_and_translates(version, tmp_path):
     command = [str(tmp_path / "venv/bin/fairseq-mh"), "translate", str(CLONE / "models/libreoffice-de-en")]
     result = subprocess.run([*command, "Löscht die ausgewählte Zeile."], capture_output=True, text=True, check=True)
     assert result.stdout == "Deletes the selected row.\n"
+
+
+@pytest.mark.slow
+def test_transformers_loads_models_beside_this_package():
+    if not importlib.util.find_spec("transformers") or importlib.util.find_spec("torchaudio"):
+        pytest.skip("make has not made this environment: it installs transformers, and removes torchaudio")
+    subprocess.run([sys.executable, "-c", "from transformers import BertForMaskedLM"], check=True)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -114,6 +116,13 @@ def test_the_package_imports_nothing_heavy():
     assert fairseq_mh.__version__
     with pytest.raises(AttributeError):
         fairseq_mh.Traslator  # noqa: B018
+
+
+@pytest.mark.parametrize("name", ["fairseq_mh.translator", "fairseq_mh.tasks.translation_mh"])
+def test_an_import_prints_nothing_and_leaves_logging_as_it_was(name):
+    code = f"import logging, fairseq_mh, {name}; assert not logging.root.handlers; assert logging.root.level == 30"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_n_best_translations_have_distinct_texts(translator, monkeypatch):

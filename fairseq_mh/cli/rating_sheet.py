@@ -9,7 +9,7 @@ sampler each text is from.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.errors import refuse
+from fairseq_mh.errors import BAD_SEED, SEEDS, refuse
 from fairseq_mh.evaluation.rating_sheet import key_path, mix_texts, read_sampler, write_sheet
 
 
@@ -25,7 +25,7 @@ def run(args: Namespace) -> None:
     refusals = {
         "each sampler needs a name of its own": len(dict(named)) < len(named),
         "--texts must be 1 or more": args.texts < 1,
-        "--seed must not be negative": args.seed < 0,
+        BAD_SEED: args.seed not in SEEDS,
         f"{args.output} or {key} exists: somebody may have filled it in": args.output.exists() or key.exists(),
     }
     refuse(refusals)

@@ -27,7 +27,7 @@ def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
         raise UserError(f"{name} is missing")
     dictionary = Dictionary()
     try:
-        text = f"{MASK} 0\n" + files[name].decode("utf-8")
+        text = f"{MASK} 0\n" + files[name].decode("utf-8-sig")
         dictionary.add_from_file(io.StringIO(text))
     except (ValueError, RuntimeError) as error:
         raise UserError(f"{name} cannot be read: {reason(error)}") from None

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, foreign_kind
 
 CHECKPOINT, DICTIONARY = "checkpoint_best.pt", re.compile(r"dict\.[\w-]+\.txt")
 FORMAT = {"arch": "bert_transformer_seq2seq", "task": "translation_self"}
@@ -80,8 +80,8 @@ def load_published(content: bytes) -> tuple[Namespace, dict[str, Tensor]]:
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise any error
-        foreign = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds {foreign[1]}, which is not data" if foreign else "it is damaged, or not a checkpoint"
+        kind = foreign_kind(error)
+        reason = f"it holds {kind}, which is not data" if kind else "it is damaged, or not a checkpoint"
         raise UserError(f"{CHECKPOINT} cannot be loaded: {reason}") from None
     args, weights = (state.get(key) if isinstance(state, dict) else None for key in ("args", "model"))
     named = isinstance(weights, dict) and all(isinstance(w, Tensor) and isinstance(n, str) for n, w in weights.items())

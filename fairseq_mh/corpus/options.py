@@ -66,8 +66,6 @@ def checked(args: CorpusOptions) -> Any:
         "--samples writes states of chains, but --mh-decoding mask-predict has no chains": (
             args.samples and cfg.task.mh_decoding == "mask-predict"
         ),
-        "--batch-size must be 1 or more": cfg.dataset.batch_size is not None and cfg.dataset.batch_size < 1,
-        "--max-tokens must be 1 or more": cfg.dataset.max_tokens is not None and cfg.dataset.max_tokens < 1,
         "--mh-phrases is for fairseq-generate; in a corpus, phrases follow their sentence on its line": bool(
             cfg.task.mh_phrases
         ),

@@ -25,6 +25,7 @@ from torch import Tensor
 from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.energies.electric import token_energies
 from fairseq_mh.errors import UserError
+from fairseq_mh.files.checkpoints import split_names
 from fairseq_mh.files.output import pooled_nbest, read_output
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.translation.ranking.minimum_bayes_risk import utility_of
@@ -121,7 +122,7 @@ class ElectricRanking(FairseqCriterion):
         if not candidates:
             raise UserError("--criterion electric_ranking needs --candidates FILE")
         self.lists = {  # whether the model is in training -> its candidates by sentence number
-            training: read_candidates(paths.split(","), task.target_dictionary, post_process) if paths else {}
+            training: read_candidates(split_names(paths, ","), task.target_dictionary, post_process) if paths else {}
             for training, paths in ((True, candidates), (False, valid_candidates))
         }
 

@@ -4,8 +4,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from fairseq.data import Dictionary
-
 import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun, find_grid, read_grid, refuse_missing_files
@@ -14,7 +12,7 @@ from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench
 from fairseq_mh.files.output import Output, read_output, read_references
-from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.masked_lms.dictionaries import load_dictionary, subwords
 from fairseq_mh.progress import Progress
 
 MODEL = Path("models", "libreoffice-de-en")
@@ -59,7 +57,7 @@ def demo_grid(model: Path) -> tuple[list[GridRun], list[str]]:
 def demo_bench(model: Path, whole: bool, limit: int | None) -> TranslationBench:
     """Return the bench of the demo's runs: the whole test set, its first sentences, or one of ten shards of it."""
     language = target_language(model)
-    joined = subwords(Dictionary.load(str(model / f"dict.{language}.txt")))
+    joined = subwords(load_dictionary(model / f"dict.{language}.txt"))
     reference = model / f"{SUBSET}.{language}"
     arguments = (
         *(("--post-process", joined) if joined else ()),

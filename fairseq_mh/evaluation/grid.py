@@ -16,14 +16,15 @@ runs:
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from fairseq import utils
 
 from fairseq_mh.errors import UserError, did_you_mean, reason
+from fairseq_mh.files.checkpoints import split_names
 from fairseq_mh.translation.options.energy_sum import checkpoints_of
 
 KEYS = {"title", "options", "seeds", "runs"}
@@ -56,7 +57,7 @@ class GridRun(NamedTuple):
 
     def files(self, names: Iterable[str]) -> list[str]:
         """Return the files that these options name; one option may name several."""
-        several = {"mh-energy": checkpoints_of, "path": utils.split_paths}
+        several = {"mh-energy": checkpoints_of, "path": lambda paths: split_names(paths, os.pathsep)}
         given = {name: str(self.options[name]) for name in names if name in self.options}
         return [file for name, value in given.items() for file in several.get(name, lambda one: [one])(value)]
 

@@ -14,7 +14,6 @@ from typing import Any, TextIO
 
 import polars as pl
 import torch
-from fairseq.data import Dictionary
 
 import fairseq_mh
 from fairseq_mh.errors import UserError
@@ -25,7 +24,7 @@ from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
 from fairseq_mh.files.chunks import fingerprint
 from fairseq_mh.files.output import in_order, read_output, read_references
-from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.masked_lms.dictionaries import load_dictionary, subwords
 from fairseq_mh.progress import Progress
 from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
@@ -153,6 +152,6 @@ def copy_output(lines: Iterable[str], output: TextIO, bar: Progress) -> str:
 def detokeniser(data: Path) -> Callable[[list[int]], str]:
     """Return a function from token indices to text that uses the target dictionary of the data folder."""
     (path,) = data.glob(f"dict.{target_language(data)}.txt")
-    dictionary = Dictionary.load(str(path))
+    dictionary = load_dictionary(path)
     joined = subwords(dictionary)
     return lambda tokens: dictionary.string(torch.tensor(tokens), joined)

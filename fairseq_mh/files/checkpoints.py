@@ -1,7 +1,8 @@
-"""Loading of fairseq's checkpoints by torch's safe loader, which executes no code of a checkpoint."""
+"""Loading of fairseq's checkpoints by torch's safe loader, which executes no code of a checkpoint; lists of files."""
 
+import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,32 @@ import torch
 
 from fairseq_mh.errors import UserError, unloadable
 
-# Besides tensors, a checkpoint holds arguments, and best scores as numbers of numpy 1 or 2.
-SCALAR: Any = np.float64(0).__reduce__()[0]
-SCALAR_TYPES = [SCALAR, (SCALAR, "numpy.core.multiarray.scalar"), np.dtype, type(np.dtype("f4")), type(np.dtype("f8"))]
+# Besides tensors, a checkpoint holds arguments, and what training kept: numbers, texts and arrays of numpy 1 or 2.
+NUMPY: list[Any] = [np.ndarray, np.dtype, *(kind for kind in vars(np.dtypes).values() if isinstance(kind, type))]
+makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
+for maker in makers:
+    NUMPY += [maker, (maker, f"numpy.core.multiarray.{maker.__name__}")]
 
 
 def allow_fairseq_types() -> None:
     """Allow these types in every `torch.load(..., weights_only=True)` of this process."""
-    torch.serialization.add_safe_globals([Namespace, *SCALAR_TYPES])
+    torch.serialization.add_safe_globals([Namespace, bytes, frozenset, *NUMPY])
+
+
+def split_names(given: str, separator: str, exists: Callable[[str], bool] = os.path.exists) -> list[str]:
+    """Split a list of file names, and keep names of existing files that hold the separator whole.
+
+    Args:
+        given: the list; at each place, the longest name that exists is taken.
+        separator: what separates the names.
+        exists: whether a part of the list is the name of a file.
+    """
+    parts, names = given.split(separator), list[str]()
+    while parts:
+        size = next((n for n in range(len(parts), 1, -1) if exists(separator.join(parts[:n]))), 1)
+        names.append(separator.join(parts[:size]))
+        parts = parts[size:]
+    return names
 
 
 def load_model(

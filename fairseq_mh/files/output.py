@@ -42,10 +42,9 @@ def read_output(path: Path) -> Output:
                 hypotheses.setdefault(number, rest.partition("\t")[2])  # an n-best list begins with the best
             elif kind in texts:
                 texts[kind][number] = rest
-        elif found := ROWS_LINE.search(line):
-            rows = int(found[1])
-        elif found := SECONDS_LINE.search(line):
-            seconds = float(found[1])
+        else:
+            rows = int(found[1]) if (found := ROWS_LINE.search(line)) else rows
+            seconds = float(found[1]) if (found := SECONDS_LINE.search(line)) else seconds
     if not hypotheses:
         raise UserError(f"{path} holds no D- line: it is not an output of fairseq-generate, or the run failed")
     return Output(hypotheses, references, sources, rows, seconds)
@@ -89,7 +88,7 @@ def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
 
 def read_lines(path: Path) -> list[str]:
     """Return the lines of a text as fairseq counts them: U+2028 and similar characters do not end a line."""
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return path.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
 
 
 def readable_lines(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_mh.errors import UserError, reason
+from fairseq_mh.errors import UserError, one_line, reason
 
 WORD = "\u2581"  # the first character of a piece that begins a word
 
@@ -22,6 +22,21 @@ def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor |
         return sentencepiece.SentencePieceProcessor(str(path)) if path else None
     except (OSError, RuntimeError) as error:
         raise UserError(f"--sentencepiece-model cannot be read: {reason(error)}") from None
+
+
+def load_dictionary(path: str | Path) -> Dictionary:
+    """Load a dictionary of fairseq, without the byte order mark that some editors write at its start.
+
+    Raises:
+        OSError: if the file cannot be opened.
+        UserError: if it is not the dictionary of a model.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return Dictionary.load(file)
+    except (ValueError, RuntimeError) as error:
+        said = one_line(error).partition(" Duplicate words can")[0]  # advice that would change the model's symbols
+        raise UserError(f"the dictionary {path} is not one of a model's training: {said}") from None
 
 
 def allowed_symbols(dictionary: Dictionary) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from fairseq_mh.engine.linear import linear
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.checkpoints import load_model
-from fairseq_mh.masked_lms.dictionaries import WORD, allowed_symbols, sentence_pieces, subwords
+from fairseq_mh.masked_lms.dictionaries import WORD, allowed_symbols, load_dictionary, sentence_pieces, subwords
 
 
 class FairseqMLM:
@@ -74,8 +74,9 @@ def load_fairseq(checkpoint: Path, device: str, pieces: Path | None) -> FairseqM
         raise UserError(f"{checkpoint} does not exist; a checkpoint of a RoBERTa is expected")
     if not (checkpoint.parent / "dict.txt").is_file():
         raise UserError(f"{checkpoint.parent} lacks dict.txt, the dictionary that the model was trained with")
-    processor = sentence_pieces(pieces)
-    model, task = load_model(checkpoint, overrides={"data": str(checkpoint.parent)})
+    processor, dictionary = sentence_pieces(pieces), load_dictionary(checkpoint.parent / "dict.txt")
+    dictionary.add_symbol(FairseqMLM.blank)  # as its task does
+    model, _ = load_model(checkpoint, overrides={"data": str(checkpoint.parent)})
     if not isinstance(model, RobertaModel):
         raise UserError(f"{checkpoint} holds a {type(model).__name__}, not a roberta")
-    return FairseqMLM(model.eval().to(device, torch.float32), task.source_dictionary, processor)
+    return FairseqMLM(model.eval().to(device, torch.float32), dictionary, processor)

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
-from fairseq_mh.errors import UserError, refuse, unknown_option
+from fairseq_mh.errors import BAD_SEED, SEEDS, UserError, refuse, unknown_option
 from fairseq_mh.files.chunks import by_content
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler
 from fairseq_mh.template import Template
@@ -114,7 +114,7 @@ def check_text_options(options: TextOptions) -> None:
         "--length MIN MAX must be 1 or more, and MIN at most MAX": not 1 <= shortest <= longest,
         "--chains must be 1 or more": options.chains < 1,
         "--batch-size must be 1 or more": options.batch_size < 1,
-        "--seed must not be negative": options.seed < 0,
+        BAD_SEED: options.seed not in SEEDS,
         "--device cuda: there is no GPU": cuda and not torch.cuda.is_available(),
         "--sentencepiece-model is for a fairseq checkpoint": (
             options.sentencepiece_model is not None and options.model.suffix != ".pt"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import SEEDS, UserError
 from fairseq_mh.translation.options.config import DECODINGS
 from fairseq_mh.translation.options.presets import PRESETS
 
@@ -41,7 +41,7 @@ NUMBERS = {
     "final_temperature": Number("final_temperature", float, 0, 100),
     "lengths": Number("iter_decode_with_beam", int, 1, 5),
     "chains": Number("chains", int, 1, 8),
-    "seed": Number("seed", int, 0, 2**31 - 1),
+    "seed": Number("seed", int, SEEDS[0], SEEDS[-1]),
     "nbest": Number("nbest", int, 1, 10),
 }
 CHOICES = {"decoding": [str(choice.value) for choice in DECODINGS], "preset": list(PRESETS)}

@@ -2,11 +2,11 @@
 
 import json
 import logging
-import sys
+import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +19,13 @@ from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  
 from fairseq_mh.criterions.own_errors import OwnErrors
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.experts import ModelEnergy, model_energy
-from fairseq_mh.errors import UserError, one_line, unknown_option
-from fairseq_mh.excepthook import report
+from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.excepthook import TASK
 from fairseq_mh.files.checkpoints import allow_fairseq_types, load_model
 from fairseq_mh.files.data_files import check_split, require_folder
 from fairseq_mh.files.trace import TraceFile
 from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of, require_cmlm_transformer
+from fairseq_mh.masked_lms.dictionaries import load_dictionary
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.phrases import encoded, read_phrases
 from fairseq_mh.translation.given.references import References, reads_references
@@ -49,7 +50,7 @@ def take_device(cfg: TranslationMHConfig) -> None:
         torch.cuda.set_device(cfg.distributed_rank % torch.cuda.device_count())
 
 
-@register_task("translation_mh", dataclass=TranslationMHConfig)
+@register_task(TASK, dataclass=TranslationMHConfig)
 class TranslationMHTask(TranslationLevenshteinTask):
     """Decodes by Metropolis-Hastings, degenerate Gibbs or mask-predict; is otherwise the same as `translation_lev`.
 
@@ -63,6 +64,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         energies: energies of checkpoints by path and CMLM, likewise.
         own_errors: what replaces symbols in training (`--predicted-share`), or None.
         sentences: the number of sentences that `fairseq-generate` will decode, when it is known.
+        decoded, seconds: how many of them it has decoded, and the time that this took.
     """
 
     cfg: TranslationMHConfig
@@ -78,19 +80,14 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.energies: dict[Any, ModelEnergy] = {}
         self.own_errors = OwnErrors(cfg.predicted_share, cfg.noise, tgt_dict) if cfg.predicted_share else None
         self.sentences: int | None = None
+        self.decoded, self.seconds = 0, 0.0
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
-        """Add the options, and make user errors on this command line end with one line and status 1."""
+        """Add the options, with their presets."""
         super().add_args(parser)
         if isinstance(parser, ArgumentParser):  # fairseq also calls this for a group, whose parser is never used
             accept_presets(parser)
-
-        def refuse(message: str) -> NoReturn:
-            raise UserError(unknown_option(message, parser._option_string_actions))
-
-        parser.error = refuse  # type: ignore[method-assign]
-        sys.excepthook = report
 
     @classmethod
     def setup_task(cls, cfg, **kwargs):
@@ -105,8 +102,6 @@ class TranslationMHTask(TranslationLevenshteinTask):
         take_device(cfg)
         try:
             return super().setup_task(cfg, **kwargs)
-        except ValueError as error:
-            raise UserError(f"a dictionary of {cfg.data} cannot be read: {error}") from None
         except FileNotFoundError as error:
             raise UserError(
                 f"{error.filename} does not exist; the data folder needs a dictionary of each language "
@@ -116,6 +111,11 @@ class TranslationMHTask(TranslationLevenshteinTask):
             if type(error) is Exception:  # fairseq cannot infer the languages
                 raise UserError(f"{one_line(error)} (give --source-lang and --target-lang)") from None
             raise
+
+    @classmethod
+    def load_dictionary(cls, filename):
+        """Load a dictionary; raises UserError if that cannot be done."""
+        return load_dictionary(filename)
 
     def build_generator(self, models, args, **unused) -> MHGenerator:
         """Build the generator of the options.
@@ -304,6 +304,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
             print(f"Translated 0 sentences: shard {shard} of {shards} has none")
             raise SystemExit(0)
         self.sentences = None if training else sum(map(len, batches.frozen_batches[shard::shards]))
+        self.decoded, self.seconds = 0, 0.0
         return batches
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
@@ -322,4 +323,16 @@ class TranslationMHTask(TranslationLevenshteinTask):
         elif self.phrases:
             lines = (self.phrases[sentence] for sentence in sample["id"].tolist())
             constraints = pack_constraints([encoded(line, self.cut, self.target_dictionary) for line in lines])
-        return super().inference_step(generator, models, sample, prefix_tokens, constraints)
+        started = time.perf_counter()
+        found = super().inference_step(generator, models, sample, prefix_tokens, constraints)
+        if "typed" not in sample:
+            self._count(len(found), time.perf_counter() - started, generator.rows_spent)
+        return found
+
+    def _count(self, sentences: int, seconds: float, rows: int) -> None:
+        """Count a decoded batch, and print the run's cost after the last one, whatever becomes of log lines."""
+        self.decoded += sentences
+        self.seconds += seconds
+        if self.decoded == self.sentences:
+            cost = f"{self.decoded} sentences in {self.seconds:.1f}s, decoder rows so far: {rows}"
+            print(f"fairseq-mh: Translated {cost}")

@@ -6,7 +6,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.shards import merged
 from fairseq_mh.files.output import read_output
 from tests.programs import run_program
-from tests.tiny_cmlm import generate, lines_of
+from tests.tiny_cmlm import cli, generate, generated_here, lines_of
 
 RUN = (
     "--gen-subset",
@@ -93,3 +93,20 @@ def test_a_shard_without_sentences_is_merged(shards, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text("Translated 0 sentences: shard 3 of 4 has none\n")
     lines = merged([shards / f"{n}.txt" for n in (0, 1, 2)], gaps=False)
     assert merged([shards / "0.txt", tmp_path / "empty.txt", shards / "1.txt", shards / "2.txt"], gaps=False) == lines
+
+
+def test_an_output_tells_its_cost_whatever_becomes_of_log_lines(tiny, tmp_path):
+    """Log lines are switched off in one run, and in a file of its own in the other."""
+    text = generated_here(tiny, *RUN).stdout
+    (tmp_path / "quiet.txt").write_text(text)
+    with_file = cli("generate", tiny, *RUN, "--results-path", tmp_path)
+    assert with_file.returncode == 0, with_file.stderr
+    found = [read_output(path) for path in (tmp_path / "quiet.txt", tmp_path / "generate-test.txt")]
+    assert found[0].rows == found[1].rows > 0
+    assert all(output.seconds is not None for output in found)
+    cut = [
+        line for line in text.splitlines() if not line.startswith(("T-", "Generate ", *(f"{k}-5" for k in "SHDPIE")))
+    ]
+    (tmp_path / "cut.txt").write_text("\n".join(cut))
+    with pytest.raises(UserError, match="holds 5 sentences, but its log says 6"):
+        merged([tmp_path / "cut.txt"], gaps=True)

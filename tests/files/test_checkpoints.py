@@ -2,6 +2,8 @@
 
 import json
 from argparse import Namespace
+from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +11,9 @@ import torch
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
 
-from tests.tiny_cmlm import cli, trace_of
+from fairseq_mh import Translator
+from fairseq_mh.errors import UserError
+from tests.tiny_cmlm import cli, generated_here, refused, trace_of
 
 
 def of_0_10(state: dict) -> dict:
@@ -46,3 +50,35 @@ def test_older_checkpoints_decode_to_the_same_energies(tiny, tmp_path, written):
     for record, other in zip(records, expected, strict=True):
         assert record["tokens"] == other["tokens"]
         assert record["energy"] == pytest.approx(other["energy"], abs=1e-5)
+
+
+def with_extra(tiny, path, content) -> Path:
+    state = torch.load(tiny.folder / "checkpoint.pt", weights_only=True)
+    torch.save(state | {"extra_state": state["extra_state"] | {"kept": content}}, path)
+    return path
+
+
+PLAIN = (np.int64(3), np.bool_(True), np.str_("é"), np.bytes_(b"x\xff"), np.float16(1), np.uint8(3), np.complex64(1j))
+PLAIN += (np.longdouble(2), np.datetime64("2020-01-01"), np.arange(3), np.ones((2, 3), order="F"), np.zeros(0))
+PLAIN += (np.array(["a", "b"]), np.array([1, "a", None], dtype=object), np.zeros(2, dtype=[("a", "i4"), ("b", "f8")]))
+PLAIN += (np.random.RandomState(1).get_state(), frozenset({1}), np.dtype("i4"))
+
+
+def test_plain_data_of_numpy_in_a_checkpoint_is_loaded(tiny, tmp_path):
+    path = with_extra(tiny, tmp_path / "checkpoint.pt", PLAIN)
+    translator = Translator.load(tiny.folder, path=str(path), source_lang="de", target_lang="en", sweeps=1)
+    assert translator.translate(["a b"]) != [""]
+
+
+FOREIGN = {"collections.deque": deque([1]), "pathlib.PosixPath": Path("a"), "numpy.random": np.random.default_rng(1)}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_is_no_plain_data_is_named(tiny, tmp_path, name):
+    path = with_extra(tiny, tmp_path / "checkpoint.pt", FOREIGN[name])
+    with pytest.raises(UserError) as raised:
+        Translator.load(tiny.folder, path=str(path), source_lang="de", target_lang="en")
+    for message in (str(raised.value), refused(generated_here(tiny, "--gen-subset", "test", checkpoint=path))):
+        assert f"the checkpoint holds {name}" in message
+        assert "not plain data" in message
+        assert "weights_only" not in message

@@ -111,7 +111,7 @@ def test_held_positions_do_not_change(client, translator, decoding):
         ({"chains": 0}, "chains must be from 1 to 8"),
         ({"lengths": 6}, "lengths must be from 1 to 5"),
         ({"temperature": "hot"}, "temperature must be a number"),
-        ({"seed": -1}, "seed must be from 0 to 2147483647"),
+        ({"seed": -1}, "seed must be from 0 to 4294967295"),
         ({"decoding": "beam"}, "decoding must be one of mh, gibbs, mask-predict"),
         ({"preset": ["fast"]}, "preset must be one of"),
         ({"trace": "/tmp/x"}, "this page has no setting trace"),

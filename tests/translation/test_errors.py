@@ -8,8 +8,9 @@ import subprocess
 import pytest
 
 from fairseq_mh import Translator
-from fairseq_mh.errors import SentenceError
+from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.translation.generator import MHGenerator
+from tests.cli.in_process import called
 from tests.tiny_cmlm import cli, command, generated_here, lines_of, refused, write_checkpoint, write_data
 
 GENERATE = ("--gen-subset", "test")
@@ -20,16 +21,19 @@ OPTIONS = {
     "unknown option": (("--mh-energie", "raw"), "--mh-energie"),
     "not a number": (("--mh-sweeps", "many"), "many"),
     "negative sweeps": (("--mh-sweeps", "-1"), "sweeps"),
-    "burn-in leaves nothing": (("--mh-burn-in", "9", "--mh-sweeps", "3"), "burn-in"),
+    "burn-in leaves nothing": (
+        ("--mh-burn-in", "9", "--mh-sweeps", "3"),
+        "--mh-burn-in must be from 0 to --mh-sweeps, which is 3",
+    ),
     "no chain": (("--mh-chains", "0"), "--mh-chains"),
-    "zero temperature": (("--mh-final-temperature", "0"), "temperature"),
-    "not-a-number temperature": (("--mh-temperature", "nan"), "temperature"),
+    "zero temperature": (("--mh-final-temperature", "0"), "--mh-final-temperature must be above 0"),
+    "not-a-number temperature": (("--mh-temperature", "nan"), "--mh-temperature must be above 0"),
     "infinite temperature": (("--mh-temperature", "inf"), "temperature"),
     "infinite proposal temperature": (("--mh-proposal-temperature", "inf"), "--mh-proposal-temperature"),
     "zero proposal temperature": (("--mh-proposal-temperature", "0"), "--mh-proposal-temperature"),
     "chains of mask-predict": (("--mh-decoding", "mask-predict", "--mh-chains", "2"), "deterministic"),
     "gold length and a beam": (("--mh-gold-length", "--iter-decode-with-beam", "2"), "--mh-gold-length"),
-    "negative block": (("--mh-final-block-size", "-1"), "block sizes"),
+    "negative block": (("--mh-final-block-size", "-1"), "--mh-final-block-size must be 1 or more"),
     "empty nucleus": (("--mh-nucleus", "0"), "--mh-nucleus"),
     "informed Gibbs": (("--mh-scan", "informed", "--mh-decoding", "gibbs"), "informed"),
     "negative inverse temperature": (("--mh-mbr-beta", "-1"), "--mh-mbr-beta"),
@@ -50,9 +54,19 @@ OPTIONS = {
     "alignment": (("--print-alignment", "hard"), "--print-alignment"),
     "prefix": (("--prefix-size", "-1"), "--prefix-size"),
     "a batch of less than a sentence": (("--max-tokens", "3"), "max_tokens=3"),
-    "negative seed": (("--seed", "-1"), "Seed must be"),
+    "unknown utility that nothing reads": (("--mh-utility", "wrongname"), "--mh-utility wrongname"),
+    "negative seed": (("--seed", "-1"), "--seed must be from 0 to 4294967295"),
+    "large seed": (("--seed", "4294967296"), "--seed must be from 0 to 4294967295"),
+    "seed that is no whole number": (("--seed", "1.5"), "--seed: invalid int value: '1.5'"),
+    "seed that is missing": (("--seed",), "--seed: expected one argument"),
+    "task that is missing": (("--task",), "--task: expected one argument"),
+    "number of translations": (("--nbest", "x"), "--nbest: invalid int value: 'x'"),
+    "unknown tokenizer": (("--tokenizer", "x"), "--tokenizer: invalid choice: 'x'"),
+    "empty batches": (("--batch-size", "0"), "--batch-size must be 1 or more"),
+    "negative number of workers": (("--num-workers", "-1"), "--num-workers must not be negative"),
+    "settings of the model": (("--model-overrides", "{"), "--model-overrides must be a Python dictionary"),
     "no such shard": (("--distributed-world-size", "2", "--distributed-rank", "2"), "--distributed-rank"),
-    "unknown pieces": (("--post-process", "x"), "post_process"),
+    "unknown pieces": (("--post-process", "x"), "--post-process"),
     "split": (("--gen-subset", "nowhere"), "nowhere"),
     "trace in no folder": (("--mh-trace", "no/such/folder/trace"), "--mh-trace"),
 }
@@ -69,6 +83,26 @@ def test_options_are_refused_in_a_process_of_their_own(tiny, name):
     options, expected = OPTIONS[name]
     call, environment = command("generate", tiny, *GENERATE, *options), os.environ | {"OMP_NUM_THREADS": "1"}
     assert expected in refused(subprocess.run(call, capture_output=True, text=True, env=environment, check=False))
+
+
+@pytest.mark.parametrize("options", [{"seed": 1.5}, {"seed": 2**32}, {"nbest": "x"}, {"model_overrides": "{"}])
+def test_a_translator_refuses_values_of_fairseqs_options(tiny, options):
+    (name,) = options
+    with pytest.raises(UserError, match=f"--{name.replace('_', '-')}"):
+        Translator.load(tiny.folder, source_lang="de", target_lang="en", **options)
+
+
+def test_the_seeds_of_commands_have_one_range(tmp_path):
+    (tmp_path / "texts").touch()
+    output = ("--output", tmp_path / "out")
+    for arguments in (
+        ("sample", "x", *output),
+        ("rating-sheet", f"a={tmp_path / 'texts'}", *output),
+        ("translate", "x"),
+    ):
+        done = called(*arguments, "--seed", 2**32)
+        assert done.returncode == 1
+        assert "--seed must be from 0 to 4294967295" in done.stderr
 
 
 @pytest.mark.slow
@@ -148,6 +182,37 @@ def test_broken_data_files_are_refused(tiny, tmp_path, name, how):
     else:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     refused(generated_here(broken, *GENERATE))
+
+
+DICTIONARIES = {
+    "a word twice": ("a 1\nb 1\na 1\n", "'a'"),
+    "a special symbol": ("a 1\n<unk> 1\n", "'<unk>'"),
+    "no count": ("a\nb\n", "expected"),
+    "another encoding": ("ä 1\n".encode("latin-1"), "utf-8"),
+}
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_dictionaries_that_cannot_be_read_are_refused(tiny, tmp_path, name):
+    content, said = DICTIONARIES[name]
+    broken = tiny._replace(folder=tmp_path / "data")
+    shutil.copytree(tiny.folder, broken.folder)
+    path = broken.folder / "dict.en.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = refused(generated_here(broken, *GENERATE))
+    assert str(path) in line
+    assert said in line
+
+
+def test_a_byte_order_mark_is_no_part_of_a_dictionary(tiny, tmp_path):
+    marked = tmp_path / "data"
+    shutil.copytree(tiny.folder, marked)
+    for path in marked.glob("dict.*.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    options = {"source_lang": "de", "target_lang": "en", "sweeps": 1}
+    translator = Translator.load(marked, **options)
+    assert translator.task.target_dictionary == tiny.dictionary
+    assert translator.translate(["a b"]) == Translator.load(tiny.folder, **options).translate(["a b"])
 
 
 def test_sources_and_references_that_do_not_fit_are_refused(tiny, tmp_path):

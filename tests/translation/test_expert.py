@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from collections import Counter
 
 import numpy as np
@@ -12,6 +13,7 @@ from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, Translat
 
 from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.engine.decoder import DecoderEngine
+from fairseq_mh.translation.options.energy_sum import parse_energy
 from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, refused, trace_of, write_checkpoint
 
 WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
@@ -223,3 +225,18 @@ def test_a_source_too_long_for_the_expert_stays_untranslated(tiny, tmp_path):
         texts = {number: found[0] for number, found in lines_of(result.stdout, "D").items()}
         assert len(texts) == 6
         assert [number for number, text in texts.items() if text.startswith("-inf")] == [2]
+
+
+def test_names_of_files_may_hold_commas_and_colons(tiny, expert, tmp_path):
+    """So may the names of the checkpoint and of the data folder, which fairseq splits at colons."""
+    odd = tiny._replace(folder=tmp_path / "a:b,c")
+    shutil.copytree(tiny.folder, odd.folder)
+    path, energies = odd.folder / "d:e.pt", odd.folder / "x,y:0.5"
+    shutil.copy(expert, energies)
+    shutil.copy(odd.folder / "checkpoint.pt", path)
+    options = ("--gen-subset", "one", "--mh-sweeps", 1, "--mh-energy", f"two-stream,{energies}:0.7,norm:0")
+    found = generated_here(odd, *options, checkpoint=path)
+    expected = generated_here(tiny, *options[:-1], f"two-stream,{expert}:0.7,norm:0")
+    assert found.returncode == 0, found.stderr
+    assert lines_of(found.stdout, "D") == lines_of(expected.stdout, "D")
+    assert [one[1:] for one in parse_energy(f"{energies},norm:0")] == [(str(energies), 1.0), (None, 0.0)]

@@ -3,12 +3,12 @@
 import math
 from typing import Any
 
-from fairseq_mh.errors import refuse
+from fairseq_mh.errors import BAD_SEED, SEEDS, refuse
 from fairseq_mh.sampler_config import check_sampler
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, translation_schedule
 from fairseq_mh.translation.options.energy_sum import parse_energy
 from fairseq_mh.translation.options.fairseq_options import unread
-from fairseq_mh.translation.ranking.minimum_bayes_risk import MOST
+from fairseq_mh.translation.ranking.minimum_bayes_risk import MOST, check_utility
 
 Refusals = dict[str, bool]  # from a message to whether it applies
 
@@ -27,6 +27,7 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
     translation_schedule(cfg)
     if cfg.mh_energy:
         parse_energy(cfg.mh_energy)
+    check_utility(cfg.mh_utility)
     refuse(_numbers(cfg, generation) | _lengths(cfg, generation) | _starts(cfg))
     refuse({**_given_parts(cfg, generation), **unread(generation)})
 
@@ -38,7 +39,7 @@ def _numbers(cfg: TranslationMHConfig, generation: Any) -> Refusals:
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
         "--nbest must be 1 or more": generation.nbest < 1,
         "--prefix-size must not be negative": generation.prefix_size < 0,
-        "--seed must not be negative": cfg.seed < 0,
+        BAD_SEED: cfg.seed not in SEEDS,
         "--mh-mbr-beta must be 0 or more, and finite": not 0 <= cfg.mh_mbr_beta < math.inf,
         f"--nbest must be at most {MOST} with --mh-select mbr, which compares {MOST} translations": (
             cfg.mh_select == "mbr" and generation.nbest > MOST

@@ -1,15 +1,17 @@
 """The value of `--mh-energy`: a list of terms, `two-stream,teacher.pt:0.5,ranker.pt:0.2`.
 
 A term is the name of one of the CMLM's own energies, or a checkpoint, and may have a weight. A term of weight 0 is only
-written to trace and output.
+written to trace and output. The name of an existing file may hold commas and colons.
 """
 
 import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from fairseq_mh.errors import UserError, did_you_mean
+from fairseq_mh.files.checkpoints import split_names
 from fairseq_mh.mcmc.energy import ENERGIES
 
 TWO_STREAM = "two-stream"
@@ -37,12 +39,13 @@ def parse_energy(given: str) -> list[Summand]:
         UserError: if a name is unknown or used twice, a weight is not a number of 0 or more, or all weights are 0.
     """
     found: list[Summand] = []
-    for part in given.split(","):
-        term, colon, weight = part.strip().rpartition(":")
-        name, number = (term, _weight(weight, part)) if colon else (weight, 1.0)
+    for part in split_names(given, ",", lambda part: any(map(os.path.isfile, _readings(part)))):
+        whole, term = _readings(part)
+        has_weight = term and not os.path.isfile(whole)
+        name, number = (term, _weight(whole[len(term) + 1 :], part)) if has_weight else (whole, 1.0)
         if name in OWN_ENERGIES:
             found.append(Summand(name, None, number))
-        elif Path(name).suffix or "/" in name:
+        elif Path(name).suffix or "/" in name or os.path.isfile(name):
             found.append(Summand(_unused(Path(name).stem, found), name, number))
         else:
             near = did_you_mean(name, OWN_ENERGIES)
@@ -56,6 +59,11 @@ def parse_energy(given: str) -> list[Summand]:
     if not any(one.weight for one in found):
         raise UserError(f"--mh-energy {given}: at least one weight must be above 0")
     return found
+
+
+def _readings(part: str) -> tuple[str, str]:
+    """Return a term as a name without a weight, and the name before its weight, if it has a colon."""
+    return part.strip(), part.strip().rpartition(":")[0]
 
 
 def checkpoints_of(given: str | None) -> list[str]:

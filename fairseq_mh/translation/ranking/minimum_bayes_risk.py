@@ -8,12 +8,14 @@ because an annealed chain mostly visits states near its end.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.translation.ranking.selection import Hypothesis
 
 # (hypotheses, references, source) -> a row of scores for each hypothesis, one for each reference; higher is better
@@ -45,6 +47,31 @@ def utility_of(given: str) -> Utility:
     """
     if given in SACREBLEU:
         return SACREBLEU[given]()
+    kind, settings = _metric(given)
+    try:
+        metric = kind(settings)
+    except Exception as error:  # the metrics of mbrs raise many kinds of errors
+        raise UserError(f"--mh-utility {given}: mbrs cannot make this metric: {one_line(error)}") from None
+    sign = 1 if metric.HIGHER_IS_BETTER else -1
+
+    def pairwise(hypotheses: Sequence[str], references: Sequence[str], source: str) -> list[list[float]]:
+        return (sign * metric.pairwise_scores(list(hypotheses), list(references), source)).tolist()
+
+    return pairwise
+
+
+def check_utility(given: str) -> None:
+    """Check the value of `--mh-utility` without loading the model that a metric may need.
+
+    Raises:
+        UserError: if the name or a setting is unknown, or mbrs is needed and not installed.
+    """
+    if given not in SACREBLEU:
+        _metric(given)
+
+
+def _metric(given: str) -> tuple[Any, Any]:
+    """Return the class of a metric of mbrs and its settings; a setting's value may hold commas."""
     try:
         from mbrs.metrics import get_metric
     except ImportError as error:
@@ -55,17 +82,12 @@ def utility_of(given: str) -> Utility:
     name, _, settings = given.partition(":")
     try:
         kind = get_metric(name)
-        metric = kind(kind.Config(**dict(setting.split("=", 1) for setting in settings.split(",") if setting)))
-    except Exception as error:  # the metrics of mbrs raise many kinds of errors
+        named = dict(setting.split("=", 1) for setting in re.split(r",(?=\w+=)", settings) if setting)
+        return kind, kind.Config(**named)
+    except Exception as error:  # mbrs raises many kinds of errors
         raise UserError(
-            f"--mh-utility {given}: mbrs cannot make this metric; check its name and settings ({error})"
+            f"--mh-utility {given}: mbrs has no such metric, or it has other settings: {one_line(error)}"
         ) from None
-    sign = 1 if metric.HIGHER_IS_BETTER else -1
-
-    def pairwise(hypotheses: Sequence[str], references: Sequence[str], source: str) -> list[list[float]]:
-        return (sign * metric.pairwise_scores(list(hypotheses), list(references), source)).tolist()
-
-    return pairwise
 
 
 MOST = 16  # the number of likeliest translations to compare; on validation data, 30 gave the same BLEU and chrF
