@@ -64,6 +64,20 @@ def foreign_kind(error: BaseException) -> str | None:
     return found and (found[1] or found[2])
 
 
+def not_unicode(text: str) -> str | None:
+    """Return what is wrong with a text that cannot be written in UTF-8, and None for any other text.
+
+    Python reads a byte that is not UTF-8 as a lone surrogate (its error handler `surrogateescape`).
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        code = ord(text[error.start])
+        kind = f"the byte 0x{code - 0xDC00:X}" if 0xDC80 <= code < 0xDD00 else "half a character (a lone surrogate)"
+        return f"not UTF-8: character {error.start + 1} is {kind}"
+    return None
+
+
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """Return `; did you mean X?` for the most similar known name, or an empty string if none is similar."""
     near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.75)

@@ -7,7 +7,8 @@ import numpy as np
 
 from fairseq_mh.errors import UserError
 
-BLANK = re.compile(r"\{(\d*)\}")
+BLANK = re.compile(r"\{(\d{0,4})\}")
+BRACES = re.compile("[{}\uff5b\uff5d]")  # with their full-width forms, which models turn into the plain ones
 
 
 class Template(NamedTuple):
@@ -19,12 +20,13 @@ class Template(NamedTuple):
         """Return the template itself.
 
         Raises:
-            UserError: if there is no blank to fill.
+            UserError: if there is no blank to fill, or a brace that belongs to no blank.
         """
-        if not any(number != "0" for number in BLANK.findall(self.given)):
-            raise UserError(
-                f"the text {self.given!r} has no blank: write {{3}} for a blank of 3 symbols, {{}} for any number"
-            )
+        how = "write {3} for a blank of 3 symbols (at most 9999), {} for any number"
+        if BRACES.search(BLANK.sub("", self.given)):
+            raise UserError(f"the text {self.given!r} has a brace that is no part of a blank: {how}")
+        if not any(number == "" or int(number) for number in BLANK.findall(self.given)):
+            raise UserError(f"the text {self.given!r} has no blank: {how}")
         return self
 
     def text(self, mask: str, lengths: range, stream: np.random.Generator) -> str:

@@ -115,7 +115,7 @@ class Translator:
         """Decode texts, and return all results.
 
         The result of a text that cannot be translated has no translations, and `untranslated` is the reason: the text
-        is empty, it is longer than the model or the memory allows, or the model has no lengths for it.
+        is empty or not Unicode, it is longer than the model or the memory allows, or the model has no lengths for it.
 
         Args:
             texts: the sources.
@@ -165,14 +165,14 @@ class Translator:
             `SweepRecord`, `PassRecord` and `Found`.
 
         Raises:
-            UserError: if the options are refused, templates or phrases do not match the texts, or the dictionary lacks
-                pieces of a template.
+            UserError: if the options are refused, templates or phrases do not match the texts, or a template has no
+                blanks or text that the dictionary lacks.
         """
         translator = self._set(options)
         numbers = range(len(texts)) if numbers is None else numbers
         if len(numbers) != len(texts):
             raise UserError(f"there are {len(numbers)} numbers for {len(texts)} texts: one for each")
-        given = len(texts), translator.task, translator.generator.end
+        given = len(texts), translator.task.pieces, translator.generator.end
         if phrases is None:
             outlines = outlines_of_templates(template, *given)
         elif template is None:
@@ -199,7 +199,7 @@ class Translator:
         """
         generator = self._set(options).generator
         line = Line(0, 0, self.reader.tokens(text), None)
-        if reason := self.reader.refusal(line.tokens):
+        if reason := self.reader.refusal(line.tokens, text):
             raise UserError(f"the source is {reason}")
         return alternatives(generator.scorer, source_of(self._sample([line])), tokens, position, count)
 
@@ -234,7 +234,7 @@ class Translator:
         readable = []
         for place, number in enumerate(numbers):
             line = Line(place, number, self.reader.tokens(texts[place]), outlines[place])
-            if reason := self.reader.refusal(line.tokens):
+            if reason := self.reader.refusal(line.tokens, texts[place]):
                 yield Found(place, SentenceResult(texts[place], untranslated=reason))
             else:
                 readable.append(line)
@@ -290,11 +290,7 @@ class Translator:
 
     def text(self, tokens: Tensor) -> str:
         """Return the text of a target's tokens (T,) long."""
-        dictionary = self.task.target_dictionary
-        text = dictionary.string(tokens, self.cfg.common_eval.post_process, extra_symbols_to_ignore={dictionary.eos()})
-        for cutter in reversed(self.task.cutters):
-            text = cutter.decode(text)
-        return text
+        return self.task.pieces.join(tokens, self.cfg.common_eval.post_process or self.generator.joined)
 
     def _decode_batch(
         self, batch: Sequence[Line], with_energies: bool

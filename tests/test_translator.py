@@ -14,6 +14,7 @@ from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
 from fairseq_mh.translation.chains import mask_predict
 from fairseq_mh.translation.generator import MHGenerator
+from fairseq_mh.translation.given.outline import Outline
 from fairseq_mh.translation.results import PassRecord, SweepRecord
 from fairseq_mh.translator import Found
 from tests.tiny_cmlm import generate, lines_of, write_checkpoint
@@ -140,7 +141,7 @@ def test_a_template_is_in_every_translation(translator, decoding):
     options = {"decoding": decoding, "chains": 1, "sweeps": 2, "nbest": 5, "iter_decode_with_beam": 3}
     for result in translator.decode(TEXTS, template="b {2} c", **options):
         assert {(found.length, *found.text.split()[::3]) for found in result.translations} == {(4, "b", "c")}
-    lines = ["{} a", "c {}", "b", "{1} c {}", "a {} b {} c", "{}"]
+    lines = ["{} a", "c {}", Outline([translator.task.target_dictionary.index("b")]), "{1} c {}", "a {} b {} c", "{}"]
     found = [result.translations for result in translator.decode(TEXTS, template=lines, **options)]
     texts = [[one.text for one in translations] for translations in found]
     assert all(text.endswith("a") for text in texts[0])
@@ -156,7 +157,7 @@ def test_a_template_is_in_every_translation(translator, decoding):
 
 def test_invalid_templates_are_refused(tiny, translator):
     with pytest.raises(UserError, match="templates for 6 texts"):
-        translator.decode(TEXTS, template=["a"])
+        translator.decode(TEXTS, template=["a {}"])
     with pytest.raises(UserError, match="no symbols for 'x'"):
         translator.decode(TEXTS, template="x {}")
     scorer = Translator(str(tiny.folder), ["--source-lang", "de", "--target-lang", "en", "--score-reference"])
@@ -166,7 +167,7 @@ def test_invalid_templates_are_refused(tiny, translator):
         scorer.decode(["a"])
     (result,) = translator.decode(["a"], template="<pad> {}")
     assert "the model does not generate" in result.untranslated
-    (result,) = translator.decode(["a"], template=" ".join("abcabcabcabcabc"))
+    (result,) = translator.decode(["a"], template=" ".join("abcabcabcabcabc") + "{}")
     assert "tokens" in result.untranslated
 
 

@@ -1,7 +1,8 @@
 """The command `fairseq-mh`: it runs the module of a subcommand, and reports mistakes in one line.
 
 A subcommand is a module in this folder with `add_arguments(parser)` and `run(args)`, and a line in `COMMANDS`. Only the
-module of the given subcommand is imported. If it sets `TAKES_MORE = True`, the arguments after `--` are in `args.more`.
+module of the given subcommand is imported. Its `run` may return an exit status. If it sets `TAKES_MORE = True`, the
+arguments after `--` are in `args.more`.
 """
 
 import argparse
@@ -73,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not arguments:
             arguments = ["--help"]
         args = parse(arguments)
-        args.run(args)
+        status = args.run(args) or 0
         sys.stdout.flush()
-        return 0
+        return status
     except BrokenPipeError:  # the reader stopped, as `head` does, so nothing more can be printed
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -4,9 +4,9 @@
     fairseq-mh translate models/libreoffice-de-en --mh-preset fast < text.de > text.en
 
 Prints one line for each input line, in order: its best translation, or an empty line if the input line is empty or
-cannot be translated (a note on standard error says why). With --nbest above 1, each translation is on its own line,
-after the sentence number and a tab. With --constraints, the phrases that a translation must contain follow the sentence
-on its line, each after a tab.
+cannot be translated (a note on standard error says why). If a line is not UTF-8, the exit status is 1 at the end. With
+--nbest above 1, each translation is on its own line, after the sentence number and a tab. With --constraints, the
+phrases that a translation must contain follow the sentence on its line, each after a tab.
 """
 
 import json
@@ -21,7 +21,7 @@ from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_argum
 from fairseq_mh.cli.parser import Parser
 from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, not_unicode
 from fairseq_mh.loading import with_pieces
 from fairseq_mh.progress import Progress
 from fairseq_mh.translation.given.phrases import split_phrases
@@ -48,23 +48,25 @@ def add_arguments(parser: Parser) -> None:
     add_decoding_options(parser)
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace) -> int:
     refuse_counts(args)
     translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
     total = len(args.sentences) or None
     batches = buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER))
     with Progress(unit=" sentences", total=total, leave=False, delay=2) as bar:
-        number = 0
+        number = status = 0
         for lines in batches:
             print_translations(args, translator, lines, number, bar)
+            status |= any(map(not_unicode, lines))
             number += len(lines)
+    return status
 
 
 def print_translations(args: Namespace, translator: Translator, lines: list[str], first: int, bar: Progress) -> None:
     """Translate lines, of which the first one has the number `first`, and print their translations."""
     numbers, phrases = range(first, first + len(lines)), None
     if translator.cfg.generation.constraints:
-        split = [split_phrases(line) for line in lines]
+        split = [(line, []) if not_unicode(line) else split_phrases(line) for line in lines]
         lines, phrases = [line for line, _ in split], [mine for _, mine in split]
     events = translator.watch(lines, numbers=numbers, trace=args.json, template=args.template, phrases=phrases)
     for number, result in zip(numbers, in_order(events, len(lines), bar), strict=True):
@@ -108,10 +110,10 @@ def sources(args: Namespace) -> Iterator[str]:
     if args.sentences:
         yield from args.sentences
     elif args.input:
-        with args.input.open(encoding="utf-8", newline="\n") as file:
+        with args.input.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             yield from (line.rstrip("\r\n") for line in file)
     else:
-        sys.stdin.reconfigure(newline="\n")  # type: ignore[union-attr]
+        sys.stdin.reconfigure(errors="surrogateescape", newline="\n")  # type: ignore[union-attr]
         yield from (line.rstrip("\r\n") for line in sys.stdin)
 
 
@@ -127,7 +129,8 @@ def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult)
     if result.untranslated and result.untranslated != "empty":
         print(f"fairseq-mh: line {number + 1} is not translated: {result.untranslated}", file=sys.stderr)
     if as_json:
-        print(json.dumps(record_of(Source(number, str(number), result.source), result), ensure_ascii=False))
+        record = json.dumps(record_of(Source(number, str(number), result.source), result), ensure_ascii=False)
+        print(record.encode(errors="backslashreplace").decode())  # JSON, too, writes lone surrogates as \udcf6
     elif nbest == 1:
         print(result.translations[0].text if result.translations else "")
     else:

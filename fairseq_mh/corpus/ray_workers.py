@@ -25,6 +25,7 @@ except ImportError:
 from fairseq_mh.corpus.ray_actor import Actor
 from fairseq_mh.corpus.tally import Tally
 
+logger = logging.getLogger(__name__)
 CHUNK_RETRIES = 3  # after so many workers have died on a chunk, the run ends: the chunk would kill the next one, too
 ACTOR_RESTARTS = 30  # of one actor, for any reason; if it needs more, no worker survives on the machine
 
@@ -49,7 +50,12 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
             raise UserError(f"--workers {workers}: there are only {resources(kind)} {kind}s")
         pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)
         tally = ray.remote(num_cpus=0)(Tally).remote()
+        told: set[str] = set()
         for row in _rows(job, spans, pool, kind == "GPU", tally):
+            for warning in row.pop("warnings").splitlines():
+                if warning not in told:
+                    told.add(warning)
+                    logger.warning("%s", warning)
             if error := row.pop("error"):
                 raise UserError(error)
             yield row.pop("sweeps")

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fairseq_mh.errors import UserError, reason
+from fairseq_mh.errors import UserError, not_unicode, reason
 from fairseq_mh.translation.given.phrases import split_phrases
 
 JSON_LINES = (".jsonl", ".ndjson")
@@ -163,8 +163,7 @@ def _fields(location: str, line: str, sentence: int) -> tuple[Any, str, list[str
     texts = isinstance(phrases, list) and all(isinstance(one, str) for one in [text, *phrases])
     if not texts or isinstance(identifier, bool) or not isinstance(identifier, str | int | float):
         raise UserError(f"{location} is not of the form {wanted}")
-    try:
-        f"{identifier}{text}{phrases}".encode()
-    except UnicodeEncodeError:
-        raise UserError(f"{location} holds half a character (a lone surrogate)") from None
+    for one in (str(identifier), text, *phrases):
+        if fault := not_unicode(one):
+            raise UserError(f"{location} is {fault}")
     return identifier, text, phrases

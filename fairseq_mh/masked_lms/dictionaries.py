@@ -1,6 +1,7 @@
 """Properties of the symbols of fairseq's dictionaries, and the sentencepiece models that go with them."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import sentencepiece
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from fairseq_mh.errors import UserError, one_line, reason
 
 WORD = "\u2581"  # the first character of a piece that begins a word
+GOES_ON = "@@"  # subword-nmt's mark of a piece that does not end its word
 
 
 def sentence_pieces(path: Path | None) -> sentencepiece.SentencePieceProcessor | None:
@@ -57,4 +59,38 @@ def subwords(dictionary: Dictionary) -> str | None:
     """
     if any(symbol.startswith(WORD) for symbol in dictionary.symbols):
         return "sentencepiece"
-    return "subword_nmt" if any(symbol.endswith("@@") for symbol in dictionary.symbols) else None
+    return "subword_nmt" if any(symbol.endswith(GOES_ON) for symbol in dictionary.symbols) else None
+
+
+class WordCounts(NamedTuple):
+    """The numbers (B,) long of words and symbols of sentences, all of them and those with an unknown symbol."""
+
+    words: Tensor
+    unknown_words: Tensor
+    symbols: Tensor
+    unknown_symbols: Tensor
+
+
+class Words:
+    """Finds the words of sentences of pieces.
+
+    Args:
+        dictionary: the dictionary of the pieces.
+    """
+
+    def __init__(self, dictionary: Dictionary):
+        self.unknown, joined = dictionary.unk(), subwords(dictionary)
+        symbols = [dictionary[i] for i in range(len(dictionary))]
+        # Whether a word begins with a symbol; an unknown symbol can continue a word.
+        self.begins = torch.tensor([joined != "sentencepiece" or symbol.startswith(WORD) for symbol in symbols])
+        self.goes_on = torch.tensor([joined == "subword_nmt" and symbol.endswith(GOES_ON) for symbol in symbols])
+
+    def counts(self, sentences: Tensor) -> WordCounts:
+        """Count the words of sentences (B, S) long, with padding on either side."""
+        real, unknown = sentences >= self.unknown, sentences == self.unknown  # the other special symbols come before it
+        begins = self.begins[sentences]
+        begins[:, 1:] &= ~self.goes_on[sentences[:, :-1]]
+        word = begins.cumsum(1)
+        empty = word.new_zeros(len(word), word.shape[1] + 1)
+        words, lost = (empty.scatter_add(1, word, part.long()).gt(0).sum(1) for part in (real, unknown))
+        return WordCounts(words, lost, real.sum(1), unknown.sum(1))

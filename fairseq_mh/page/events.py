@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.trace import json_number
-from fairseq_mh.masked_lms.dictionaries import WORD, subwords
+from fairseq_mh.masked_lms.dictionaries import GOES_ON, WORD, subwords
 from fairseq_mh.page.limits import Wanted
 from fairseq_mh.translation.given.outline import FREE, Outline
 from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepRecord, Translation
@@ -18,7 +18,6 @@ from fairseq_mh.translator import Found, Translator
 Event = dict[str, Any]
 Piece = tuple[str, bool]  # the text of a piece, and whether it begins a word
 Send = Callable[[Event | None], object]  # sends an event, or nothing for None; raises if nobody listens any more
-GOES_ON = "@@"  # subword-nmt's mark of a piece that does not end its word
 
 
 def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import SEEDS, UserError
+from fairseq_mh.errors import SEEDS, UserError, not_unicode
 from fairseq_mh.translation.options.config import DECODINGS
 from fairseq_mh.translation.options.presets import PRESETS
 
@@ -94,8 +94,8 @@ def _text(given: dict[str, Any], name: str) -> str:
         raise UserError(f"the request is not understood: its {name} is not text")
     if len(text) > SOURCE:
         raise UserError(f"the {name} has {len(text):,} characters; this page takes at most {SOURCE:,}")
-    if any(0xD800 <= ord(letter) < 0xE000 for letter in text):
-        raise UserError(f"the {name} contains half a character (a lone surrogate), which is not text")
+    if reason := not_unicode(text):
+        raise UserError(f"the {name} is {reason}")
     return text
 
 

@@ -19,7 +19,7 @@ from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  
 from fairseq_mh.criterions.own_errors import OwnErrors
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.experts import ModelEnergy, model_energy
-from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.errors import UserError, not_unicode, one_line
 from fairseq_mh.excepthook import TASK
 from fairseq_mh.files.checkpoints import allow_fairseq_types, load_model
 from fairseq_mh.files.data_files import check_split, require_folder
@@ -28,8 +28,9 @@ from fairseq_mh.masked_lms.cmlm import CMLM, cmlm_of, require_cmlm_transformer
 from fairseq_mh.masked_lms.dictionaries import load_dictionary
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.phrases import encoded, read_phrases
+from fairseq_mh.translation.given.pieces import Cutter, Pieces, warn_of_other_pieces
 from fairseq_mh.translation.given.references import References, reads_references
-from fairseq_mh.translation.interactive_lines import ONLY_BOS_EOS, InputLines, readable
+from fairseq_mh.translation.interactive_lines import ONLY_BOS_EOS, InputLines, readable, take_any_bytes
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.config import TranslationMHConfig, summands_of
 from fairseq_mh.translation.options.fairseq_options import with_defaults
@@ -56,7 +57,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
 
     Attributes:
         lines: the input lines of `fairseq-interactive`.
-        cutters: the tokenizer and subword model that split text into pieces, applied in this order.
+        pieces: the tokenizer and subword model that split text into pieces.
         phrases: the phrases of each sentence of the data set (`--mh-phrases`).
         checkpoints: models of `--mh-energy` by path, each loaded once.
         traces: trace files by path.
@@ -72,7 +73,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
     def __init__(self, cfg, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         self.lines = InputLines()
-        self.cutters: list[Any] = []
+        self.pieces = Pieces(tgt_dict)
         self.phrases: list[list[str]] = []
         self.checkpoints: dict[str, Any] = {}
         self.traces: dict[str, TraceFile] = {}
@@ -88,6 +89,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
         super().add_args(parser)
         if isinstance(parser, ArgumentParser):  # fairseq also calls this for a group, whose parser is never used
             accept_presets(parser)
+            if "--buffer-size" in parser._option_string_actions:  # of fairseq-interactive alone
+                take_any_bytes()
 
     @classmethod
     def setup_task(cls, cfg, **kwargs):
@@ -233,22 +236,17 @@ class TranslationMHTask(TranslationLevenshteinTask):
             self.phrases = read_phrases(self.cfg.mh_phrases, len(self.datasets[split]))
 
     def build_tokenizer(self, args):
-        """Build fairseq's tokenizer, and let `cut` use it."""
+        """Build fairseq's tokenizer, and let `pieces` use it."""
         tokenizer = super().build_tokenizer(args)
-        self.cutters = [tokenizer] if tokenizer else []
-        return tokenizer
+        self.pieces.tokenizer = Cutter(tokenizer) if tokenizer else None
+        return self.pieces.tokenizer
 
     def build_bpe(self, args):
-        """Build fairseq's subword model, and let `cut` use it."""
+        """Build fairseq's subword model, let `pieces` use it, and warn if the dictionary is that of another one."""
         bpe = super().build_bpe(args)
-        self.cutters += [bpe] if bpe else []
-        return bpe
-
-    def cut(self, text: str) -> str:
-        """Split a text into pieces, and return them separated by spaces."""
-        for cutter in self.cutters:
-            text = cutter.encode(text)
-        return text
+        warn_of_other_pieces(bpe, self.source_dictionary)
+        self.pieces.bpe = Cutter(bpe) if bpe else None
+        return self.pieces.bpe
 
     def filter_indices_by_size(self, indices, dataset, max_positions=None, ignore_invalid_inputs=False):
         """Filter out sentences that the model cannot read.
@@ -307,6 +305,11 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.decoded, self.seconds = 0, 0.0
         return batches
 
+    def get_interactive_tokens_and_lengths(self, lines, encode_fn):
+        """Return the symbols of lines of `fairseq-interactive` and their numbers; note the lines that are not UTF-8."""
+        self.lines.broken = {index: reason for index, line in enumerate(lines) if (reason := not_unicode(line))}
+        return super().get_interactive_tokens_and_lengths(lines, encode_fn)
+
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Return the lines of `fairseq-interactive` and their phrases as a dataset, and register its line numbers."""
         dataset = super().build_dataset_for_inference(src_tokens, src_lengths)
@@ -322,7 +325,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
             sample = {**sample, "id": self.lines.numbers(), "typed": True}
         elif self.phrases:
             lines = (self.phrases[sentence] for sentence in sample["id"].tolist())
-            constraints = pack_constraints([encoded(line, self.cut, self.target_dictionary) for line in lines])
+            constraints = pack_constraints([encoded(line, self.pieces) for line in lines])
         started = time.perf_counter()
         found = super().inference_step(generator, models, sample, prefix_tokens, constraints)
         if "typed" not in sample:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.files.trace import TraceFile, trace_records, warn_of_broken
-from fairseq_mh.masked_lms.dictionaries import subwords
+from fairseq_mh.masked_lms.dictionaries import Words, subwords
 from fairseq_mh.mcmc.chain import convert_events, finish
 from fairseq_mh.progress import Progress
 from fairseq_mh.translation.chains.decoders import DECODERS, ChainSweep, Decoded, Decoding, Event
@@ -70,6 +70,7 @@ class MHGenerator:
         self.cfg, self.generation, self.trace = cfg, generation, trace
         self.references = References(self.cmlm)
         self.source_dictionary = source_dictionary or dictionary
+        self.words = Words(self.source_dictionary)
         self.utility = utility_of(cfg.mh_utility) if cfg.mh_select == "mbr" else None
         self.eos = dictionary.eos()  # fairseq removes it from its output
         # Targets of published Mask-Predict models end with EOS.
@@ -167,7 +168,7 @@ class MHGenerator:
             UserError: if a reference that the options need is missing, empty or longer than the model's targets.
         """
         source = source_of(sample)
-        self._warn_of_unknown(source[0])
+        self._warn_of_unknown(source[0], sample["id"].tolist())
         bound = self.scorer.bind(source)
         evaluated = with_energies or bool(self.cfg.mh_energy or self.trace)
         start = self.set_up(bound, sample, outlines)._replace(evaluated=evaluated)
@@ -197,17 +198,20 @@ class MHGenerator:
             kept.setdefault(self._text(one), one)
         return list(kept.values())
 
-    def _warn_of_unknown(self, source: Tensor) -> None:
-        """Log a warning, once, if most symbols of the sources (B, S) are unknown."""
-        symbols = source >= self.dictionary.unk()  # BOS, padding and EOS come before it in every dictionary
-        unknown = source == self.dictionary.unk()
-        if not self.warned and 2 * unknown.sum() > symbols.sum():
-            self.warned = True
-            logger.warning(
-                "%d of %d source symbols are unknown; check that the text is split into the model's pieces (--bpe), "
-                "and that the dictionary is that of the model's training",
-                *(unknown.sum(), symbols.sum()),
-            )
+    def _warn_of_unknown(self, source: Tensor, ids: Sequence[int]) -> None:
+        """Log a warning, once, if most words or symbols of one of the sources (B, S) are unknown."""
+        if self.warned:
+            return
+        for number, counts in zip(ids, zip(*self.words.counts(source.cpu()), strict=True), strict=True):
+            words, unknown_words, symbols, unknown = map(int, counts)
+            if 2 * unknown_words > words or 2 * unknown > symbols:
+                self.warned = True
+                return logger.warning(
+                    "sentence %d: %d of %d words and %d of %d source symbols are unknown; check that the text is in "
+                    "the model's language and split into its pieces (--bpe), and that the dictionary is that of the "
+                    "model's training (other such sentences are not named)",
+                    *(number, unknown_words, words, unknown, symbols),
+                )
 
     def _text(self, found: Hypothesis) -> str:
         """Return the text of a hypothesis, with subword pieces joined."""

@@ -1,7 +1,10 @@
 """The input lines of `fairseq-interactive`: their numbers, which it does not pass on, and a filter."""
 
+import fileinput
 import logging
+import sys
 from collections import deque
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,15 +14,23 @@ logger = logging.getLogger(__name__)
 ONLY_BOS_EOS = 2  # the number of symbols of an empty source
 
 
+def take_any_bytes() -> None:
+    """Make `fairseq-interactive` read bytes that are not UTF-8 as lone surrogates, instead of ending at them."""
+    fileinput.hook_encoded = partial(fileinput.hook_encoded, errors="surrogateescape")  # fairseq opens --input by it
+    sys.stdin.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+
+
 class InputLines:
     """Counts the lines of the input, and keeps the line numbers of each batch, in the order of the batches.
 
     Attributes:
         read: the number of lines read so far.
+        broken: for the index of each of the next lines that is not text, the reason.
     """
 
     def __init__(self) -> None:
         self.read = 0
+        self.broken: dict[int, str] = {}
         self._batches: deque[Tensor] = deque()
 
     def add(self, dataset: Any) -> Any:
@@ -29,7 +40,7 @@ class InputLines:
             dataset: fairseq's dataset of the next lines, which is changed.
 
         Returns:
-            The same dataset; its new attribute `first_line` is the number of its first line, from 0.
+            The same dataset; its new attributes are `first_line`, the number of its first line, from 0, and `broken`.
         """
         first, collater = self.read, dataset.collater
         self.read += len(dataset)
@@ -40,7 +51,7 @@ class InputLines:
                 self._batches.append(batch["id"] + first)
             return batch
 
-        dataset.collater, dataset.first_line = collate, first
+        dataset.collater, dataset.first_line, dataset.broken = collate, first, self.broken
         return dataset
 
     def numbers(self) -> Tensor:
@@ -59,7 +70,9 @@ def readable(dataset: Any, indices: np.ndarray, longest: int) -> np.ndarray:
     kept = []
     for index in indices.tolist():
         symbols, number = len(dataset[index]["source"]), dataset.first_line + index + 1
-        if symbols <= ONLY_BOS_EOS:
+        if reason := dataset.broken.get(index):
+            logger.warning("line %d is not translated: %s", number, reason)
+        elif symbols <= ONLY_BOS_EOS:
             logger.warning("line %d is not translated: it is empty", number)
         elif symbols > longest:
             logger.warning(

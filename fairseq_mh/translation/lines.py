@@ -8,6 +8,7 @@ from fairseq import utils
 from fairseq.data import data_utils
 from torch import Tensor
 
+from fairseq_mh.errors import not_unicode
 from fairseq_mh.translation.given.outline import Outline
 
 MAX_TOKENS = 12000  # of a batch, if neither --max-tokens nor --batch-size is given, as in fairseq-generate
@@ -51,11 +52,13 @@ class LineReader:
 
     def tokens(self, text: str) -> Tensor:
         """Return a text's symbols (S,) long, with BOS and EOS."""
-        pieces = self.dictionary.encode_line(self.task.cut(text), add_if_not_exist=False).long()  # with EOS
+        pieces = self.dictionary.encode_line(self.task.pieces.cut(text), add_if_not_exist=False).long()  # with EOS
         return torch.cat([pieces.new_tensor([self.dictionary.bos()]), pieces])
 
-    def refusal(self, tokens: Tensor) -> str | None:
-        """Return the reason if the model cannot read these symbols (S,), and otherwise None."""
+    def refusal(self, tokens: Tensor, text: str = "") -> str | None:
+        """Return the reason if the model cannot read these symbols (S,), or their text, and otherwise None."""
+        if reason := not_unicode(text):
+            return reason
         if len(tokens) <= 2:
             return "empty"
         if len(tokens) > self.longest:

@@ -58,6 +58,42 @@ def test_n_best_and_json(tiny, expected, monkeypatch, capsys):
     assert [bool(record["translations"]) for record in records] == [bool(text) for text in expected]
 
 
+@pytest.mark.parametrize("buffer", [1, 100])
+@pytest.mark.parametrize("source", ["standard input", "file", "arguments"])
+def test_a_line_that_is_not_utf_8_loses_no_other_line(tiny, expected, monkeypatch, capsys, tmp_path, buffer, source):
+    lines = [*LINES[:2], "b\udcf6", *LINES[3:5]]
+    (tmp_path / "text").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")
+    given = {"file": ("--input", tmp_path / "text"), "arguments": lines}.get(source, ())
+    with (tmp_path / "text").open(encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        call = ["translate", tiny.folder, *given, "--buffer-size", buffer, *RUN]
+        assert main([*map(str, call)]) == 1
+    said = capsys.readouterr()
+    assert said.out.splitlines() == [*expected[:2], "", *expected[3:5]]
+    assert "line 3 is not translated: not UTF-8: character 2 is the byte 0xF6" in said.err
+    assert "error" not in said.err
+
+
+def test_records_and_phrases_of_a_line_that_is_not_utf_8(tiny, monkeypatch, capsys):
+    call = [
+        "translate",
+        str(tiny.folder),
+        "b\udcf6",
+        "a b\ta",
+        "a\tb\udcf6",
+        "--constraints",
+        "unordered",
+        "--json",
+        *RUN,
+    ]
+    assert main(call) == 1
+    first, second, third = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["source"] == "b\udcf6"
+    assert "not UTF-8" in first["untranslated"]
+    assert "not UTF-8" in third["untranslated"]
+    assert second["translations"]
+
+
 MISTAKES = {
     "no such option": (("--mh-sweep", "3"), "did you mean --mh-sweeps?"),
     "no such choice": (("--mh-energy", "cooked"), "cooked"),

@@ -32,7 +32,7 @@ INPUTS = {  # name -> content, and a part of the error message
     "number.jsonl": (b'{"text": 3}\n', "line 1"),
     "odd id.jsonl": (b'{"text": "a", "id": ["x"]}\n', "line 1"),
     "nul.jsonl": (b'{"text": "a\\u0000"}\n', "line 1 holds a NUL"),
-    "half.jsonl": (b'{"text": "\\ud800"}\n', "line 1 holds half a character"),
+    "half.jsonl": (b'{"text": "\\ud800"}\n', "line 1 is not UTF-8: character 1 is half a character"),
     "deep.jsonl": (b"[" * 100_000, "line 1"),
 }
 

@@ -18,9 +18,13 @@ LONG = (*RUN, "--nbest", "2", "--mh-sweeps", "30")
 
 
 @pytest.mark.slow
-def test_two_workers_give_the_translations_of_one_process(tiny, tmp_path):
+def test_two_workers_give_the_translations_of_one_process(tiny, tmp_path, caplog):
+    """The driver shows what the workers warn of."""
     corpus = write_corpus(tmp_path / "c.de", 2)
+    with corpus.open("a") as file:
+        file.write("x y z\n")
     counts, records = corpus_run(tiny, corpus, tmp_path / "out", "--workers", 2, "--chunk-size", 2)
+    assert caplog.text.count("sentence 12: 3 of 3 words") == 1
     expected, others = corpus_run(tiny, corpus, tmp_path / "here")
     check_same(records, others)
     assert counts["rows"] == expected["rows"]

@@ -262,4 +262,4 @@ def test_sources_of_another_dictionary_give_one_warning(tiny, caplog):
     assert "source symbols are unknown" not in caplog.text
     translator.translate(["x y z a", "x y"])
     assert caplog.text.count("source symbols are unknown") == 1
-    assert "2 of 2" in caplog.text
+    assert "sentence 1: 2 of 2 words and 2 of 2 source symbols" in caplog.text  # the batch of the shorter one is first

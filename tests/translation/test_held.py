@@ -1,6 +1,7 @@
 """Prefixes, forced decoding of references, and reranking by a second model, through `fairseq-generate`."""
 
 import itertools
+from argparse import Namespace
 from collections import Counter
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.translation.given.outline import FREE, OPEN, Outline, outline_of
+from fairseq_mh.translation.given.pieces import Pieces
 from tests.tiny_cmlm import dictionary_of, generate, generated_here, lines_of, refused, trace_of, write_checkpoint
 
 DECODERS = {
@@ -182,14 +184,14 @@ def test_an_outline_allows_only_lengths_that_fit_it():
 def test_a_template_is_cut_into_pieces_at_its_blanks():
     """Text that follows a blank without a space does not begin a word."""
     dictionary = dictionary_of(["\u2581Click", "\u2581to", ".", "\u2581."])
-    cut = {"Click": "\u2581Click", "to": "\u2581to", ".": "\u2581.", "x": "\u2581x"}.get
-    index = dictionary.index
-    assert outline_of("Click {2} to {}.", cut, dictionary).parts == [
+    pieces, index = Pieces(dictionary), dictionary.index
+    pieces.bpe = Namespace(encode=lambda text: f"\u2581{text}", decode=lambda text: text.replace("\u2581", ""))
+    assert outline_of("Click {2} to {}.", pieces).parts == [
         *(index("\u2581Click"), FREE, FREE, index("\u2581to"), OPEN, index(".")),
     ]
-    assert outline_of("{} .", cut, dictionary).parts == [OPEN, index("\u2581.")]
+    assert outline_of("{} .", pieces).parts == [OPEN, index("\u2581.")]
     with pytest.raises(UserError, match="no symbols"):
-        outline_of("x {}", cut, dictionary)
+        outline_of("x {}", pieces)
 
 
 def test_a_negative_prefix_size_is_refused(tiny):

@@ -54,6 +54,16 @@ def test_a_line_that_cannot_be_read_does_not_stop_the_others(tiny):
             assert said in result.stderr
 
 
+def test_a_line_that_is_not_utf_8_does_not_stop_the_others(tiny, tmp_path):
+    (tmp_path / "text").write_bytes(b"a b\nb \xf6\nc\n")
+    for buffer in (1, 3):
+        size = ("--buffer-size", buffer, "--batch-size", 1, "--source-lang", "de", "--target-lang", "en")
+        result = cli("interactive", tiny, *OPTIONS, *size, "--input", tmp_path / "text")
+        assert result.returncode == 0, result.stderr
+        assert sorted(lines_of(result.stdout, "H")) == [0, 2]
+        assert "line 2 is not translated: not UTF-8: character 3 is the byte 0xF6" in result.stderr
+
+
 @pytest.mark.slow
 def test_one_seed_gives_one_translation_whatever_the_buffer(tiny):
     """Two equal lines have different numbers, and so different chains."""

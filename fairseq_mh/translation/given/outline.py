@@ -4,17 +4,16 @@ A template such as `Click {2} to {}.` is text with blanks: `{n}` is a blank of n
 takes as many tokens as the target's length leaves. A prefix is an outline of tokens and an open blank.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError
-from fairseq_mh.masked_lms.dictionaries import WORD
 from fairseq_mh.template import BLANK
+from fairseq_mh.template import Template as TextWithBlanks
+from fairseq_mh.translation.given.pieces import Pieces
 
 FREE = -1  # the part that stands for a free position
 OPEN = -2  # the part that stands for an open blank
@@ -29,7 +28,7 @@ class Outline:
     """
 
     def __init__(self, parts: Sequence[int] = (OPEN,), phrases: Sequence[Sequence[int]] = ()):
-        self.parts, self.phrases = list(parts), [list(phrase) for phrase in phrases]
+        self.parts, self.phrases = list(parts), [list(phrase) for phrase in phrases if len(phrase)]
         self.open = self.parts.count(OPEN)
         self.fewest = len(self.parts) - self.open + sum(map(len, self.phrases))  # the fewest tokens of a target
 
@@ -91,47 +90,33 @@ def whole(tokens: Tensor) -> Outline:
     return Outline(tokens.tolist())
 
 
-def outline_of(template: str, cut: Callable[[str], str], dictionary: Dictionary) -> Outline:
+def outline_of(template: str, pieces: Pieces) -> Outline:
     """Read a template.
 
     Args:
         template: text with blanks.
-        cut: splits text into pieces, and returns them separated by spaces.
-        dictionary: the dictionary of the pieces.
+        pieces: the model's pieces.
 
     Raises:
-        UserError: if the dictionary lacks pieces of the text.
+        UserError: if the template has no blank, or a brace that belongs to none, or if the dictionary lacks pieces of
+            the text.
     """
     parts: list[int] = []
-    for number, text in enumerate(BLANK.split(template)):
+    for number, text in enumerate(BLANK.split(TextWithBlanks(template).check().given)):
         if number % 2:
             parts += [FREE] * int(text) if text else [OPEN]
-        elif text.strip():
-            parts += _pieces(text, bool(parts) and not text[0].isspace(), cut, dictionary)
+            continue
+        held, dictionary = pieces.held(text, joined=bool(parts) and not text[:1].isspace()), pieces.dictionary
+        if unknown := " ".join(piece for piece in held if piece not in dictionary):
+            raise UserError(
+                f"the model has no symbols for {text.strip()!r}: its dictionary lacks {unknown}; use other words"
+            )
+        parts += map(dictionary.index, held)
     return Outline(parts)
 
 
-def _pieces(text: str, joined: bool, cut: Callable[[str], str], dictionary: Dictionary) -> list[int]:
-    """Return the symbols of a text between blanks.
-
-    Args:
-        text: the text.
-        joined: whether no space separates the text from the blank before it.
-        cut, dictionary: as in `outline_of`.
-    """
-    pieces = cut(text.strip()).split()
-    if joined and pieces and pieces[0].startswith(WORD):
-        first = pieces[0].removeprefix(WORD)
-        pieces[:1] = [first] if first in dictionary else list(first)
-    if unknown := [piece for piece in pieces if piece not in dictionary]:
-        raise UserError(
-            f"the model has no symbols for {text.strip()!r}: its dictionary lacks {' '.join(unknown)}; use other words"
-        )
-    return [dictionary.index(piece) for piece in pieces]
-
-
 def outlines_of_templates(
-    template: Template | Sequence[Template] | None, texts: int, task: Any, end: Sequence[int]
+    template: Template | Sequence[Template] | None, texts: int, pieces: Pieces, end: Sequence[int]
 ) -> list[Outline | None]:
     """Return the outline of each text's translation, or None for a text without a template.
 
@@ -139,11 +124,11 @@ def outlines_of_templates(
         template: one template for all texts, or one for each; a text with blanks as in `outline_of`, or an `Outline`.
             None gives no outlines.
         texts: the number of texts.
-        task: the fairseq task, which has the target dictionary and splits text into pieces.
+        pieces: the model's pieces.
         end: the symbols to add at the end of a template of text.
 
     Raises:
-        UserError: if the number of templates is wrong, or the dictionary lacks pieces of a template.
+        UserError: if the number of templates is wrong, or as in `outline_of`.
     """
     if template is None:
         return [None] * texts
@@ -152,7 +137,4 @@ def outlines_of_templates(
         raise UserError(
             f"there are {len(templates)} templates for {texts} texts; give one for each text, or one for all"
         )
-    return [
-        one if isinstance(one, Outline) else Outline([*outline_of(one, task.cut, task.target_dictionary).parts, *end])
-        for one in templates
-    ]
+    return [one if isinstance(one, Outline) else Outline([*outline_of(one, pieces).parts, *end]) for one in templates]

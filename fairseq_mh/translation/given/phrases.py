@@ -6,13 +6,12 @@ chosen, provided that the other phrases still fit, and the next row sees this ph
 (`mcmc/moves/phrases.py`).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from fairseq.data import Dictionary
 from fairseq.token_generation_constraints import unpack_constraints
 from torch import Tensor
 
@@ -20,6 +19,7 @@ from fairseq_mh.errors import SentenceError, UserError, one_line
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 from fairseq_mh.translation.given.outline import OPEN, Outline
+from fairseq_mh.translation.given.pieces import Pieces
 
 Phrase = list[int]  # symbols of the target's dictionary
 
@@ -68,33 +68,27 @@ def split_phrases(line: str) -> tuple[str, list[str]]:
     return source, phrases
 
 
-def encoded(phrases: Sequence[str], cut: Callable[[str], str], dictionary: Dictionary) -> list[Tensor]:
-    """Return the symbols (L,) long of each phrase that is not empty; an unknown piece becomes the unknown symbol.
-
-    Args:
-        phrases: the phrases.
-        cut: splits text into pieces, and returns them separated by spaces.
-        dictionary: the dictionary of the pieces.
-    """
-    lines = (cut(phrase.strip()) for phrase in phrases if phrase.strip())
-    return [dictionary.encode_line(line, append_eos=False, add_if_not_exist=False).long() for line in lines]
+def encoded(phrases: Sequence[str], pieces: Pieces) -> list[Tensor]:
+    """Return the symbols (L,) long of each phrase that has any; an unknown piece becomes the unknown symbol."""
+    found = (pieces.held(phrase) for phrase in phrases if phrase.strip())
+    return [torch.tensor([*map(pieces.dictionary.index, held)]) for held in found if held]
 
 
 def outlines_of_phrases(
-    phrases: Sequence[Sequence[str]], texts: int, task: Any, end: Sequence[int]
+    phrases: Sequence[Sequence[str]], texts: int, pieces: Pieces, end: Sequence[int]
 ) -> list[Outline | None]:
     """Return the outline of each text's translation from its phrases.
 
     Args:
         phrases: the phrases of each text.
-        texts, task, end: as in `outlines_of_templates`.
+        texts, pieces, end: as in `outlines_of_templates`.
 
     Raises:
         UserError: if the number of lists of phrases is not that of the texts.
     """
     if len(phrases) != texts:
         raise UserError(f"there are {len(phrases)} lists of phrases for {texts} texts; give one list for each text")
-    symbols = (encoded(some, task.cut, task.target_dictionary) for some in phrases)
+    symbols = (encoded(some, pieces) for some in phrases)
     return [Outline([OPEN, *(end if some else [])], [*map(Tensor.tolist, some)]) for some in symbols]
 
 
