@@ -3,9 +3,13 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.mcmc.energy import as_energy
+from fairseq_mh.translation.chains import plan as chain_plan
 from fairseq_mh.translation.chains.plan import lay_out, plan_chains
 from fairseq_mh.translation.chains.starts import STARTS, Start, at_likeliest_lengths
 from fairseq_mh.translation.given.outline import OPEN, Outline
@@ -22,6 +26,14 @@ def test_a_sentence_gets_its_own_possible_lengths():
     assert plan.length_scores.tolist() == [
         log_p[sentence, length] for sentence, length in zip(plan.context, plan.lengths, strict=True)
     ]
+
+
+def test_many_lengths_are_cut_where_they_become_implausible():
+    """The first ten are decoded if they are asked for."""
+    sharp, flat = torch.arange(0.0, -200.0, -1.0), torch.full((200,), -5.0)
+    for beam, expected in ((5, [5, 5]), (11, [10, 11]), (1000, [10, 200])):
+        plan = plan_chains(torch.stack([sharp, flat]), chains=1, beam=beam)
+        assert plan.context.bincount().tolist() == expected
 
 
 def test_a_sentence_without_a_possible_length_is_refused():
@@ -65,3 +77,31 @@ def test_given_tokens_have_the_same_places_in_every_start():
             assert torch.equal(tokens[chosen.held.bool()], chosen.blank[chosen.held.bool()]), name
             assert sorted(set(tokens[chosen.held.bool()].tolist())) == [4, 5]
     assert len(at_likeliest_lengths(start).plan.chains) == 4
+
+
+@pytest.mark.parametrize(("length", "far"), [(1, False), (9, False), (10, True)])
+def test_predicted_lengths_far_from_the_source_give_one_warning(tiny, caplog, monkeypatch, length, far):
+    translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", sweeps=1, chains=1)
+    log_p = torch.full((1, 11), -9.0).index_fill(1, torch.tensor([length]), -0.1)
+    monkeypatch.setattr(CMLM, "length_log_probs", lambda self, out: log_p.repeat(out["encoder_out"][0].size(1), 1))
+    translator.translate(["a b c a", "a"])
+    translator.translate(["a", "b"])
+    said = [record.message for record in caplog.records if "the length predicted for its translation" in record.message]
+    assert len(said) == far
+    assert all(
+        f"sentence 1 has 1 symbols, but the length predicted for its translation is {length}" in one for one in said
+    )
+
+
+def test_lengths_that_are_left_out_give_one_warning(tiny, caplog, monkeypatch):
+    monkeypatch.setattr(chain_plan, "SURE_LENGTHS", 2)
+    translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", sweeps=1, chains=1)
+    log_p = torch.tensor([[-torch.inf, -0.1, -9.0, -9.0, -1.0, -9.0, -9.0]])
+    monkeypatch.setattr(CMLM, "length_log_probs", lambda self, out: F.pad(log_p, (0, 4), value=-torch.inf))
+    for beam, lengths in ((2, {1, 4}), (1000, {1, 4}), (1000, {1, 4})):
+        (result,) = translator.decode(["a b c a"], iter_decode_with_beam=beam)
+        assert {record["length"] for record in result.trace} == lengths
+    said = [record.message for record in caplog.records if "implausible" in record.message]
+    assert said == [
+        "--iter-decode-with-beam 1000: implausible lengths are left out, so that a sentence has at most 2 here"
+    ]

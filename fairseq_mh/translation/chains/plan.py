@@ -4,6 +4,7 @@ A plan has N chains: C chains for each of the K lengths of each of the B sentenc
 adjacent.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -14,6 +15,9 @@ from torch import Tensor
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.mcmc.state import FIXED
 from fairseq_mh.translation.given.outline import FREE, Outline
+
+SURE_LENGTHS = 10  # that many lengths of a sentence are decoded if they are asked for
+PLAUSIBLE = 0.01  # a further length is decoded if it has this share of the likeliest length's probability
 
 
 class Plan(NamedTuple):
@@ -35,10 +39,12 @@ class Plan(NamedTuple):
 def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None, reward: float = 0.0) -> Plan:
     """Plan the chains of a batch: C chains at each of a sentence's likeliest lengths, or at its given length.
 
+    Lengths that are not plausible are left out, from the eleventh length on.
+
     Args:
         log_p: (B, L) nats, the log-probability of each length; minus infinity at impossible lengths.
         chains: C, the number of chains of each length.
-        beam: K, the number of lengths of each sentence; a sentence may have fewer possible lengths.
+        beam: K, the number of lengths of each sentence; a sentence may have fewer plausible lengths.
         gold: (B,) long, the lengths to use instead of predicted ones; their log-probability counts as 0.
         reward: nats that are added to the score of a length for each token.
 
@@ -50,6 +56,8 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
     else:
         scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
     possible = scores.isfinite()
+    sure = torch.arange(scores.size(1), device=scores.device) < SURE_LENGTHS
+    possible &= sure | (scores >= scores[:, :1] + math.log(PLAUSIBLE))
     if not possible.any(1).all():
         raise SentenceError("no lengths: the model's length scores are NaN; if --fp16 is given, try without it")
     context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)

@@ -1,5 +1,6 @@
 """The setup of a batch's chains: given parts of the targets, lengths, and each chain's random stream."""
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,13 +10,17 @@ from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.mcmc.chain import chain_stream
-from fairseq_mh.translation.chains.plan import lay_out, plan_chains
+from fairseq_mh.translation.chains.plan import Plan, lay_out, plan_chains
 from fairseq_mh.translation.chains.starts import Start
+from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.given.outline import Outline
 from fairseq_mh.translation.given.phrases import phrases_of, place
 from fairseq_mh.translation.given.references import References, needs_lengths
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
 from fairseq_mh.translation.scorer import Bound, Scorer
+
+logger = logging.getLogger(__name__)
+FAR = 10  # a predicted length is far from its source if one is this many times the other
 
 
 class ChainSetup:
@@ -33,6 +38,7 @@ class ChainSetup:
         self, scorer: Scorer, cfg: TranslationMHConfig, generation: Any, references: References, end: list[int]
     ):
         self.scorer, self.cfg, self.generation, self.references, self.end = scorer, cfg, generation, references, end
+        self.warned: set[str] = set()  # what warnings were about
 
     def __call__(self, bound: Bound, sample: dict, outlines: Sequence[Outline] | None) -> Start:
         """Prepare the chains of a batch of B sentences.
@@ -56,13 +62,12 @@ class ChainSetup:
         self._check(outlines, gold)
         log_p = self.scorer.cmlm.length_log_probs(bound.encoder_out)
         log_p[:, longest + 1 :] = -math.inf
-        plan = plan_chains(
-            torch.stack([outline.possible(lengths) for outline, lengths in zip(outlines, log_p, strict=True)]),
-            chains_of(self.cfg),
-            self.generation.iter_decode_with_beam,
-            gold,
-            self.cfg.mh_length_reward,
-        )
+        possible = torch.stack([outline.possible(lengths) for outline, lengths in zip(outlines, log_p, strict=True)])
+        chains, beam = chains_of(self.cfg), self.generation.iter_decode_with_beam
+        plan = plan_chains(possible, chains, beam, gold, self.cfg.mh_length_reward)
+        if gold is None:
+            self._warn_of_left_out(possible, plan)
+            self._warn_of_far(sample, log_p)
         if int(plan.lengths.max()) > longest:  # only a reference's length can be this long
             raise SentenceError(
                 f"too long: the target may have at most {longest} tokens, for the sake of another model of the energy"
@@ -86,6 +91,39 @@ class ChainSetup:
             phrase_order=order,
             spent=placed.rows,
         )
+
+    def _warn_of_left_out(self, possible: Tensor, plan: Plan) -> None:
+        """Log a warning, once, if a plan lacks possible lengths (B, L) because they are implausible."""
+        beam = self.generation.iter_decode_with_beam
+        asked = possible.isfinite().sum(1).clamp(max=beam)
+        kept = plan.context[plan.chains.eq(0)].bincount(minlength=len(asked))
+        if kept.lt(asked).any():
+            self._warn_once(
+                "left out",
+                f"--iter-decode-with-beam {beam}: implausible lengths are left out, so that a sentence has at most "
+                f"{int(kept.max())} here",
+            )
+
+    def _warn_of_far(self, sample: dict, log_p: Tensor) -> None:
+        """Log a warning, once, if the likeliest length, by log_p (B, L), is far from that of its source."""
+        cmlm, tokens = self.scorer.cmlm, source_of(sample)[0]
+        symbols = (~torch.isin(tokens, tokens.new_tensor([cmlm.pad, cmlm.bos, cmlm.eos]))).sum(1)
+        predicted = log_p.argmax(1)
+        far = (predicted >= FAR * symbols) | (symbols >= FAR * predicted)
+        if far.any():
+            first = int(far.nonzero()[0])
+            self._warn_once(
+                "far",
+                f"sentence {int(sample['id'][first])} has {int(symbols[first])} symbols, but the length predicted for "
+                f"its translation is {int(predicted[first])}; check that the model's prediction of lengths was "
+                "trained, on text that is split into pieces as here",
+            )
+
+    def _warn_once(self, about: str, message: str) -> None:
+        """Log a warning, unless there was one about the same."""
+        if about not in self.warned:
+            self.warned.add(about)
+            logger.warning(message)
 
     def _outlines(self, sample: dict) -> list[Outline]:
         """Return the parts of each target that the options give."""
