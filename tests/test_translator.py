@@ -298,13 +298,6 @@ def test_threads_have_options_of_their_own(translator):
     assert [job.result() for job in jobs] == expected
 
 
-def test_a_call_in_half_precision_changes_no_later_call_but_its_precision(tiny):
-    """The weights are arranged anew for each precision of the model."""
-    translator = Translator.load(tiny.folder, **OPTIONS)
-    assert all(translator.translate(TEXTS, bf16=True))
-    assert all(translator.translate(TEXTS))
-
-
 def test_numbers_must_be_one_for_each_text(translator):
     with pytest.raises(UserError, match="1 numbers for 2 texts"):
         translator.decode(["a", "b"], numbers=[3])

@@ -106,7 +106,7 @@ class Layer:
         x = x + source(layer.encoder_attn_layer_norm(x) if layer.normalize_before else x, context)
         x = self._post_norm(x, layer.encoder_attn_layer_norm)
         y = layer.final_layer_norm(x) if layer.normalize_before else x
-        x = x + apply_linear(layer.fc2, layer.activation_fn(apply_linear(layer.fc1, y)))
+        x = x + apply_linear(layer.fc2, apply_linear(layer.fc1, y, layer.activation_fn))
         return self._post_norm(x, layer.final_layer_norm)
 
     def _pre_norm(self, x: Tensor) -> Tensor:

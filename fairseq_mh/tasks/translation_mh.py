@@ -19,6 +19,7 @@ from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  
 from fairseq_mh.criterions.own_errors import OwnErrors
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.experts import ModelEnergy, model_energy
+from fairseq_mh.engine.linear import has_bf16_products
 from fairseq_mh.errors import UserError, not_unicode, one_line
 from fairseq_mh.excepthook import TASK
 from fairseq_mh.files.checkpoints import allow_fairseq_types, load_model
@@ -139,7 +140,10 @@ class TranslationMHTask(TranslationLevenshteinTask):
             raise UserError(f"--path names {len(models)} models; these options need {needed}")
         model = models[0]
         model.eval()
-        if self.cfg.bf16:  # fairseq-generate converts the model for --fp16 only
+        if self.cfg.bf16 and next(model.parameters()).device.type == "cpu":  # the scorer lets products round
+            if not has_bf16_products():
+                logger.warning("--bf16 changes nothing: products in bf16 need a CPU with AMX, and torch 2.9 or later")
+        elif self.cfg.bf16:  # fairseq-generate converts the model for --fp16 only
             model.bfloat16()
         scorer = self.scorer(models)
         if getattr(getattr(model, "args", None), "noise", None) == FULL_MASK:
@@ -169,7 +173,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
         cmlm = self.cmlms[key]
         reranker = self._reranker(models[1], cmlm) if len(models) > 1 else None
         summands = summands_of(self.cfg, cmlm.has_two_streams)
-        return Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker)
+        in_bf16 = bool(self.cfg.bf16)
+        return Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker, in_bf16)
 
     def _energy(self, path: str, cmlm: CMLM) -> ModelEnergy:
         """Return the energy of a checkpoint, which is loaded once."""

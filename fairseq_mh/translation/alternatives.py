@@ -5,10 +5,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fairseq_mh.engine.linear import bf16_products
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import evaluate
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
-from fairseq_mh.translation.scorer import Scorer, Source
+from fairseq_mh.translation.scorer import Bound, Scorer, Source
 
 
 class Alternative(NamedTuple):
@@ -49,7 +50,12 @@ def alternatives(scorer: Scorer, source: Source, tokens: Tensor, position: int, 
     scorer.require_state(tokens)
     if not 0 <= position < len(tokens):
         raise UserError(f"there is no position {position}: give 0 to {len(tokens) - 1}")
-    lm, energy, _ = scorer.bind(source)
+    with bf16_products(scorer.in_bf16):
+        return _alternatives(scorer.bind(source), source, tokens, position, count)
+
+
+def _alternatives(bound: Bound, source: Source, tokens: Tensor, position: int, count: int) -> list[Alternative]:
+    lm, energy, _ = bound
     tokens = tokens.to(source[0].device)
     here = torch.arange(len(tokens), device=tokens.device)[None] == position  # (1, T)
     context = tokens.new_zeros(1)

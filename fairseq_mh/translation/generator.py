@@ -13,6 +13,7 @@ from fairseq import utils
 from fairseq.data import Dictionary
 from torch import Tensor
 
+from fairseq_mh.engine.linear import in_bf16_products
 from fairseq_mh.errors import SentenceError
 from fairseq_mh.files.trace import TraceFile, trace_records, warn_of_broken
 from fairseq_mh.masked_lms.dictionaries import Words, subwords
@@ -167,6 +168,9 @@ class MHGenerator:
             SentenceError: if a sentence of the batch cannot be decoded.
             UserError: if a reference that the options need is missing, empty or longer than the model's targets.
         """
+        return (yield from in_bf16_products(self._events(sample, outlines, with_energies), self.scorer.in_bf16))
+
+    def _events(self, sample: dict, outlines: Sequence[Outline] | None, with_energies: bool) -> Decoding:
         source = source_of(sample)
         self._warn_of_unknown(source[0], sample["id"].tolist())
         bound = self.scorer.bind(source)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fairseq_mh.energies.experts import ModelEnergy
 from fairseq_mh.energies.two_stream import TwoStream
+from fairseq_mh.engine.linear import bf16_products
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM
 from fairseq_mh.mcmc.energy import Energy, OnePassEnergy, Term, evaluate, sum_of
@@ -55,6 +56,7 @@ class Scorer:
         summands: the terms of the energy, as `parse_energy` returns them.
         load: loads the energy of a checkpoint from its path.
         reranker: an autoregressive model that reranks hypotheses, if there is one.
+        in_bf16: whether to score inside `bf16_products`; whoever uses the result of `bind` does so.
 
     Raises:
         UserError: if two streams cannot be computed for the CMLM and are a term, or a checkpoint cannot be used.
@@ -66,8 +68,9 @@ class Scorer:
         summands: Sequence[Summand],
         load: Callable[[str], ModelEnergy],
         reranker: ModelEnergy | None = None,
+        in_bf16: bool = False,
     ):
-        self.cmlm, self.summands, self.reranker = cmlm, list(summands), reranker
+        self.cmlm, self.summands, self.reranker, self.in_bf16 = cmlm, list(summands), reranker, in_bf16
         self.models = {one.name: load(one.path) for one in summands if one.path}
         if any(one.name == TWO_STREAM for one in summands) and not cmlm.has_two_streams:
             raise UserError("--mh-energy two-stream needs a plain decoder, which this model does not have; use norm")
@@ -111,14 +114,16 @@ class Scorer:
         Raises:
             SentenceError: as in `bind`.
         """
-        bound = self.bind(source)
+        with bf16_products(self.in_bf16):
+            bound = self.bind(source)
         total = torch.full((len(targets),), math.inf, dtype=torch.float64)
         by_name = {name: torch.full_like(total, math.nan) for name in bound.energy.columns}
         cost = no_cost(context)
         states = [n for n, target in enumerate(targets) if self.is_state(target)]
         if states:
             tokens = data_utils.collate_tokens([targets[n] for n in states], self.cmlm.pad).to(source[0].device)
-            state, spent = evaluate(bound.lm, bound.energy, tokens, context[states].to(tokens.device))
+            with bf16_products(self.in_bf16):
+                state, spent = evaluate(bound.lm, bound.energy, tokens, context[states].to(tokens.device))
             scores = state.scores.double()
             total[states] = bound.energy.total(scores).cpu()
             for name, nats in bound.energy.by_name(scores).items():

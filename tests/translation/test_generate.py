@@ -322,16 +322,6 @@ def test_mask_predict_chooses_the_length(tiny, tmp_path, capsys, start):
         assert record["rows"] == own + (spent if record["chain"] == 0 else 0)
 
 
-def test_bf16_is_the_same_model_in_fewer_digits(tiny, tmp_path, capsys):
-    """Energies of the same states differ little; log-probabilities are summed in float32."""
-    options = (*SHORT, "--mh-sweeps", 0, "--mh-init", "reference")
-    whole, short = (trace_of(tiny, tmp_path / name, *options, *more) for name, more in (("w", ()), ("s", ("--bf16",))))
-    assert [r["tokens"] for r in whole] == [r["tokens"] for r in short]
-    energies = [[r["energy"] for r in records] for records in (whole, short)]
-    assert energies[0] != energies[1]
-    assert np.allclose(*energies, rtol=0.02)
-
-
 def test_a_mixed_start_combines_mask_predict_and_the_masked_target(tiny, tmp_path):
     """The first chain of each length has the start and rows of mask-predict, and the others those of masked."""
     options = (*SHORT, "--mh-sweeps", 0, "--iter-decode-with-beam", 2, "--iter-decode-max-iter", 2, "--mh-chains", 3)
