@@ -22,7 +22,7 @@ def test_the_estimate_for_logits_is_close():
 @torch.no_grad()
 def test_the_estimate_for_a_row_is_close():
     sizes = {"decoder_embed_dim": 128, "encoder_embed_dim": 128, "decoder_ffn_embed_dim": 512, "decoder_layers": 2}
-    sizes |= {"max_source_positions": 40, "max_target_positions": 40}
+    sizes |= {"max_source_positions": 40, "max_target_positions": 40, "decoder_normalize_before": True}
     rows = Rows(model_of(dictionary_of(), **sizes), dictionary_of(), 16)
     assert memory.measured_row(rows) == pytest.approx(memory.row_bytes(18, 128, 512), rel=CLOSE)
 
