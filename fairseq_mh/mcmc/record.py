@@ -50,16 +50,28 @@ class Sweep(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A finished run of N chains, on the CPU.
+    """A finished run of N chains and S sweeps, on the CPU.
 
     Attributes:
         sweeps: one more than the schedule has, because sweep 0 is the start.
         lowest: the states of lowest energy from burn-in on, compared after every update (for degenerate Gibbs, after
             every sweep).
+        energy: the energy of the target.
     """
 
     sweeps: list[Sweep]
     lowest: Snapshot
+    energy: Energy
+
+    @property
+    def tokens(self) -> Tensor:
+        """The states at the ends of the sweeps, burn-in included and the start left out: (N, S, T) long, padded."""
+        return torch.stack([sweep.end.tokens for sweep in self.sweeps], 1)[:, 1:]
+
+    @property
+    def energies(self) -> Tensor:
+        """The energies of `tokens`: (N, S) nats; divided by minus the temperature, log p up to a constant."""
+        return torch.stack([self.energy.total(sweep.end.scores) for sweep in self.sweeps], 1)[:, 1:]
 
 
 class Record:
@@ -120,7 +132,7 @@ class Record:
         """Return the run, on the CPU."""
         tokens, scores, counts = (part.cpu() for part in (self._tokens, self._scores, self._counts))
         sweeps = [self._sweep(sweep, *parts) for sweep, parts in enumerate(zip(tokens, scores, counts, strict=True))]
-        return Run(sweeps, Snapshot(*(part.cpu() for part in self._lowest)))
+        return Run(sweeps, Snapshot(*(part.cpu() for part in self._lowest)), self._energy)
 
     def _sweep(self, sweep: int, tokens: Tensor, scores: Tensor, counts: Tensor) -> Sweep:
         end, named = Snapshot(torch.full((len(tokens),), sweep), tokens, scores), dict(zip(COUNTS, counts, strict=True))

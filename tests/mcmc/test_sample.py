@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fairseq_mh.mcmc import Energy, Kernel, LogitsLM, MaskedConditional, Schedule, Term, finish, sample, sum_of, sweeps
-from tests.mcmc.harness import FALSE_ALARM, LM, number_of, p_value, run_from
+from tests.mcmc.harness import FALSE_ALARM, LM, number_of, p_value, run_from, target_of
 from tests.mcmc.tables import Reference, TableEnergy
 
 
@@ -45,6 +45,20 @@ def test_sample_equals_a_run_of_the_parts():
     assert torch.equal(watched.sweeps[-1].end.tokens, found.sweeps[-1].end.tokens)
     total = kernel.energy.total
     assert (total(found.lowest.scores) <= total(found.sweeps[-1].end.scores)).all()
+
+
+@pytest.mark.parametrize("energy", ["norm", "raw", "raw + norm"])
+def test_the_states_and_energies_of_a_run_are_arrays(energy):
+    """They have a row for each chain and a column for each sweep but the start, with the weights of the energy."""
+    run = sample(LM, torch.arange(3).repeat(4, 1), sweeps=6, burn_in=2, energy=target_of(energy, LM))
+    assert run.tokens.shape == (4, 6, 3)
+    assert run.energies.shape == (4, 6)
+    assert all(run.tokens[:, s - 1].equal(run.sweeps[s].end.tokens) for s in range(1, 7))
+    reference = Reference(LM, energy, 1.0, {"temperature": 1.0})
+    expected = [[reference.energy(state, energy) for state in chain] for chain in run.tokens.tolist()]
+    np.testing.assert_allclose(run.energies, expected, atol=1e-10)
+    still = sample(LM, torch.arange(3).repeat(4, 1), sweeps=0)
+    assert (still.tokens.shape, still.energies.shape) == ((4, 0, 3), (4, 0))
 
 
 REFUSED = {
