@@ -34,6 +34,7 @@ ROOMS = (
     "files",
     "sampler_config",
     "progress",
+    "convergence",
     "template",
     "viewer",
     "mcmc",

@@ -5,7 +5,7 @@
     fairseq-mh diagnose out/trace.jsonl --burn-in 7
 
 Prints the share of chains that never moved, the share of sentences whose chains have converged, and the medians of
-R-hat, the effective sample sizes and the acceptance rates.
+R-hat, the effective sample sizes and the acceptance rates, and says what to do about chains that have not converged.
 """
 
 from argparse import ArgumentParser, Namespace
@@ -14,8 +14,9 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from fairseq_mh.convergence import CONVERGED
 from fairseq_mh.errors import refuse
-from fairseq_mh.evaluation.diagnostics import CONVERGED, diagnose, diagnosis_summary, first_ids
+from fairseq_mh.evaluation.diagnostics import advice_on, diagnose, diagnosis_summary, first_ids
 from fairseq_mh.evaluation.scores import read_trace
 
 MEANINGS = {
@@ -46,8 +47,8 @@ def run(args: Namespace) -> None:
     table = diagnose(first_ids(trace, args.limit) if args.limit else trace, args.burn_in)
     rows = [(name, None if isnan(value) else value, MEANINGS[name]) for name, value in diagnosis_summary(table).items()]
     print(tabulate(rows, floatfmt=".3f", missingval="-"))
-    if table["chains"].max() == 1:
-        print("convergence cannot be checked with one chain per sentence and length: use, for example, --mh-chains 4")
+    for advice in advice_on(table):
+        print(advice)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         table.write_csv(args.output)

@@ -19,7 +19,7 @@ from fairseq_mh.errors import UserError, did_you_mean, one_line
 
 # The packages of each extra (pyproject.toml), by the names of the modules that are imported first.
 EXTRAS = {
-    "eval": ("arviz_stats", "polars", "tabulate", "yaml"),
+    "eval": ("arviz_base", "arviz_stats", "polars", "tabulate", "yaml"),
     "report": ("jinja2", "markupsafe", "plotly"),
     "ray": ("ray",),
     "page": ("starlette", "uvicorn"),

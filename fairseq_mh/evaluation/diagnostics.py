@@ -1,23 +1,19 @@
 """Tells from a trace (`--mh-trace`), without a model, whether its chains have converged.
 
-Only chains at one temperature can converge, so annealed chains are refused, and so are short ones. ArviZ computes the
-rank-normalised split R-hat and the bulk and tail effective sample size (Vehtari et al., 2021) of the target energy,
-over the chains of one sentence and length. R-hat and ESS mean nothing for a chain that never moved: such a chain is
-counted as frozen, and its group as not converged.
+Only chains at one temperature can converge, so annealed chains are refused, and so are short ones. The chains of one
+sentence and length are compared by the energy of the target. R-hat and ESS mean nothing for a chain that never moved:
+such a chain is counted as frozen, and its group as not converged.
 """
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 import polars as pl
-from arviz_stats.base import array_stats
 
+from fairseq_mh.convergence import CONVERGED, SHORTEST, Convergence, Draws, convergence
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import CHAIN
-
-SHORTEST = 20  # sweeps after burn-in: R-hat compares halves of chains, and needs ten sweeps in each
-CONVERGED = 1.01  # the largest R-hat of a converged group, as Vehtari et al. recommend
-AXES = {"chain_axis": 0, "draw_axis": 1}
 
 
 def first_ids(trace: pl.DataFrame, limit: int) -> pl.DataFrame:
@@ -33,10 +29,9 @@ def diagnose(trace: pl.DataFrame, burn_in: int) -> pl.DataFrame:
         burn_in: number of first sweeps to discard from each chain.
 
     Returns:
-        A row for each sentence and length, with the columns `chains`, `frozen` (chains that never moved), `r_hat`,
-        `ess_bulk` and `ess_tail` (null if a chain is frozen; R-hat also if there is only one chain), `autocorrelation`
-        (of the energy at lag 1, the mean over the chains that moved), `acceptance_rate`, `novel_rate` and `hamming`
-        (the share of positions in which a chain's last state differs from its first).
+        A row for each sentence and length, with the fields of `Convergence` (null for None), and the columns
+        `acceptance_rate`, `novel_rate` and `hamming` (the share of positions in which a chain's last state differs from
+        its first).
 
     Raises:
         UserError: if the trace is incomplete, the temperature changes after burn-in, or too few sweeps are left.
@@ -81,14 +76,7 @@ def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
     energy = part["energy"].to_numpy().reshape(chains, -1)
     tokens = np.array(part["tokens"].to_list()).reshape(chains, -1, length)
     start = np.array(part["start"].to_list()).reshape(chains, -1, length)[:, 0]
-    moved = (tokens != tokens[:, :1]).any((1, 2))
-    row: dict[str, Any] = {"id": sentence, "length": length, "chains": chains, "frozen": int((~moved).sum())}
-    all_moved = bool(moved.all())
-    row["r_hat"] = float(array_stats.rhat(energy, **AXES)) if all_moved and chains > 1 else None
-    row["ess_bulk"] = float(array_stats.ess(energy, **AXES, method="bulk")) if all_moved else None
-    row["ess_tail"] = float(array_stats.ess(energy, **AXES, method="tail", prob=(0.05, 0.95))) if all_moved else None
-    lags = array_stats.autocorr(energy[moved], axis=1)[:, 1] if moved.any() else []
-    row["autocorrelation"] = float(np.mean(lags)) if len(lags) else None
+    row = {"id": sentence, "length": length, **convergence(Draws(tokens, energy))._asdict()}
     for name, count in (("acceptance_rate", "accepted"), ("novel_rate", "novel")):
         row[name] = float(part[count].to_numpy().sum() / part["proposals"].to_numpy().sum())
     row["hamming"] = float((tokens[:, -1] != start).mean())
@@ -114,3 +102,10 @@ def diagnosis_summary(table: pl.DataFrame) -> dict[str, float]:
         known = column[name][~np.isnan(column[name])]
         row[name] = float(np.median(known)) if len(known) else np.nan
     return {name: float(value) for name, value in row.items()}
+
+
+def advice_on(table: pl.DataFrame) -> list[str]:
+    """Return what to do for the groups of the table of `diagnose` that have not converged; each text once."""
+    groups = table.select(Convergence._fields).rows()
+    texts = Counter(Convergence(*group).advice for group in groups)
+    return [f"{count} of {len(groups)} groups: {text}" for text, count in texts.most_common() if text]

@@ -17,8 +17,7 @@ from tests.programs import send_signal, start_program
 
 ROOT = Path(__file__).parents[2]
 NEEDS = {
-    **dict.fromkeys(("compare", "evaluate", "experiments", "demo"), ("tabulate", "eval")),
-    "diagnose": ("arviz_stats", "eval"),
+    **dict.fromkeys(("compare", "diagnose", "evaluate", "experiments", "demo"), ("tabulate", "eval")),
     "rating-sheet": ("polars", "eval"),
     "report": ("plotly", "report"),
 }
