@@ -6,14 +6,14 @@ translator.translate(["Öffnen Sie das Menü."])
 
 import copy
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.errors import UserError, one_line, refuse
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.mcmc.chain import convert_events
 from fairseq_mh.translation.alternatives import Alternative, alternatives
@@ -27,6 +27,7 @@ from fairseq_mh.translation.lines import Line, LineReader, in_batches
 from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.results import BatchResults, PassRecord, SentenceResult, SweepRecord, event_records
+from fairseq_mh.translation.samples import Samples, check_draws, samples_of
 
 KEPT_OPTIONS = 16  # the number of sets of options for which generators are kept
 
@@ -41,6 +42,18 @@ class Found(NamedTuple):
 
     place: int
     result: SentenceResult
+
+
+class FoundSamples(NamedTuple):
+    """The event that a text's translations have been drawn.
+
+    Attributes:
+        place: the index of the text in the call.
+        result: the draws of the text.
+    """
+
+    place: int
+    result: Samples
 
 
 class Setting(NamedTuple):
@@ -181,6 +194,71 @@ class Translator:
             raise UserError("phrases cannot be combined with a template; give one of them")
         return translator._watched(texts, outlines, numbers, samples, trace)
 
+    def sample(self, texts: Sequence[str], draws: int = 1000, **settings: Any) -> list[Samples]:
+        """Draw translations of texts from exp(-E / temperature), instead of searching for the best one.
+
+        Args:
+            texts: the sources.
+            draws: the number of draws for each text.
+            settings: the keyword arguments of `watch_samples`, including decoding options (`energy="two-stream"`).
+
+        Returns:
+            The draws of each text, in the order of the texts.
+
+        Raises:
+            UserError: as in `watch_samples`.
+        """
+        events = self.watch_samples(texts, draws, **settings)
+        found = {one.place: one.result for one in events if isinstance(one, FoundSamples)}
+        return [found[place] for place in range(len(texts))]
+
+    def watch_samples(
+        self,
+        texts: Sequence[str],
+        draws: int = 1000,
+        *,
+        chains: int = 4,
+        burn_in: int = 20,
+        thin: int = 1,
+        **settings: Any,
+    ) -> Iterator[SweepRecord | FoundSamples]:
+        """Draw as `sample` does, and yield events: ended sweeps, and the draws of texts.
+
+        Args:
+            texts: the sources.
+            draws: the number of draws for each text.
+            chains: the number of chains for each text; several show whether they have converged.
+            burn_in: the number of first sweeps of each chain to discard.
+            thin: the number of sweeps from one draw of a chain to its next. Each chain makes as many sweeps as the
+                draws take.
+            settings: `numbers`, `template`, `phrases` and decoding options, as for `watch`; those that are not given
+                are those of the preset `sample`.
+
+        Yields:
+            `SweepRecord` and `FoundSamples`.
+
+        Raises:
+            UserError: as in `watch`, and for options with which states of chains are no draws from one distribution,
+                such as annealing or several lengths.
+        """
+        refuse(
+            {
+                "samples: draws must be 1 or more": draws < 1,
+                "samples: chains must be 1 or more": chains < 1,
+                "samples: thin must be 1 or more": thin < 1,
+                "samples: burn_in must not be negative": burn_in < 0,
+                "samples: the sweeps follow from draws, burn_in and thin; leave them out": "sweeps" in settings,
+            }
+        )
+        chains = min(chains, draws)
+        sweeps = burn_in + thin * -(-draws // chains)
+        settings = {"preset": "sample", **settings, "chains": chains, "burn_in": burn_in, "sweeps": sweeps}
+        own = {name: value for name, value in settings.items() if name not in ("numbers", "template", "phrases")}
+        cfg = self._set(own).cfg
+        check_draws(cfg.task, cfg.generation.iter_decode_with_beam)
+        events = self.watch(texts, samples=True, trace=False, **settings)
+        return convert_samples(events, partial(samples_of, draws=draws, chains=chains, burn_in=burn_in, thin=thin))
+
     def alternatives(
         self, text: str, tokens: Tensor, position: int, *, count: int = 8, **options: Any
     ) -> list[Alternative]:
@@ -304,3 +382,14 @@ class Translator:
     def _sample(self, batch: Sequence[Line]) -> dict:
         """Return a batch of lines in fairseq's format, on the model's device."""
         return to_device(self.model, self.reader.sample(batch))
+
+
+def convert_samples(
+    events: Iterator[SweepRecord | PassRecord | Found], convert: Callable[[SentenceResult], Samples]
+) -> Iterator[SweepRecord | FoundSamples]:
+    """Yield the events of `Translator.watch`, with the draws of texts instead of their results."""
+    for event in events:
+        if isinstance(event, Found):
+            yield FoundSamples(event.place, convert(event.result))
+        elif isinstance(event, SweepRecord):
+            yield event

@@ -2,34 +2,46 @@
 
     fairseq-mh translate models/libreoffice-de-en "Öffnen Sie das Menü."
     fairseq-mh translate models/libreoffice-de-en --mh-preset fast < text.de > text.en
+    fairseq-mh translate models/libreoffice-de-en --samples 1000 "Speichern unter"
 
 Prints one line for each input line, in order: its best translation, or an empty line if the input line is empty or
 cannot be translated (a note on standard error says why). If a line is not UTF-8, the exit status is 1 at the end. With
 --nbest above 1, each translation is on its own line, after the sentence number and a tab. With --constraints, the
 phrases that a translation must contain follow the sentence on its line, each after a tab.
+
+With --samples, translations are drawn from exp(-E) instead, by four chains at a temperature of 1 (--mh-preset sample).
+Each distinct translation is on its own line, the most frequent one first: the sentence number, the share of draws, the
+energy in nats and the text, with tabs between. Standard error has R-hat and the effective sample size for each sentence
+(extra eval), and says what to do if the chains have not converged.
 """
 
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
 from fairseq_mh.cli.parser import Parser
-from fairseq_mh.corpus.records import record_of
+from fairseq_mh.convergence import arviz
+from fairseq_mh.corpus.records import record_of, record_of_samples
 from fairseq_mh.corpus.sources import Source
-from fairseq_mh.errors import UserError, not_unicode
+from fairseq_mh.errors import UserError, not_unicode, refuse
 from fairseq_mh.loading import with_pieces
 from fairseq_mh.progress import Progress
 from fairseq_mh.translation.given.phrases import split_phrases
 from fairseq_mh.translation.results import SentenceResult, SweepRecord
-from fairseq_mh.translator import Found, Translator
+from fairseq_mh.translation.samples import Samples
+from fairseq_mh.translator import Found, FoundSamples, Translator
 
 TAKES_MORE = True
 BUFFER = 100  # lines, if they do not come from a terminal
+OF_SAMPLES = ("preset", "chains", "burn_in")  # options that `Translator.watch_samples` takes itself
+NOT_OF_SAMPLES = ("mh_sweeps", "mh_select", "nbest")
+Watch = Callable[..., Iterator[Any]]  # as `Translator.watch`
 
 
 def add_arguments(parser: Parser) -> None:
@@ -39,6 +51,10 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--template",
         help="template of all translations, as 'Click {2} to {}.'; {2}: a blank of 2 tokens, {}: of any number",
+    )
+    parser.add_argument("--samples", type=int, metavar="N", help="draw N translations of each sentence by four chains")
+    parser.add_argument(
+        "--thin", type=int, metavar="N", help="with --samples: sweeps from one draw of a chain to its next; default: 1"
     )
     parser.add_argument("--json", action="store_true", help="print a JSON record per line: translations with energies")
     parser.add_argument("--limit", type=int, metavar="N", help="translate only the first N sentences")
@@ -50,38 +66,76 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Namespace) -> int:
     refuse_counts(args)
+    sampling = sampling_settings(args)
     translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
+    watch = partial(translator.watch_samples, **sampling) if sampling else partial(translator.watch, trace=args.json)
     total = len(args.sentences) or None
     batches = buffered(islice(sources(args), args.limit), args.buffer_size or (1 if waits(args) else BUFFER))
     with Progress(unit=" sentences", total=total, leave=False, delay=2) as bar:
         number = status = 0
         for lines in batches:
-            print_translations(args, translator, lines, number, bar)
+            print_translations(args, translator, watch, lines, number, bar)
             status |= any(map(not_unicode, lines))
             number += len(lines)
     return status
 
 
-def print_translations(args: Namespace, translator: Translator, lines: list[str], first: int, bar: Progress) -> None:
-    """Translate lines, of which the first one has the number `first`, and print their translations."""
+def print_translations(
+    args: Namespace, translator: Translator, watch: Watch, lines: list[str], first: int, bar: Progress
+) -> None:
+    """Translate lines by `watch`, and print their translations or draws; the first line has the number `first`."""
     numbers, phrases = range(first, first + len(lines)), None
     if translator.cfg.generation.constraints:
         split = [(line, []) if not_unicode(line) else split_phrases(line) for line in lines]
         lines, phrases = [line for line, _ in split], [mine for _, mine in split]
-    events = translator.watch(lines, numbers=numbers, trace=args.json, template=args.template, phrases=phrases)
-    for number, result in zip(numbers, in_order(events, len(lines), bar), strict=True):
-        print_result(args.json, translator.cfg.generation.nbest, number, result)
+    events = watch(lines, numbers=numbers, template=args.template, phrases=phrases)
+    for number, found in zip(numbers, in_order(events, len(lines), bar), strict=True):
+        if isinstance(found, Samples):
+            print_samples(args.json, number, found)
+        else:
+            print_result(args.json, translator.cfg.generation.nbest, number, found)
     sys.stdout.flush()
 
 
-def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[SentenceResult]:
+def sampling_settings(args: Namespace) -> dict[str, Any]:
+    """Return the arguments of `Translator.watch_samples`, which are taken from `args`; empty without --samples.
+
+    Raises:
+        UserError: if ArviZ is not installed, or an option has no use here.
+    """
+    given = vars(args)
+    if args.samples is None:
+        refuse({"--thin needs --samples": args.thin is not None})
+        return {}
+    for name in NOT_OF_SAMPLES:
+        option = f"--{name.replace('_', '-')}"
+        refuse({f"{option} cannot be combined with --samples, which prints all that was drawn": name in given})
+    arviz("arviz_stats")
+    settings = {name: given.pop(f"mh_{name}") for name in OF_SAMPLES if f"mh_{name}" in given}
+    counts = {name: whole_number(name, settings[name]) for name in OF_SAMPLES[1:] if name in settings}
+    return {**settings, **counts, "draws": args.samples, "thin": 1 if args.thin is None else args.thin}
+
+
+def whole_number(name: str, text: str) -> int:
+    """Return the value of the option `--mh-NAME`.
+
+    Raises:
+        UserError: if it is not a whole number.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        raise UserError(f"--mh-{name.replace('_', '-')} must be a whole number, and is {text}") from None
+
+
+def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[Any]:
     """Yield the results of texts in their order, each as soon as those before it are there, and show progress."""
-    found: dict[int, SentenceResult] = {}
+    found: dict[int, Any] = {}
     place = 0
     for event in events:
         if isinstance(event, SweepRecord) and event.sweep:
             bar.sweep()
-        elif isinstance(event, Found):
+        elif isinstance(event, Found | FoundSamples):
             bar.update()
             found[event.place] = event.result
             while place in found:
@@ -92,7 +146,7 @@ def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[Sente
 
 def refuse_counts(args: Namespace) -> None:
     """Raise UserError if a number is too small, or if two kinds of input are given."""
-    for name, least in (("limit", 0), ("buffer_size", 1)):
+    for name, least in (("limit", 0), ("buffer_size", 1), ("samples", 1), ("thin", 1)):
         value = getattr(args, name)
         if value is not None and value < least:
             raise UserError(f"--{name.replace('_', '-')} must be {least} or more")
@@ -126,8 +180,7 @@ def buffered(lines: Iterable[str], size: int) -> Iterator[list[str]]:
 
 def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult) -> None:
     """Print the translations of a sentence; if there are none, print the reason to standard error."""
-    if result.untranslated and result.untranslated != "empty":
-        print(f"fairseq-mh: line {number + 1} is not translated: {result.untranslated}", file=sys.stderr)
+    print_reason(number, result.untranslated)
     if as_json:
         record = json.dumps(record_of(Source(number, str(number), result.source), result), ensure_ascii=False)
         print(record.encode(errors="backslashreplace").decode())  # JSON, too, writes lone surrogates as \udcf6
@@ -136,3 +189,25 @@ def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult)
     else:
         for found in result.translations:
             print(f"{number}\t{found.text}")
+
+
+def print_samples(as_json: bool, number: int, drawn: Samples) -> None:
+    """Print the distinct translations of a sentence, and to standard error whether its chains have converged."""
+    print_reason(number, drawn.untranslated)
+    if as_json:
+        print(json.dumps(record_of_samples(Source(number, str(number), drawn.source), drawn), ensure_ascii=False))
+    else:
+        for one in drawn.frequencies:
+            print(f"{number}\t{one.frequency:.4g}\t{one.energy:.3f}\t{one.text}")
+    if drawn.draws:
+        found = drawn.convergence
+        figures = [] if found.r_hat is None else [f"R-hat {found.r_hat:.3f}"]
+        figures += [] if found.ess_bulk is None else [f"{found.ess_bulk:.0f} effective draws of {len(drawn.draws)}"]
+        told = "; ".join([*figures, found.advice or "the chains have converged"])
+        Progress.write(f"fairseq-mh: sentence {number}: {told}", file=sys.stderr)
+
+
+def print_reason(number: int, untranslated: str | None) -> None:
+    """Print to standard error why a line is not translated, unless it is empty."""
+    if untranslated and untranslated != "empty":
+        print(f"fairseq-mh: line {number + 1} is not translated: {untranslated}", file=sys.stderr)

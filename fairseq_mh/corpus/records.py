@@ -5,6 +5,7 @@ from typing import Any
 from fairseq_mh.corpus.sources import Source
 from fairseq_mh.files.trace import json_number
 from fairseq_mh.translation.results import SentenceResult, Translation
+from fairseq_mh.translation.samples import Samples
 
 Record = dict[str, Any]
 
@@ -19,6 +20,21 @@ def record_of(source: Source, result: SentenceResult) -> Record:
         "samples": [_fields(sample) for sample in result.samples],
         "rows": result.rows,
         "untranslated": result.untranslated,
+    }
+
+
+def record_of_samples(source: Source, drawn: Samples) -> Record:
+    """Return the record of a source's draws for JSON, with None for a number that is infinite, NaN or missing."""
+    found = drawn.convergence._asdict() if drawn.draws else {}
+    return {
+        "sentence": source.sentence,
+        "id": source.id,
+        "source": source.text,
+        "frequencies": [{**vars(one), "energy": json_number(one.energy)} for one in drawn.frequencies],
+        "samples": [_fields(sample) for sample in drawn.draws],
+        "convergence": {name: value and json_number(value) for name, value in found.items()},
+        "rows": drawn.rows,
+        "untranslated": drawn.untranslated,
     }
 
 

@@ -94,6 +94,66 @@ def test_records_and_phrases_of_a_line_that_is_not_utf_8(tiny, monkeypatch, caps
     assert second["translations"]
 
 
+def test_samples_are_printed_with_their_frequencies(tiny, monkeypatch, capsys):
+    """They are those of the Python API, most frequent first; standard error says whether the chains have converged."""
+    pytest.importorskip("arviz_stats", reason="needs the extra `eval`")
+    options = ("--samples", 40, "--mh-chains", 2, "--mh-burn-in", 1, "--mh-energy", "two-stream")
+    said = sampled(monkeypatch, capsys, tiny, *options)
+    translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", energy="two-stream")
+    found = translator.sample(LINES, 40, chains=2, burn_in=1)
+    lines = [line.split("\t") for line in said.out.splitlines()]
+    assert [(int(n), text) for n, _, _, text in lines] == [
+        (n, f.text) for n, one in enumerate(found) for f in one.frequencies
+    ]
+    assert [float(share) for _, share, _, _ in lines] == [
+        pytest.approx(f.frequency, rel=1e-3) for one in found for f in one.frequencies
+    ]
+    assert sum(float(share) for number, share, _, _ in lines if number == "0") == pytest.approx(1, abs=0.01)
+    told = [line for line in said.err.splitlines() if line.startswith("fairseq-mh: sentence")]
+    assert [line.split()[2] for line in told] == ["0:", "2:", "4:", "5:"]
+    assert all("effective draws of 40" in line or "never moved" in line for line in told)
+    assert "line 4 is not translated: too long" in said.err
+
+
+def test_samples_as_json(tiny, monkeypatch, capsys):
+    pytest.importorskip("arviz_stats", reason="needs the extra `eval`")
+    options = ("--samples", 5, "--thin", 2, "--mh-burn-in", 3, "--json")
+    records = [json.loads(line) for line in sampled(monkeypatch, capsys, tiny, *options).out.splitlines()]
+    assert [record["source"] for record in records] == LINES
+    assert [len(record["samples"]) for record in records] == [5, 0, 5, 0, 5, 5]
+    assert [one["sweep"] for one in records[0]["samples"]] == [5, 5, 5, 5, 7]
+    assert sum(one["count"] for one in records[0]["frequencies"]) == 5
+    assert records[0]["convergence"]["chains"] == 4
+    assert records[0]["convergence"]["r_hat"] is None
+
+
+def sampled(monkeypatch, capsys, tiny, *options, status=0):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in LINES)))
+    monkeypatch.setattr(sys.stdin, "reconfigure", lambda **_: None, raising=False)
+    assert main(["translate", str(tiny.folder), *map(str, (*options, *LANGUAGES))]) == status
+    return capsys.readouterr()
+
+
+NO_SAMPLES = {
+    "sweeps": (("--samples", 5, "--mh-sweeps", 3), "--mh-sweeps cannot be combined with --samples"),
+    "n-best": (("--samples", 5, "--nbest", 3), "--nbest cannot be combined with --samples"),
+    "no number": (("--samples", 5, "--mh-chains", "x"), "--mh-chains must be a whole number, and is x"),
+    "no draws": (("--samples", 0), "--samples must be 1 or more"),
+    "thinning alone": (("--thin", 2), "--thin needs --samples"),
+    "annealing": (("--samples", 5, "--mh-preset", "paper"), "samples need one temperature"),
+    "lengths": (("--samples", 5, "--iter-decode-with-beam", 2), "samples need one length"),
+}
+
+
+@pytest.mark.parametrize("name", NO_SAMPLES)
+def test_what_is_no_sampling_is_refused(tiny, monkeypatch, capsys, name):
+    options, message = NO_SAMPLES[name]
+    said = sampled(monkeypatch, capsys, tiny, *options, status=1)
+    assert message in said.err
+    assert said.err.count("fairseq-mh: error:") == 1
+    assert not said.out
+
+
 MISTAKES = {
     "no such option": (("--mh-sweep", "3"), "did you mean --mh-sweeps?"),
     "no such choice": (("--mh-energy", "cooked"), "cooked"),
