@@ -9,9 +9,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from fairseq_mh.convergence import to_arviz
+    from fairseq_mh.open_ended.texts import generate, load_masked_lm
     from fairseq_mh.translator import Translator
 
-__all__ = ["Translator", "__version__"]
+__all__ = ["Translator", "__version__", "generate", "load_masked_lm", "to_arviz"]
+HOMES = {
+    "Translator": "translator",
+    "generate": "open_ended.texts",
+    "load_masked_lm": "open_ended.texts",
+    "to_arviz": "convergence",
+}
 
 
 class QuietFairseq:
@@ -46,9 +54,7 @@ if "fairseq" not in sys.modules:
 
 
 def __getattr__(name: str) -> Any:
-    """Import `Translator` when it is first used, so that `import fairseq_mh` stays cheap."""
-    if name == "Translator":
-        from fairseq_mh.translator import Translator
-
-        return Translator
+    """Import a name when it is first used, so that `import fairseq_mh` stays cheap."""
+    if name in HOMES:
+        return getattr(importlib.import_module(f"fairseq_mh.{HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

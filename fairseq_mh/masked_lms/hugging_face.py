@@ -11,6 +11,7 @@ from fairseq_mh.engine.linear import Linear, apply_linear
 from fairseq_mh.errors import UserError, one_line
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
 
+NAME = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")  # of a model of the Hub
 # Symbols of vocabularies that never occur in a text.
 UNUSED = re.compile(r"[\[<](unused|extra_id)_?\d+[\]>]|madeupword\d+|</s>NOTUSED")
 
@@ -112,17 +113,20 @@ def _max_positions(model: Any) -> float:
     return getattr(model.config, "max_position_embeddings", float("inf")) - (before + 1 if before else 0)
 
 
-def load_hugging_face(folder: Path, device: str) -> HuggingFaceMLM:
-    """Load the model of a local folder in float32; nothing is downloaded, and no code of the folder is run.
+def load_hugging_face(folder: Path | str, device: str, download: bool = False) -> HuggingFaceMLM:
+    """Load a model in float32; no code that comes with it is run.
 
     Args:
         folder: the folder with config.json, the weights and the tokenizer.
         device: the device for the model.
+        download: whether `folder` may instead be the name of a model of the Hub, such as `bert-base-uncased`, which
+            transformers downloads unless it is in its cache.
 
     Raises:
-        UserError: if the folder has no model, or lacks a part of its weights.
+        UserError: if there is no such model, or it lacks a part of its weights.
     """
-    if not (folder / "config.json").is_file():
+    named = download and not Path(folder).exists() and NAME.fullmatch(str(folder))
+    if not named and not Path(folder, "config.json").is_file():
         raise UserError(f"{folder} is not a folder with a Hugging Face model (config.json, weights, tokenizer)")
-    model, tokenizer = load_pretrained(transformers.AutoModelForMaskedLM, folder, use_safetensors=True)
+    model, tokenizer = load_pretrained(transformers.AutoModelForMaskedLM, folder, bool(named), use_safetensors=True)
     return HuggingFaceMLM(model.to(device), tokenizer)

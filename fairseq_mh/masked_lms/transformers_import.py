@@ -37,12 +37,13 @@ def _import() -> ModuleType:
 transformers = _import()
 
 
-def load_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, Any]:
-    """Load a model and its tokenizer from a local folder; nothing is downloaded, and no code of the folder is run.
+def load_pretrained(kind: Any, folder: Path | str, download: bool = False, **options: Any) -> tuple[Any, Any]:
+    """Load a model and its tokenizer in float32; no code that comes with them is run.
 
     Args:
         kind: the class of transformers that loads the model, such as `AutoModelForMaskedLM`.
-        folder: the folder with the weights, the configuration and the tokenizer.
+        folder: the folder with the weights, the configuration and the tokenizer, or the name of a model of the Hub.
+        download: whether transformers may download a model that is not in its cache.
         options: options of `from_pretrained`.
 
     Returns:
@@ -51,7 +52,7 @@ def load_pretrained(kind: Any, folder: Path, **options: Any) -> tuple[Any, Any]:
     Raises:
         UserError: if the folder has no such model, or lacks a part of its weights.
     """
-    local = {"local_files_only": True, "trust_remote_code": False}
+    local = {"local_files_only": not download, "trust_remote_code": False}
     tokenizer_options = {name: value for name, value in options.items() if name == "gguf_file"}
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **local, **tokenizer_options)

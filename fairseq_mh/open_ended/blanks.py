@@ -92,3 +92,10 @@ class Blanks:
         sites = sites.scatter(1, self.text_positions[context], masked)[:, :-1]
         longest = int(inputs.ne(self.pad).sum(1).max())
         return self.model.read(inputs[:, :longest], sites[:, :longest])
+
+
+def surroundings(model: TextModel) -> tuple[list[int], list[int]]:
+    """Return the special symbols that the model puts before and after a text."""
+    text = model.encode(model.blank)
+    place = text.index(model.mask)
+    return text[:place], text[place + 1 :]

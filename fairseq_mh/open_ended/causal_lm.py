@@ -80,6 +80,8 @@ def load_causal_lm(path: Path, device: str) -> CausalLM:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: give the folder of a causal language model, or a .gguf file")
-    folder, options = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+    folder, options = path, dict[str, Any]()
+    if path.suffix == ".gguf":
+        folder, options = path.parent, {"gguf_file": path.name}
     model, tokenizer = load_pretrained(transformers.AutoModelForCausalLM, folder, **options)
     return CausalLM(model.to(device), tokenizer)

@@ -15,7 +15,7 @@ from fairseq_mh.mcmc.energy import Energy, as_energy
 from fairseq_mh.mcmc.moves.masked import draw_masked
 from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
-from fairseq_mh.open_ended.blanks import Blanks, TextModel
+from fairseq_mh.open_ended.blanks import Blanks, TextModel, surroundings
 from fairseq_mh.sampler_config import SamplerConfig, kernel_of, schedule_of
 from fairseq_mh.template import Template
 
@@ -102,8 +102,8 @@ def check_text(model: TextModel, template: Template, longest: int) -> None:
     text = model.encode(template.text(model.blank, range(longest, longest + 1), stream))
     if len(text) > model.longest:
         raise UserError(f"the model reads {model.longest} symbols at once: shorten the text, or reduce --length")
-    around = model.encode(model.blank).index(model.mask)
-    given = torch.tensor(text[around : len(text) - len(model.encode(model.blank)) + around + 1])
+    before, after = surroundings(model)
+    given = torch.tensor(text[len(before) : len(text) - len(after)])
     strange = given[~model.allowed.cpu()[given] & (given != model.mask)]
     if len(strange):
         raise UserError(f"the model has no symbols for parts of the text: it reads {model.decode(given)!r}")

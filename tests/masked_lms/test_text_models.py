@@ -9,6 +9,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.hugging_face import HuggingFaceMLM, load_hugging_face
 from fairseq_mh.masked_lms.transformers_import import transformers
 from fairseq_mh.open_ended.blanks import Blanks
+from fairseq_mh.open_ended.texts import load_masked_lm
 from tests.masked_lms.tiny_models import SIZES, SPECIAL, WORDS, bert, random_model, tokenizer_of
 
 KINDS = {
@@ -122,3 +123,25 @@ def test_a_tokenizer_without_a_mask_is_refused():
     tokenizer.mask_token = None
     with pytest.raises(UserError, match="no mask"):
         HuggingFaceMLM(bert(), tokenizer)
+
+
+CACHED = "models--a-stranger--tiny/snapshots/0"
+
+
+def test_a_model_of_the_hub_is_loaded_by_its_name(tmp_path, monkeypatch):
+    """From transformers' cache, as it is after a download; only `load_masked_lm` takes a name."""
+    (tmp_path / "models--a-stranger--tiny/refs").mkdir(parents=True)
+    (tmp_path / "models--a-stranger--tiny/refs/main").write_text("0")
+    bert().save_pretrained(tmp_path / CACHED)
+    tokenizer_of().save_pretrained(tmp_path / CACHED)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert load_masked_lm("a-stranger/tiny").decode(torch.tensor([[6, 7, 0]])) == ["a b"]
+    for name in ("a-stranger/other", "tiny"):
+        with pytest.raises(UserError, match="cannot be loaded"):
+            load_masked_lm(name)
+    for name in ("a/stranger/tiny", "../tiny", str(tmp_path)):
+        with pytest.raises(UserError, match="not a folder"):
+            load_masked_lm(name)
+    with pytest.raises(UserError, match="not a folder"):
+        load_hugging_face("a-stranger/tiny", "cpu")
