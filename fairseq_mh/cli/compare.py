@@ -3,7 +3,7 @@
     fairseq-mh compare out/mask-predict.txt out/mh.txt --reference models/libreoffice-de-en/test.en
 
 The first output is the baseline. A sentence is a win if its chrF is higher than the baseline's. The p-values are from
-the paired bootstrap of sacrebleu.
+the paired bootstrap of sacrebleu, and so is "95 %", half the width of the interval of a score over sentences.
 """
 
 import sys

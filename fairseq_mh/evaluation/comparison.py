@@ -137,10 +137,12 @@ def comparison_table(outputs: dict[str, Output], references: dict[int, str], sam
 
 
 def _cells(result, same: bool) -> list[str]:
-    """Return the score, the bootstrap interval and the p-value against the baseline.
+    """Return the score, half the width of its bootstrap interval, and the p-value against the baseline.
+
+    The mean of the bootstrap is not shown: it differs from the score, which would seem to be outside its interval.
 
     The p-value reads "equal" if the output equals the baseline's: sacrebleu counts differences above 0, and would
     report the smallest possible p-value.
     """
     p_value = "equal" if same else "baseline" if result.p_value is None else f"{result.p_value:.4f}"
-    return [f"{result.score:.2f}", f"{result.mean:.2f} ± {result.ci:.2f}", p_value]
+    return [f"{result.score:.2f}", f"±{result.ci:.2f}", p_value]
