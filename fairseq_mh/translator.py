@@ -16,7 +16,7 @@ from torch import Tensor
 from fairseq_mh.errors import UserError, one_line, refuse
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.mcmc.chain import convert_events
-from fairseq_mh.translation.alternatives import Alternative, alternatives
+from fairseq_mh.translation.alternatives import Alternative, alternatives, log_probs
 from fairseq_mh.translation.chains.decoders import Decoded
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.generator import MHGenerator
@@ -28,6 +28,7 @@ from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.results import BatchResults, PassRecord, SentenceResult, SweepRecord, event_records
 from fairseq_mh.translation.samples import Samples, check_draws, samples_of
+from fairseq_mh.translation.scorer import Source
 
 KEPT_OPTIONS = 16  # the number of sets of options for which generators are kept
 
@@ -275,11 +276,33 @@ class Translator:
             UserError: if the text cannot be translated, the tokens are not a state of the chains, or there is no such
                 position.
         """
-        generator = self._set(options).generator
+        return alternatives(self._set(options).generator.scorer, self._source(text), tokens, position, count)
+
+    def log_probs(self, text: str, translations: Sequence[Tensor]) -> list[Tensor]:
+        """Return the log-probability of each token of translations of a text, given all other tokens.
+
+        Args:
+            text: the source.
+            translations: N tensors (T,) long on the CPU.
+
+        Returns:
+            N tensors (T,) in nats. Each value takes a decoder row, in which the token is masked.
+
+        Raises:
+            UserError: if the text cannot be translated.
+        """
+        return log_probs(self.generator.scorer, self._source(text), translations)
+
+    def _source(self, text: str) -> Source:
+        """Return a source as models read it.
+
+        Raises:
+            UserError: if it cannot be translated.
+        """
         line = Line(0, 0, self.reader.tokens(text), None)
         if reason := self.reader.refusal(line.tokens, text):
             raise UserError(f"the source is {reason}")
-        return alternatives(generator.scorer, source_of(self._sample([line])), tokens, position, count)
+        return source_of(self._sample([line]))
 
     def _set(self, options: Mapping[str, Any]) -> "Translator":
         """Return a copy of this translator with other options; each set of options is parsed once while it is kept."""

@@ -266,6 +266,10 @@ def test_alternatives_are_the_masked_conditional_and_their_energies(translator, 
     assert [one.log_prob for one in found[:2]] == sorted((one.log_prob for one in found[:2]), reverse=True)
     (same,) = [one for one in found if one.token == best.tokens[0]]
     assert same.energy == pytest.approx(best.energy, rel=1e-5)
+    shares = translator.log_probs("a b c a", [one.tokens for one in found])
+    assert [float(share[0]) for share in shares] == pytest.approx([one.log_prob for one in found], abs=1e-5)
+    if energy == "norm":
+        assert shares[found.index(same)].tolist() == pytest.approx(same.token_log_probs.tolist(), abs=1e-5)
     for one in found:
         assert one.tokens[1:].equal(best.tokens[1:])
         again = translator.alternatives("a b c a", one.tokens, 0, count=1, energy=energy)

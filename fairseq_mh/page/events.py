@@ -47,11 +47,12 @@ def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
         UserError: if the options contradict each other, or the source cannot be translated.
     """
     started = time.monotonic()
-    for event in translator.watch([wanted.source], template=_given(translator, wanted), **wanted.options):
+    phrases = [wanted.phrases] if wanted.phrases else None
+    template = _given(translator, wanted)
+    for event in translator.watch([wanted.source], template=template, phrases=phrases, **wanted.options):
         if isinstance(event, SweepRecord):
             pieces = pieces_of(translator, torch.tensor(event.record["tokens"]))
-            log_probs = _numbers(event.token_log_probs)
-            send({"kind": "sweep", "record": event.record, "pieces": pieces, "log_probs": log_probs})
+            send({"kind": "sweep", "record": event.record, "pieces": pieces})
         elif isinstance(event, PassRecord):
             place = {"id": event.id, "length": event.length, "chain": event.chain}
             pieces = pieces_of(translator, event.tokens)
@@ -68,7 +69,9 @@ def _send_result(translator: Translator, result: SentenceResult, seconds: float,
     """
     if result.untranslated:
         raise UserError(f"the source is not translated: {result.untranslated}")
-    found = [_translation(translator, one) for one in result.translations]
+    tokens = [one.tokens for one in result.translations]
+    shares = translator.log_probs(result.source, tokens)
+    found = [_translation(translator, *one) for one in zip(result.translations, shares, strict=True)]
     counts = {"rows": result.rows, "symbols": result.symbols, "unknown": result.unknown}
     send({"kind": "done", "translations": found, "seconds": round(seconds, 2), **counts})
 
@@ -95,6 +98,7 @@ def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
     """
     options = {name: value for name, value in wanted.options.items() if name in ("decoding", "preset", "chains")}
     found = translator.alternatives(wanted.source, wanted.tokens, wanted.position, count=count, **options)
+    shares = translator.log_probs(wanted.source, [one.tokens for one in found])
     return {
         "alternatives": [
             {
@@ -105,20 +109,20 @@ def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
                 "text": translator.text(one.tokens),
                 "pieces": pieces_of(translator, one.tokens),
                 "tokens": one.tokens.tolist(),
-                "log_probs": _numbers(one.token_log_probs),
+                "log_probs": _numbers(log_probs),
             }
-            for one in found
+            for one, log_probs in zip(found, shares, strict=True)
         ]
     }
 
 
-def _translation(translator: Translator, found: Translation) -> Event:
-    """Return a translation for the page."""
+def _translation(translator: Translator, found: Translation, log_probs: Tensor) -> Event:
+    """Return a translation for the page, with the log-probability of each token (T,) given all others."""
     return {
         "text": found.text,
         "tokens": found.tokens.tolist(),
         "pieces": pieces_of(translator, found.tokens),
-        "log_probs": _numbers(found.token_log_probs),
+        "log_probs": _numbers(log_probs),
         "energy": json_number(found.energy),
         "score": json_number(found.score),
         "length": found.length,

@@ -1,21 +1,26 @@
-"""Reads requests and checks their limits. A request beyond them is refused with one sentence."""
+"""Reads requests and what a model's folder says about the model, and checks their limits."""
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from argparse import ArgumentParser
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from fairseq.dataclass.configs import CommonConfig, GenerationConfig
 from torch import Tensor
 
 from fairseq_mh.errors import SEEDS, UserError, not_unicode
-from fairseq_mh.translation.options.config import DECODINGS
+from fairseq_mh.loading import arguments_of
+from fairseq_mh.translation.options.config import DECODINGS, TranslationMHConfig, chains_of
 from fairseq_mh.translation.options.presets import PRESETS
 
 SOURCE = 1000  # characters of a source or a template
 TOKENS = 400  # tokens of a translation in a request
 BODY = 32768  # bytes of a request
+ABOUT = "page.json"  # a file of the model's folder
 AT_ONCE = 4  # requests that the model works on at the same time; further requests are refused
 
 
@@ -57,6 +62,7 @@ class Wanted(NamedTuple):
         position: the position of that translation whose alternatives are requested.
         held: the positions of that translation that must not change.
         template: the template of the translation, as `Translator` takes it; may be empty.
+        phrases: the phrases that the translation must contain.
     """
 
     source: str
@@ -65,6 +71,7 @@ class Wanted(NamedTuple):
     position: int
     held: list[int]
     template: str
+    phrases: list[str]
 
 
 def wanted(body: bytes) -> Wanted:
@@ -85,7 +92,8 @@ def wanted(body: bytes) -> Wanted:
     held = given.pop("held", [])
     if not _whole_numbers(held, len(tokens)):
         raise UserError("the held positions must be positions of the translation")
-    return Wanted(source, _options(given), torch.tensor(tokens, dtype=torch.long), position, held, template)
+    phrases = _texts(given, "phrases")
+    return Wanted(source, _options(given), torch.tensor(tokens, dtype=torch.long), position, held, template, phrases)
 
 
 def _text(given: dict[str, Any], name: str) -> str:
@@ -93,15 +101,68 @@ def _text(given: dict[str, Any], name: str) -> str:
     if not isinstance(text, str):
         raise UserError(f"the request is not understood: its {name} is not text")
     if len(text) > SOURCE:
-        raise UserError(f"the {name} has {len(text):,} characters; this page takes at most {SOURCE:,}")
+        have = "have" if name.endswith("s") else "has"
+        raise UserError(f"the {name} {have} {len(text):,} characters; this page takes at most {SOURCE:,}")
     if reason := not_unicode(text):
-        raise UserError(f"the {name} is {reason}")
+        raise UserError(f"the {name} {'are' if name.endswith('s') else 'is'} {reason}")
     return text
+
+
+def _texts(given: dict[str, Any], name: str) -> list[str]:
+    texts = given.pop(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise UserError(f"the request is not understood: its {name} are not a list of texts")
+    _text({name: "\n".join(texts)}, name)
+    return texts
 
 
 def _whole_numbers(values: Any, most: int) -> bool:
     """Return whether the value is a list of whole numbers of at least 0 and below `most`."""
     return isinstance(values, list) and all(type(value) is int and 0 <= value < most for value in values)
+
+
+def about_model(folder: Path) -> dict[str, Any]:
+    """Return what the page says about a model, from the file `page.json` of its folder, if there is one.
+
+    Returns:
+        `field`, the texts that the model knows, as in "This model knows software manuals"; and `examples`, sources.
+
+    Raises:
+        UserError: if the file cannot be read, or holds something else.
+    """
+    path = folder / ABOUT
+    if not path.exists():
+        return {"field": "", "examples": []}
+    try:
+        given = _object(path.read_bytes())
+        return {"field": _text(given, "field"), "examples": _texts(given, "examples")}
+    except (OSError, UserError):
+        raise UserError(
+            f"{path} must be a JSON object with `field`, a text, and `examples`, a list of texts, each of at most "
+            f"{SOURCE:,} characters"
+        ) from None
+
+
+def preset_values(arguments: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return the value that each preset gives to each number of `NUMBERS` except `nbest`.
+
+    Args:
+        arguments: the options that the page was started with, which override those of presets.
+    """
+    cfg = TranslationMHConfig()
+    defaults = {
+        "sweeps": cfg.mh_sweeps,
+        "temperature": cfg.mh_temperature,
+        "final_temperature": cfg.mh_final_temperature,
+        "lengths": GenerationConfig.iter_decode_with_beam,
+        "chains": chains_of(cfg),
+        "seed": CommonConfig.seed,
+    }
+    parser = ArgumentParser(allow_abbrev=False, add_help=False)
+    for name, value in defaults.items():
+        option, _ = arguments_of({NUMBERS[name].option: value})
+        parser.add_argument(option, dest=name, type=NUMBERS[name].kind, default=value)
+    return {name: vars(parser.parse_known_args([*preset, *arguments])[0]) for name, preset in PRESETS.items()}
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import logging
 import socket
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -33,16 +34,24 @@ class Server:
     Args:
         translator: the translator that the page uses.
         name: the name of the model, for the page's title.
+
+    Raises:
+        UserError: if the page's file in the model's folder cannot be read.
     """
 
     def __init__(self, translator: Translator, name: str):
-        self.translator, self.name, self.jobs = translator, name, Jobs(limits.AT_ONCE)
+        self.translator, self.jobs = translator, Jobs(limits.AT_ONCE)
+        self.known = {
+            **limits.about_model(Path(translator.data)),
+            "model": name,
+            "source": limits.SOURCE,
+            "numbers": {name: {"least": of.least, "most": of.most} for name, of in limits.NUMBERS.items()},
+            "presets": limits.preset_values(translator.arguments),
+        }
 
     async def about(self, request: Request) -> Response:
-        """Return the name of the model and the limits of requests."""
-        numbers = {name: {"least": of.least, "most": of.most} for name, of in limits.NUMBERS.items()}
-        presets = limits.CHOICES["preset"]
-        return JSONResponse({"model": self.name, "source": limits.SOURCE, "numbers": numbers, "presets": presets})
+        """Return the name of the model, what it knows, and the limits and defaults of requests."""
+        return JSONResponse(self.known)
 
     async def translate(self, request: Request) -> Response:
         """Translate a source, and send an event for every sweep during the decoding."""
@@ -90,6 +99,9 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
         name: the name of the model.
         hosts: the names by which a browser may ask for the page; `*` allows any. Other names are refused, so that no
             other site can reach the page through a name of its own that points here.
+
+    Raises:
+        UserError: as in `Server`.
     """
     server = Server(translator, name)
     routes = [Route(path, _asset(content, kind)) for path, (content, kind) in _assets().items()]

@@ -1,13 +1,15 @@
-"""Alternatives at a position of a translation, and the translation's energy with each of them."""
+"""Alternatives at a position of a translation, the translation's energy with each of them, and log-probabilities."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from fairseq.data import data_utils
 from torch import Tensor
 
 from fairseq_mh.engine.linear import bf16_products
 from fairseq_mh.errors import UserError
-from fairseq_mh.mcmc.energy import evaluate
+from fairseq_mh.mcmc.energy import as_energy, evaluate
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
 from fairseq_mh.translation.scorer import Bound, Scorer, Source
 
@@ -69,3 +71,26 @@ def _alternatives(bound: Bound, source: Source, tokens: Tensor, position: int, c
     scores = evaluate(lm, energy, candidates, context.expand(len(symbols))).state.scores.cpu()
     found = zip(symbols.tolist(), log_p[symbols].tolist(), candidates.cpu(), energy.total(scores).tolist(), strict=True)
     return [Alternative(*parts, shares) for parts, shares in zip(found, scores[..., energy.certainty], strict=True)]
+
+
+@torch.no_grad()
+def log_probs(scorer: Scorer, source: Source, targets: Sequence[Tensor]) -> list[Tensor]:
+    """Return the log-probability of each token of translations of one source, given all other tokens.
+
+    Each takes a decoder row, in which the token is masked. An energy from one pass, such as two streams, only
+    approximates them.
+
+    Args:
+        scorer: the models.
+        source: the source of one sentence.
+        targets: N tensors (T,) long on the CPU, which may differ in length.
+
+    Returns:
+        N tensors (T,) in nats, on the CPU.
+    """
+    if not targets:
+        return []
+    bound = scorer.bind(source)
+    tokens = data_utils.collate_tokens(list(targets), scorer.cmlm.pad).to(source[0].device)
+    scores = evaluate(bound.lm, as_energy("norm"), tokens, tokens.new_zeros(len(targets))).state.scores.cpu()
+    return [row[: len(target), 0] for row, target in zip(scores, targets, strict=True)]

@@ -4,13 +4,13 @@ import { at, element } from "./dom.js";
 
 const SECONDS = 0.6; // per step when playing
 const NOTE = "A step of a chain is a sweep, which redraws as many positions as the chain has; a step of mask-predict fills "
-  + "or masks positions. Marked pieces have changed in this step; their old text is above them. The line is the energy. "
-  + "Each row below it is a position, the first one at the top, with a mark at every step that changed it.";
+  + "or masks positions. Marked pieces have changed in this step; their old text is above them. The line is the energy, "
+  + "with its first and last value. Each row below it is a position, the first one at the top, with a mark at every step that changed it.";
 
 export class Player {
   // Fills the element `player`, and calls `show` with the step to show: the newest step, until the user moves to another one.
   constructor(show) {
-    Object.assign(this, { show, follows: true, chosen: 0, timer: null });
+    Object.assign(this, { show, follows: true, chosen: 0, timer: null, running: false });
     const row = element("div", "", { class: "row slide" });
     row.append(
       element("button", "Play", { id: "play", type: "button" }),
@@ -38,6 +38,12 @@ export class Player {
     at("player").hidden = false;
   }
 
+  // Sets whether steps are still to come, so that their number is unknown.
+  setRunning(running) {
+    this.running = running;
+    this.draw();
+  }
+
   // Sets the number of the last step.
   extend(last) {
     at("step").max = last;
@@ -60,7 +66,7 @@ export class Player {
   }
 
   draw() {
-    const text = this.step === 0 ? "start" : `${this.step} of ${this.last}`;
+    const text = this.step === 0 ? "start" : `${this.step}${this.running ? "" : ` of ${this.last}`}`;
     at("step-number").value = text;
     at("step").setAttribute("aria-valuetext", text);
     this.show(this.step);

@@ -18,6 +18,7 @@ from fairseq_mh.evaluation.grid import read_grid
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
 from fairseq_mh.evaluation.shards import merged
 from fairseq_mh.files.output import read_nbest, read_output, read_samples
+from fairseq_mh.page.limits import about_model
 from tests.files.damage import damaged
 
 STEP = {"temperature": 1.0, "energy": 2.5, "energy_raw": -3.0, "energy_norm": 2.5}
@@ -62,6 +63,7 @@ FILES = {
     "samples.jsonl": (SAMPLES, read_samples),
     "corpus.jsonl": (JSON_LINES, read_corpus),
     "corpus.txt": (OUTPUT, read_corpus),
+    "page.json": ('{"field": "manuals", "examples": ["ein Haus"]}', lambda path: about_model(path.parent)),
 }
 
 

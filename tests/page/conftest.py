@@ -50,7 +50,7 @@ def open_page(browser, address, tabs):
         for event, listener in listeners.items():
             tab.on(event, listener)
         tab.goto(f"{address}{hash}")
-        tab.locator("#samplers fieldset").first.wait_for()
+        tab.locator("#samplers fieldset").first.wait_for(state="attached")
         return tab
 
     yield open_tab

@@ -30,8 +30,90 @@ def states(tab) -> list[str]:
     return tab.locator(".state").all_inner_texts()
 
 
-def test_type_translate_and_watch(open_page):
+def open_settings(tab) -> None:
+    tab.get_by_text("Decoders and settings").click()
+
+
+def top(tab, selector: str) -> float:
+    return tab.locator(selector).first.bounding_box()["y"]
+
+
+def test_the_empty_page_says_what_the_model_knows_and_offers_examples(open_page):
+    tab = open_page(420)
+    examples = tab.get_by_role("group", name="Examples")
+    assert examples.get_by_text("This model knows software manuals.").is_visible()
+    assert examples.get_by_role("button").count() == 3
+    assert tab.get_by_label("Source sentence").get_attribute("placeholder")
+    example = examples.get_by_role("button").nth(1)
+    text = example.inner_text()
+    example.click()
+    tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
+    assert examples.is_hidden()
+    assert tab.get_by_label("Source sentence").input_value() == text
+    assert text.split()[0] in tab.evaluate("decodeURIComponent(location.hash).replaceAll('+', ' ')")
+
+
+def test_two_decoders_are_compared_by_default_and_translations_come_first(open_page):
+    tab = open_page(1400)
+    translate(tab, LONG)
+    assert tab.locator(".found h2").all_inner_texts() == ["A: Metropolis-Hastings", "B: mask-predict"]
+    numbers = r"energy [\d.]+ against [\d.]+ nats(?: \(\d+ and \d+ tokens\))?, \d+ against \d+ decoder rows\.$"
+    assert re.search(numbers, tab.locator("#comparison").inner_text())
+    for width in (1280, 420):
+        tab.set_viewport_size({"width": width, "height": 900})
+        last = tab.locator(".found ol").last.bounding_box()
+        assert last["y"] + last["height"] < top(tab, "#options") < top(tab, "#player") < top(tab, ".chain")
+    open_settings(tab)
+    tab.get_by_label("Preset").first.select_option("paper")  # its energy is not mask-predict's
+    tab.get_by_label("Sweeps").first.fill("1")
+    translate(tab)
+    assert "cannot be compared" in tab.locator("#comparison").inner_text()
+    assert "nats" not in tab.locator("#comparison").inner_text()
+
+
+def test_an_empty_field_shows_its_presets_value(open_page):
     tab = open_page()
+    open_settings(tab)
+    names = ("Sweeps", "Chains per length", "Lengths", "First temperature", "Seed", "Translations listed")
+    for preset, values in (("default", "6 3 1 0.3 1 5"), ("best", "3 2 5 0.3 1 5"), ("sample", "33 3 1 1 1 5")):
+        tab.get_by_label("Preset").first.select_option(preset)
+        shown = [tab.get_by_label(name).first.get_attribute("placeholder") for name in names]
+        assert shown == values.split()
+    bottoms = tab.evaluate(
+        "[...document.querySelector('.fields').querySelectorAll('select, input')].map((field) => {"
+        " const box = field.getBoundingClientRect(); return [box.top, box.bottom].join(); })"
+    )
+    per_row = [bottoms.count(edges) for edges in set(bottoms)]
+    assert sum(per_row) == 8
+    assert max(per_row) > 1
+    assert len(per_row) == -(-8 // max(per_row))  # the fields of a row have the same edges
+
+
+def test_the_number_of_steps_is_not_said_while_they_are_made(open_page):
+    tab = open_page(hash="#a.sweeps=60&a.preset=sample")
+    tab.get_by_label("Source sentence").fill(LONG)
+    tab.get_by_role("button", name="Translate").click()
+    tab.locator("#step-number", has_text=re.compile("^[1-9]")).wait_for(timeout=WAIT)
+    assert " of " not in tab.locator("#step-number").text_content()
+    tab.locator(".counts", has_text=re.compile(r"sweep \d+ of 60")).first.wait_for(timeout=WAIT)
+    tab.get_by_role("button", name="Stop").click()
+    assert " of " in tab.locator("#step-number").text_content()
+
+
+def test_a_full_stop_stays_on_the_line_of_its_word(open_page):
+    tab = open_page(hash="#a.sweeps=0&a.chains=1")
+    translate(tab, LONG)
+    ends = ".words > :last-child, .state > :last-child"
+    for width in range(200, 420, 12):
+        tab.set_viewport_size({"width": width, "height": 900})
+        tops = tab.locator(ends).evaluate_all(
+            "nodes => nodes.map((node) => [...node.children].map((piece) => piece.getBoundingClientRect().bottom))"
+        )
+        assert all(len(word) > 1 and max(word) - min(word) < 12 for word in tops)
+
+
+def test_type_translate_and_watch(open_page):
+    tab = open_page(hash="#a.seed=1")
     translate(tab)
     assert tab.locator(".chain").count() == 3
     assert tab.locator("#step-number").text_content() == "6 of 6"
@@ -44,7 +126,11 @@ def test_type_translate_and_watch(open_page):
     assert start != end
     tab.get_by_role("button", name="One step on").click()
     assert tab.locator(".state ins").count() > 0
-    assert "accepted" in tab.locator(".counts").first.inner_text()
+    counts = r"sweep 1 of 6 · energy [\d.]+ nats · \d+ proposals?, \d+ accepted, (\d+|none) changed the sentence"
+    assert re.search(counts, tab.locator(".counts").first.inner_text())
+    first, last = tab.locator(".chain").first.locator(".ends span").all_inner_texts()
+    assert re.fullmatch(r"energy \d+\.\d\d", first)
+    assert re.fullmatch(r"\d+\.\d\d nats", last)
     tab.get_by_role("button", name="Play").click()
     tab.locator("#step-number", has_text="6 of 6").wait_for()
     assert states(tab) == end
@@ -60,7 +146,7 @@ def test_the_text_changes_while_the_chains_run(open_page):
         tab.locator(".state .piece").first.wait_for(timeout=WAIT)
         seconds.append(time.monotonic() - start)
         tab.locator("#step-number", has_text=re.compile("^[1-9]")).wait_for(timeout=WAIT)
-        assert tab.locator(".found").is_hidden()  # the decoding is not over yet
+        assert tab.locator(".listed").is_hidden()  # the decoding is not over yet
         tab.get_by_role("button", name="Stop").click()
         tab.locator("#status", has_text="Stopped").wait_for()
         if seconds[-1] < 1:
@@ -70,9 +156,8 @@ def test_the_text_changes_while_the_chains_run(open_page):
 
 def test_three_decoders_of_one_sentence(open_page):
     tab = open_page()
-    tab.get_by_label("Compare with a second decoder").check()
     translate(tab)
-    assert tab.locator(".result h2").all_inner_texts() == ["A: Metropolis-Hastings", "B: mask-predict"]
+    assert tab.locator(".result > h3").all_inner_texts() == ["A: Metropolis-Hastings", "B: mask-predict"]
     assert tab.locator(".result").nth(1).locator(".chain").count() == 1
     tab.get_by_label("Step", exact=True).press("Home")
     assert set(tab.locator(".result").nth(1).locator(".piece").all_inner_texts()) == {"▒"}
@@ -80,12 +165,13 @@ def test_three_decoders_of_one_sentence(open_page):
     assert tab.locator(".result").nth(1).locator(".counts").inner_text() == "filled"
     tab.get_by_label("Step", exact=True).press("ArrowRight")
     assert re.fullmatch(r"\d+ masked", tab.locator(".result").nth(1).locator(".counts").inner_text())
+    open_settings(tab)
     tab.locator("#samplers select[name=decoding]").nth(1).select_option("gibbs")
     translate(tab)
     counts = tab.locator(".result").nth(1).locator(".counts")
     tab.get_by_label("Step", exact=True).press("End")
     for text in counts.all_inner_texts():
-        accepted, proposals = re.search(r"accepted (\d+) of (\d+)", text).groups()
+        accepted, proposals = re.search(r"(\d+) proposals, (\d+) accepted", text).groups()
         assert accepted == proposals
 
 
@@ -95,18 +181,18 @@ def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
     )
     tab.get_by_label("Source sentence").fill(LONG)
     tab.get_by_role("button", name="Translate").click()
-    first, second = (tab.locator(".result").nth(n) for n in range(2))
-    first.locator(".found").wait_for(timeout=WAIT)
+    first, second = (tab.locator(".found").nth(n) for n in range(2))
+    first.locator(".listed").wait_for(timeout=WAIT)
     first.locator(".word").nth(2).click()
     first.get_by_role("button", name="Hold").click()
     tab.locator(".chains").first.evaluate("node => { node.dataset.old = 1; }")
     first.get_by_role("button", name="Sample the rest").click()
-    assert second.locator(".found").is_hidden()  # the decoding is not over yet
+    assert second.locator(".listed").is_hidden()  # the decoding is not over yet
     assert tab.get_by_role("button", name="Stop").is_enabled()
-    first.locator(".found").wait_for(timeout=WAIT)
+    first.locator(".listed").wait_for(timeout=WAIT)
     assert tab.locator(".chains[data-old]").count() == 0
     assert first.locator(".held").count() > 0
-    second.locator(".found").wait_for(timeout=2 * WAIT)
+    second.locator(".listed").wait_for(timeout=2 * WAIT)
     tab.locator("#status", has_text="Translated in").wait_for()
     assert tab.locator("#step-number").text_content() == "16 of 16"
 
@@ -117,8 +203,9 @@ def test_one_refusal_does_not_affect_the_other_decoder(open_page):
     translate(tab)
     assert tab.get_by_role("alert").inner_text() == "Sweeps must be from 0 to 100 on this page."
     assert tab.locator("#status").inner_text() == "Not translated."
-    assert tab.locator(".result").nth(1).locator("ol li").count() > 0
-    tab.locator("summary").first.click()
+    assert tab.locator(".found .interim").first.inner_text() == "Not translated."
+    assert tab.locator(".found").nth(1).locator("ol li").count() > 0
+    open_settings(tab)
     tab.get_by_label("Sweeps").first.fill("")
     tab.get_by_label("Sweeps").first.press_sequentially("1e")
     translate(tab)
@@ -126,10 +213,10 @@ def test_one_refusal_does_not_affect_the_other_decoder(open_page):
 
 
 def test_the_page_offers_the_presets_of_the_package(open_page):
-    tab = open_page()
+    tab = open_page(hash="#a.seed=1")
     assert tab.locator("select[name=preset]").first.locator("option").all_text_contents() == list(PRESETS)
+    open_settings(tab)
     for preset in PRESETS:
-        tab.locator("summary").first.evaluate("node => { node.parentElement.open = true; }")
         tab.get_by_label("Preset").first.select_option(preset)
         translate(tab)
         assert tab.locator("#status").inner_text().startswith("Translated in")
@@ -141,16 +228,19 @@ def test_alternatives_are_offered_and_taken(open_page):
     first = tab.locator("ol li").first
     before = first.locator(".numbers").inner_text()
     word = first.locator(".word").nth(2)
-    assert re.search(r"log-probability \W?\d+\.\d\d nats, [\d.]+ %", word.get_attribute("aria-label"))
+    said = re.search(r"log-probability \W?\d+\.\d\d nats, ([\d.]+ %)", word.get_attribute("aria-label"))
     word.click()
     first.locator("table").wait_for()
+    assert first.locator("tr", has_text="(current)").locator("td").first.inner_text() == said[1]
     rows = first.locator("tbody tr")
     shares = [float(row.split("\t")[1].rstrip(" %")) for row in rows.all_inner_texts()]
     assert shares[:8] == sorted(shares[:8], reverse=True)
     other = first.locator("tbody button:enabled").first
     chosen, energy = other.inner_text(), other.locator("xpath=../..").locator("td").nth(1).inner_text()
+    share = other.locator("xpath=../..").locator("td").first.inner_text()
     other.click()
     assert word.inner_text() == chosen
+    assert word.get_attribute("aria-label").endswith(f"{share}, held")
     after = first.locator(".numbers").inner_text()
     assert f"energy {energy} nats" in after
     assert "changed by you" in after != before
@@ -164,7 +254,9 @@ def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
     first.locator(".word").nth(2).click()
     first.locator("tbody button:enabled").nth(2).click()  # an unlikely piece
     chosen = first.locator(".word").nth(2).inner_text()
+    assert first.locator(".held").evaluate("node => getComputedStyle(node, '::before').content") == '"held"'
     tab.locator(".chains").evaluate("node => { node.dataset.old = 1; }")
+    assert tab.get_by_role("button", name="Sample the rest").count() == 1
     first.get_by_role("button", name="Sample the rest").click()
     tab.locator(".chains[data-old]").wait_for(state="detached")
     tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
@@ -177,20 +269,28 @@ def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
         assert line.locator(".word").nth(2).inner_text() == chosen
         assert "held" in line.locator(".word").nth(2).get_attribute("aria-label")
     assert len(set(tab.locator("ol .words").all_inner_texts())) > 1
+    assert tab.get_by_role("button", name="Sample the rest").count() == 0  # the same would come again
 
 
-def test_a_phrase_typed_in_stays(open_page):
-    tab = open_page()
-    tab.locator("summary").first.click()
-    tab.get_by_label("Words that stay").first.fill("Please click {}.")
+def listed(tab) -> list[str]:
+    """Return the translations, without spaces."""
+    return ["".join(text.split()) for text in tab.locator("ol .words").all_inner_texts()]
+
+
+def test_words_and_phrases_typed_in_stay(open_page):
+    tab = open_page(hash="#a.seed=1")
+    open_settings(tab)
+    tab.get_by_label("Template").first.fill("Please click {}.")
     translate(tab)
-    for text in tab.locator("ol .words").all_inner_texts():
-        assert "".join(text.split()).startswith("Pleaseclick")
-        assert text.endswith(".")
+    assert all(text.startswith("Pleaseclick") and text.endswith(".") for text in listed(tab))
+    tab.get_by_label("Template").first.fill("")
+    tab.get_by_label("Phrases").first.fill("the selected\n\n whole table ")
+    translate(tab, LONG)
+    assert all("theselected" in text and "wholetable" in text for text in listed(tab))
 
 
 def test_the_place_is_kept_from_sentence_to_sentence(open_page):
-    tab = open_page()
+    tab = open_page(hash="#a.seed=1")
     translate(tab, LONG)
     tab.get_by_label("Step", exact=True).fill("2")
     translate(tab)
@@ -200,13 +300,15 @@ def test_the_place_is_kept_from_sentence_to_sentence(open_page):
 def test_a_link_holds_the_settings(open_page):
     tab = open_page()
     tab.get_by_label("Source sentence").fill("Löschen & <b>mehr</b> #1")
-    tab.locator("summary").first.click()
+    open_settings(tab)
     tab.get_by_label("Sweeps").first.fill("4")
     tab.get_by_label("Preset").first.select_option("paper")
-    tab.get_by_label("Compare").check()
+    tab.get_by_label("Phrases").nth(1).fill("delete\nmore")
     other = open_page(hash=tab.get_by_role("link", name="Link to these settings").get_attribute("href"))
     assert other.get_by_label("Source sentence").input_value() == "Löschen & <b>mehr</b> #1"
     assert other.get_by_label("Compare").is_checked()
+    open_settings(other)
+    assert other.get_by_label("Phrases").nth(1).input_value() == "delete\nmore"
     translate(other)
     assert other.locator(".result").first.locator(".chain").count() == 1
     with other.expect_download() as download:
@@ -273,30 +375,30 @@ def test_text_is_text(open_page):
 
 
 def test_by_keyboard_only(open_page):
-    tab = open_page()
+    tab = open_page(hash="#a.sweeps=6")
 
     def focused(expression: str = "textContent") -> str:
         return tab.evaluate(f"document.activeElement.{expression}")
 
-    def tab_to(wanted: str, expression: str = "textContent") -> None:
+    def tab_to(wanted: str, expression: str = "textContent", key: str = "Tab") -> None:
         for _ in range(40):
             if wanted in (focused(expression) or ""):
                 return
-            tab.keyboard.press("Tab")
+            tab.keyboard.press(key)
         raise AssertionError(f"Tab does not lead to {wanted}")
 
     tab_to("source", "id")
     tab.keyboard.type("Öffnen Sie das Menü.")
-    tab_to("Settings")
+    tab_to("settings")
     tab.keyboard.press("Enter")
     tab_to("seed", "name")
     tab.keyboard.type("7")
-    tab_to("Translate")
     tab.keyboard.press("Enter")
     tab.locator("#status", has_text="Translated in").wait_for(timeout=WAIT)
     tab_to("step", "id")
     tab.keyboard.press("Home")
     assert tab.locator("#step-number").text_content() == "start"
+    tab_to("source", "id", "Shift+Tab")
     tab_to("log-probability", "ariaLabel")
     first = focused()
     tab.keyboard.press("ArrowRight")
@@ -325,9 +427,8 @@ def test_it_fits_and_can_be_read_by_everybody(open_page):
     """On a narrow screen and on a wide one, with translations and with a refusal."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
     tab = open_page(420)
-    tab.get_by_label("Compare").check()
-    for summary in tab.locator("summary").all():
-        summary.click()
+    assert axe.run(tab).response["violations"] == []
+    open_settings(tab)
     translate(tab, LONG)
     last = tab.locator("ol li").first.locator(".word").last
     last.click()

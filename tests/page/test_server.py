@@ -12,9 +12,11 @@ testclient = pytest.importorskip("starlette.testclient", reason="needs the extra
 
 from fairseq_mh import Translator  # noqa: E402
 from fairseq_mh.cli.page import hosts_of  # noqa: E402
+from fairseq_mh.errors import UserError  # noqa: E402
 from fairseq_mh.page import events, limits  # noqa: E402
 from fairseq_mh.page.jobs import FAILED, Jobs  # noqa: E402
 from fairseq_mh.page.server import application, is_local  # noqa: E402
+from fairseq_mh.translation.options.config import chains_of  # noqa: E402
 from tests.cli.in_process import called  # noqa: E402
 
 SOURCE = "a b c a"
@@ -61,7 +63,7 @@ def test_a_translation_and_its_trace_are_those_of_the_translator(client, transla
     assert [found["energy"] for found in done["translations"]] == [found.energy for found in result.translations]
     assert done["rows"] == result.rows
     for event in sweeps:
-        assert len(event["pieces"]) == len(event["log_probs"]) == event["record"]["length"]
+        assert len(event["pieces"]) == event["record"]["length"]
 
 
 def test_the_passes_of_mask_predict_are_sent_with_its_energy(client, translator):
@@ -82,6 +84,34 @@ def test_alternatives(client):
     assert same["energy"] == pytest.approx(found["energy"], rel=1e-4)
     assert same["text"] == found["text"]
     assert {one["piece"][0] for one in listed} == set("abc")
+    for one in listed:  # a word is as likely in a translation as among its alternatives
+        assert one["log_probs"][0] == pytest.approx(one["log_prob"], abs=1e-4)
+    assert same["log_probs"] == pytest.approx(found["log_probs"], abs=1e-4)
+
+
+def test_the_page_knows_its_model_and_the_values_of_presets(client, translator, tmp_path):
+    about = client.get("/about").json()
+    assert (about["model"], about["field"], about["examples"]) == ("tiny", "", [])
+    values = limits.preset_values(["--cpu", "--mh-sweeps=4", "--seed", "9"])
+    assert set(about["presets"]) == set(values) == set(limits.CHOICES["preset"])
+    assert about["presets"]["best"]["lengths"] == values["best"]["lengths"] == 5
+    assert (about["presets"]["paper"]["sweeps"], values["paper"]["sweeps"], values["paper"]["seed"]) == (33, 4, 9)
+    for name, shown in about["presets"].items():  # what is shown is what an empty field gives
+        cfg = translator._set({"preset": name}).cfg
+        assert shown["sweeps"] == cfg.task.mh_sweeps
+        assert shown["chains"] == chains_of(cfg.task)
+        assert shown["lengths"] == cfg.generation.iter_decode_with_beam
+        assert (shown["temperature"], shown["final_temperature"]) == (
+            cfg.task.mh_temperature,
+            cfg.task.mh_final_temperature,
+        )
+        assert shown["seed"] == cfg.common.seed
+    (tmp_path / "page.json").write_text('{"field": "x", "examples": ["a", "b"]}', encoding="utf-8")
+    assert limits.about_model(tmp_path) == {"field": "x", "examples": ["a", "b"]}
+    for content in ("", "[]", '{"field": 3}', '{"examples": "a"}', '{"examples": [1]}'):
+        (tmp_path / "page.json").write_text(content, encoding="utf-8")
+        with pytest.raises(UserError, match=r"page\.json must be a JSON object"):
+            limits.about_model(tmp_path)
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs", "mask-predict"])
@@ -95,6 +125,8 @@ def test_held_positions_do_not_change(client, translator, decoding):
     assert {found["tokens"][1] for found in done["translations"]} == {word}
     (*_, done) = events_of(post(client, decoding=decoding, template="b {} c", nbest=5))
     assert {(found["text"][0], found["text"][-1]) for found in done["translations"]} == {("b", "c")}
+    (*_, done) = events_of(post(client, decoding=decoding, phrases=["b c", "a"], nbest=5))
+    assert all("b c" in found["text"] and "a" in found["text"] for found in done["translations"])
 
 
 @pytest.mark.parametrize(
@@ -120,6 +152,11 @@ def test_held_positions_do_not_change(client, translator, decoding):
         ({"template": "a " * 900}, "the template has 1,800 characters"),
         ({"template": "a {999999999}"}, "blanks of more than 400 tokens"),
         ({"template": "zzz {}"}, "the model has no symbols for 'zzz'"),
+        ({"phrases": "a"}, "its phrases are not a list of texts"),
+        ({"phrases": [3]}, "its phrases are not a list of texts"),
+        ({"phrases": ["a " * 300, "a " * 300]}, "the phrases have 1,201 characters"),
+        ({"phrases": ["zzz"]}, "symbols that the model does not generate"),
+        ({"phrases": ["a"], "template": "a {}"}, "phrases cannot be combined with a template"),
         ({"tokens": [4, 4], "held": [2]}, "the held positions must be positions"),
         ({"tokens": [4, 4], "held": [-1]}, "the held positions must be positions"),
         ({"tokens": [4, 4], "held": {}}, "the held positions must be positions"),

@@ -28,7 +28,7 @@ function result({ title }, sentence) {
   const node = element("section", "", { class: "result" }), side = element("div", "", { class: "chains" });
   node.append(element("h3", title), element("p", sentence?.output ?? "This sentence is not in this run.", { class: "output" }), side);
   for (const { length, chain, records } of sentence?.chains ?? []) {
-    const made = new Chain(length, chain, new Set());
+    const made = new Chain(length, chain, new Set(), records.at(-1).sweep);
     for (const record of records) made.add({ record, pieces: record.tokens.map((token) => vocabulary[token]) });
     side.append(made.node);
     chains.push(made);

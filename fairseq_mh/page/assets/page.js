@@ -1,8 +1,8 @@
 // Runs the page: a form, the player, and a result for each decoder.
 
-import { at } from "./dom.js";
+import { at, element } from "./dom.js";
 import { Player } from "./player.js";
-import { Result } from "./result.js";
+import { comparison, Result } from "./result.js";
 import { Settings } from "./settings.js";
 import { translate } from "./stream.js";
 
@@ -14,11 +14,30 @@ const running = new Map(); // unfinished results, each with the AbortController 
 const settings = new Settings(about);
 const player = new Player((step) => results.forEach((result) => result.show(step)));
 at("model").textContent = about.model;
+if (about.examples.length) at("source").placeholder = about.examples[0];
+offerExamples();
 count();
 
 function count() {
   const typed = at("source").value.length;
   at("count").textContent = `${typed.toLocaleString("en")} of at most ${about.source.toLocaleString("en")} characters. Enter translates.`;
+}
+
+// Says what the model knows, and offers examples, until the first translation.
+function offerExamples() {
+  const buttons = about.examples.map((example) => {
+    const button = element("button", example, { type: "button" });
+    button.addEventListener("click", () => {
+      at("source").value = example;
+      at("source").dispatchEvent(new Event("input"));
+      run();
+    });
+    return button;
+  });
+  const field = about.field ? `This model knows ${about.field}. ` : "";
+  const note = element("p", `${field}${buttons.length ? "Try one of these:" : ""}`, { class: "note" });
+  at("examples").replaceChildren(note, ...buttons);
+  at("examples").hidden = !note.textContent;
 }
 
 function showError(error) {
@@ -35,6 +54,7 @@ function drawSoon() {
   scheduled = true;
   requestAnimationFrame(() => {
     scheduled = false;
+    at("player").hidden = false;
     player.extend(last());
   });
 }
@@ -48,16 +68,21 @@ function run() {
   const requests = settings.requests().map((request) => ({ ...request, source }));
   const many = requests.length > 1;
   stop();
-  results = requests.map((request, n) =>
-    new Result(`${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`, request, actions));
+  results = requests.map((request, n) => {
+    const title = `${many ? `${"AB"[n]}: ` : ""}${TITLES[request.decoding]}`;
+    return new Result(title, request, settings.sweeps(request), actions);
+  });
+  at("examples").hidden = true;
+  at("translations").replaceChildren(...results.map(({ found }) => found));
   at("results").replaceChildren(...results.map(({ node }) => node));
   start(results);
 }
 
 // Replaces one result by that of a changed request; the other result goes on.
 function translateAgain(result, changes) {
-  const made = new Result(result.title, { ...result.request, ...changes }, actions);
+  const made = new Result(result.title, { ...result.request, ...changes }, result.sweeps, actions);
   results[results.indexOf(result)] = made;
+  result.found.replaceWith(made.found);
   result.node.replaceWith(made.node);
   running.get(result)?.abort();
   running.delete(result);
@@ -72,6 +97,10 @@ function stop() {
 function setStatus(text) {
   at("status").textContent = text;
   at("stop").disabled = !running.size;
+  player.setRunning(running.size > 0);
+  const both = results.length === 2 && results.every(({ done }) => done);
+  at("comparison").textContent = both ? comparison(...results) : "";
+  at("comparison").hidden = !both;
 }
 
 // Asks the server for these results, and shows them while they are computed.
@@ -80,6 +109,7 @@ function start(requested) {
   failed = false;
   showError(null);
   player.reset(last());
+  at("player").hidden = !results.some(({ chains }) => chains.size);
   for (const result of requested) running.set(result, new AbortController());
   setStatus("The chains are running …");
   for (const result of requested) receive(result, startTime);
@@ -93,6 +123,7 @@ async function receive(result, startTime) {
   } catch (error) {
     if (!active()) return;
     failed = true;
+    result.fail();
     showError(error);
   }
   if (!active()) return;

@@ -7,14 +7,17 @@ const NAMES = ["A", "B"];
 const UNUSED = { "mask-predict": ["preset", "sweeps", "chains", "temperature", "final_temperature", "seed"] };
 const NO_PRESET = { gibbs: ["fast", "best"] }; // only Metropolis-Hastings can sample their energy
 const LISTED = 5; // number of translations to list if the field is empty
+const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 
 export class Settings {
-  // `numbers`: field name -> the least and the largest value that the server accepts. `presets`: the names of the presets.
+  // `numbers`: field name -> the least and the largest value that the server accepts. `presets`: name of a preset ->
+  // its values of these fields.
   constructor({ numbers, presets }) {
+    this.presets = presets;
     this.fieldsets = NAMES.map((name) => {
       const made = copyOf("settings");
       made.dataset.name = name.toLowerCase();
-      made.elements.preset.append(...presets.map((preset) => new Option(preset)));
+      made.elements.preset.append(...Object.keys(presets).map((preset) => new Option(preset)));
       for (const field of made.elements) {
         const limits = numbers[field.name];
         if (limits) Object.assign(field, { min: limits.least, max: limits.most });
@@ -37,11 +40,15 @@ export class Settings {
       for (const field of fields(fieldset)) {
         if (field.disabled) continue;
         if (field.validity.badInput) request[field.name] = "?"; // not a number: the server refuses it with a message
+        else if (field.name === "phrases") request.phrases = lines(field.value);
         else if (field.value !== "") request[field.name] = field.type === "number" ? Number(field.value) : field.value;
       }
       return request;
     });
   }
+
+  // Returns the number of sweeps that a request asks for.
+  sweeps({ sweeps, preset = "default" }) { return sweeps ?? this.presets[preset].sweeps; }
 
   changed() {
     this.show();
@@ -62,7 +69,7 @@ export class Settings {
     for (const fieldset of this.fieldsets) {
       for (const field of fields(fieldset)) {
         const value = hash.get(hashName(field));
-        const known = field.localName === "input" || [...(field.options ?? [])].some((option) => option.value === value);
+        const known = !field.options || [...field.options].some((option) => option.value === value);
         if (value !== null && known) field.value = value;
       }
     }
@@ -79,6 +86,10 @@ export class Settings {
       const preset = fieldset.elements.preset;
       for (const option of preset.options) option.disabled = (NO_PRESET[decoding] ?? []).includes(option.value);
       if (preset.selectedOptions[0]?.disabled) preset.value = "default";
+      const values = { ...this.presets[preset.value], nbest: LISTED };
+      for (const field of fields(fieldset)) {
+        if (field.type === "number") field.placeholder = field.disabled ? "" : values[field.name];
+      }
     });
   }
 }

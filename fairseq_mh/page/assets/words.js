@@ -1,7 +1,7 @@
 // Shows a translation whose unlikely pieces are shaded, and the alternatives to a piece.
 
 import { alternatives } from "./stream.js";
-import { element, number } from "./dom.js";
+import { element, number, wordsOf } from "./dom.js";
 
 const DARKEST = 4; // a piece whose log-probability is this many nats below 0, or lower, has the darkest shade
 const SHADES = [[255, 255, 255], [240, 160, 80]]; // dark text is readable on both shades
@@ -30,7 +30,7 @@ export class Words {
   draw(focused) {
     const { pieces, log_probs: logs, energy, text } = this.found;
     this.words.setAttribute("aria-label", `Translation: ${text}`);
-    this.words.replaceChildren(...pieces.map(([piece, begins], n) => {
+    this.words.replaceChildren(...wordsOf(pieces, pieces.map(([piece, begins], n) => {
       const made = element("button", piece, { type: "button" });
       made.className = `word${begins ? " begins" : ""}${this.held.has(n) ? " held" : ""}`;
       const chance = logs[n] === null ? "" : `${number(logs[n])} nats, ${percent(logs[n])}`;
@@ -40,17 +40,25 @@ export class Words {
       made.style.backgroundColor = shade(logs[n]);
       made.addEventListener("click", () => this.requestAlternatives(n));
       return made;
-    }));
-    this.rest.hidden = !this.held.size;
+    })));
+    this.rest.hidden = !this.held.size || this.sampled();
     const token = energy === null ? null : energy / pieces.length;
     const change = energy - this.first;
     const since = this.first === energy ? this.from : `changed by you: ${change > 0 ? "+" : ""}${number(change)} nats`;
     this.numbers.textContent = `energy ${number(energy)} nats, ${number(token, 3)} a token · ${since}`;
   }
 
+  get buttons() { return [...this.words.querySelectorAll(".word")]; }
+
+  // Returns whether this line comes from the pieces that it holds, so that sampling the rest would give it again.
+  sampled() {
+    const { tokens = [], held = [] } = this.result.request;
+    return held.length === this.held.size && held.every((n) => this.held.has(n) && tokens[n] === this.found.tokens[n]);
+  }
+
   // Moves the focus from piece to piece with the arrow keys.
   moveFocus(event) {
-    const pieces = [...this.words.children], now = pieces.indexOf(document.activeElement);
+    const pieces = this.buttons, now = pieces.indexOf(document.activeElement);
     const next = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: pieces.length - 1 }[event.key];
     if (next === undefined || !pieces[next]) return;
     event.preventDefault();
@@ -111,12 +119,12 @@ export class Words {
   }
 
   sampleTheRest() {
-    this.result.actions.translateAgain(this.result, { tokens: this.found.tokens, held: [...this.held], template: "" });
+    this.result.actions.translateAgain(this.result, { tokens: this.found.tokens, held: [...this.held], template: "", phrases: [] });
   }
 
   close(position) {
     this.choices.replaceChildren();
-    this.words.children[position].focus();
+    this.buttons[position].focus();
   }
 }
 
