@@ -99,13 +99,54 @@ def test_nothing_from_outside_and_nothing_unescaped(content):
 
 
 def test_one_line_a_sampler_with_its_spread(content):
-    figure = re.search(r'Plotly\.newPlot\(\s*"curves-0",\s*(\[.*?\]),\s*\{"', content, re.DOTALL)
-    names = [trace["name"] for trace in json.loads(figure[1]) if trace.get("showlegend") and "name" in trace]
-    assert names == [
-        "MH norm, τ_q 1",
-        "MH norm, τ_q 0.5",
-        HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"),
-    ]
+    groups = [trace["legendgroup"] for trace in traces(content, "curves-0-0") if "name" in trace]
+    assert groups == legend(content) == ["MH norm, τ_q 1", "MH norm, τ_q 0.5", HOSTILE]
+    assert HOSTILE not in {trace.get("name") for trace in traces(content, "curves-0-0")}  # plotly would read its tags
+
+
+def traces(content: str, figure: str) -> list[dict]:
+    """Return what a figure draws."""
+    found = re.search(rf'Plotly\.newPlot\(\s*"{figure}",\s*(\[.*?\]),\s*\{{"', content, re.DOTALL)
+    return json.loads(found[1])
+
+
+def legend(content: str) -> list[str]:
+    """Return the entries of the last legend."""
+    last = content[content.rindex('<p class="legend">') :]
+    return [found["data-group"] for _, found in Text(last).tags if "data-group" in found]
+
+
+@pytest.mark.parametrize(
+    ("energies", "title"),
+    [
+        ({"energy_two-stream": [0.5] * 6}, "Energy per token, two-stream (nats)"),
+        ({"energy_norm": [0.5] * 4 + [None] * 2}, "Energy per token, each sampler's own (nats)"),
+    ],
+)
+def test_the_first_figure_by_sweep_is_of_the_energy_that_the_runs_have(tmp_path, energies, title):
+    results = write_results(tmp_path / "results")
+    for name, value in energies.items():
+        columns = [pl.Series(column, value) for column in (name, f"best_{name}")]
+        table = pl.read_csv(results / "results.csv").drop("corpus_energy_norm").with_columns(columns)
+        table.write_csv(results / "results.csv")
+        curves = pl.read_csv(results / "curves.csv").with_columns(pl.col("energy").alias(name))
+        curves.write_csv(results / "curves.csv")
+    report(results, "--output", tmp_path / "report.html")
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert Text(content).words.count(title) == 1
+    drawn = [trace for trace in traces(content, "curves-0-0") if "name" in trace]
+    assert len(drawn) == 3
+    assert all(trace["y"] for trace in drawn)
+
+
+def test_a_measure_without_values_has_no_figure(tmp_path):
+    results = write_results(tmp_path / "results")
+    curves = pl.read_csv(results / "curves.csv")
+    curves.with_columns(energy=pl.lit(None, pl.Float64)).write_csv(results / "curves.csv")
+    report(results, "--output", tmp_path / "report.html")
+    words = Text((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    assert words.count("BLEU") == 3  # two figures and a signature
+    assert not [text for text in words if text.startswith("Energy per token")]
 
 
 def test_without_data_there_is_no_viewer(tmp_path):
@@ -195,10 +236,26 @@ def opened(browser, made):
 
 
 def test_figures_are_drawn(opened):
-    for figure in ("#cost", "#curves-0"):
-        assert opened.locator(f"{figure} .main-svg").first.is_visible()
-    assert opened.locator("#curves-0 .legendtext").last.text_content() == HOSTILE
-    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert opened.locator(".js-plotly-plot").count() == 6
+    for width in (420, 1400):
+        opened.set_viewport_size({"width": width, "height": 900})
+        opened.reload()
+        for figure in opened.locator(".plots > div").all():
+            assert figure.locator(".main-svg").first.is_visible()
+            assert figure.evaluate("node => node.scrollWidth <= node.clientWidth")
+        assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_button_of_the_legend_hides_a_sampler(opened):
+    figures = opened.locator("figure").last
+    lines, button = figures.locator(".js-line"), figures.locator(".legend button").last
+    shown = lines.count()
+    assert button.inner_text().strip() == HOSTILE
+    button.click()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert lines.count() < shown
+    button.click()
+    assert lines.count() == shown
 
 
 @pytest.mark.parametrize("width", [420, 1400])
@@ -220,7 +277,9 @@ def changed(tab) -> list[list[str]]:
 def test_the_slider_moves_through_the_states(opened):
     slider = opened.get_by_label("Step", exact=True)
     assert changed(opened) == [["house"], ["<b>cat</b>"]]
-    assert "accepted 2 of 3, 1 of them new" in opened.locator(".counts").inner_text()
+    assert "sweep 1 of 2" in opened.locator(".counts").first.inner_text()
+    assert "3 proposals, 2 accepted, 1 changed the sentence" in opened.locator(".counts").first.inner_text()
+    assert opened.locator(".ends span").all_text_contents() == ["energy 3.25", "1.25 nats"]
     slider.press("ArrowRight")
     assert opened.locator("#step-number").text_content() == "2 of 2"
     assert changed(opened) == [["a"], ["über"]]
@@ -259,7 +318,7 @@ def test_published_tables_are_shown_without_their_runs(tmp_path):
     done = report(results, "--data", data, "--output", tmp_path / "report.html")
     assert (done.returncode, done.stderr) == (0, "")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "curves-0" in content
+    assert "curves-0-0" in content
     assert "chain-data" not in content
     assert "The runs are not of the same sentences." not in Text(content).words
 
@@ -272,17 +331,23 @@ def test_a_sampler_that_only_later_panels_show_is_in_the_legend(tmp_path):
     curves.with_columns(energy=energy).write_csv(results / "curves.csv")
     report(results, "--output", tmp_path / "report.html")
     content = (tmp_path / "report.html").read_text(encoding="utf-8")
-    figure = re.search(r'Plotly\.newPlot\(\s*"curves-0",\s*(\[.*?\]),\s*\{"', content, re.DOTALL)
-    listed = [trace["name"] for trace in json.loads(figure[1]) if trace.get("showlegend") and "name" in trace]
-    assert sorted(listed)[1:] == ["MH norm, τ_q 0.5", "MH norm, τ_q 1"]
+    assert sorted(legend(content))[1:] == ["MH norm, τ_q 0.5", "MH norm, τ_q 1"]
 
 
 def test_the_title_of_the_grid_is_shown(tmp_path):
     results = write_results(tmp_path / "results", "mine")
     table = pl.read_csv(results / "results.csv").with_columns(title=pl.lit("How many sweeps & why"))
     table.write_csv(results / "results.csv")
-    report(results, "--output", tmp_path / "report.html")
-    assert "How many sweeps & why" in Text((tmp_path / "report.html").read_text(encoding="utf-8")).words
+    report(results, "--output", tmp_path / "report.html", "--data", write_data(tmp_path / "data"))
+    content = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "mine" not in Text(content).words
+    viewed = json.loads(re.search(r'id="chain-data">(.*?)</script>', content)[1])
+    assert {run["experiment"] for run in viewed["runs"]} == {"How many sweeps & why"}
+
+
+def test_menu_and_headings_say_the_same(opened):
+    menu = opened.get_by_role("navigation").get_by_role("link").all_inner_texts()
+    assert menu == opened.locator("main > section > h2").all_inner_texts()
 
 
 def test_tables_of_older_versions_are_read(tmp_path):

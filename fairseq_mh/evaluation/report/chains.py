@@ -18,7 +18,7 @@ def viewer_data(runs: pl.DataFrame, pieces: list[str], sentences: int) -> dict[s
     """Collect the data of the page's script from the results of experiments.
 
     Args:
-        runs: the runs that `read_results` returned.
+        runs: the runs that `read_results` returned, with the titles of their experiments.
         pieces: the target dictionary's symbols by index.
         sentences: number of first sentences to show.
 
@@ -38,7 +38,7 @@ def viewer_data(runs: pl.DataFrame, pieces: list[str], sentences: int) -> dict[s
         texts = {"source": output.sources, "reference": output.references, "output": output.hypotheses}
         title = f"{run['sampler']} (seed {run['seed']})"
         chains = _sentences(trace, texts, sentences)
-        shown.append({"experiment": run["experiment"], "title": title, "sentences": chains})
+        shown.append({"experiment": run["title"], "title": title, "sentences": chains})
     return {"vocabulary": _vocabulary(shown, pieces), "runs": shown}
 
 

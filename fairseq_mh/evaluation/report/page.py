@@ -15,8 +15,8 @@ from fairseq_mh import viewer
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.pieces import target_pieces
 from fairseq_mh.evaluation.report.chains import trace_data, viewer_data
-from fairseq_mh.evaluation.report.figures import Line, cost, curves, styles
-from fairseq_mh.evaluation.report.results import BENCH, has_runs, read_results, same_sentences
+from fairseq_mh.evaluation.report.figures import SYMBOLS, Line, colours, cost, curves, legend, styles, symbols
+from fairseq_mh.evaluation.report.results import BENCH, Results, has_runs, read_results, same_sentences
 from fairseq_mh.evaluation.report.tables import experiment_table, settings_table
 from fairseq_mh.evaluation.scores import read_trace
 
@@ -43,9 +43,11 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
     if sentences < 1:
         raise UserError("--sentences must be 1 or more")
     results = read_results(folders)
+    titles = {name: _title(part, paper) for (name,), part in results.runs.group_by("experiment")}
+    runs = results.runs.with_columns(title=pl.col("experiment").replace_strict(titles))
     shown = data if any(has_runs(Path(folder)) for folder in results.runs["folder"]) else None
-    lines = styles(results.runs)
-    parts = results.runs.partition_by("experiment", maintain_order=True)
+    lines = styles(runs)
+    parts = runs.partition_by("experiment", maintain_order=True)
     return _template("page.html").render(
         bench={name: results.runs[name][0] for name in BENCH},
         checkpoints=_values(results.runs, "checkpoint"),
@@ -54,11 +56,13 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
         runs=len(results.runs),
         same_sentences=same_sentences(results.runs),
         seeds=results.runs["seed"].n_unique(),
-        cost=_html(cost(results.runs, lines), "cost"),
-        experiments=[_experiment(n, part, results.curves, lines, paper) for n, part in enumerate(parts)],
+        cost=_html(cost(runs, lines), "cost"),
+        decoders={name: {"colour": colour, "dash": "solid"} for name, colour in colours(runs).items()},
+        symbols={titles[name]: SYMBOLS[symbol] for name, symbol in symbols(runs).items()},
+        experiments=[_experiment(n, part, results, lines, paper) for n, part in enumerate(parts)],
         intervals="bleu_ci" in results.runs.columns,
         paper=paper,
-        chains=viewer_data(results.runs, target_pieces(shown), sentences) if shown else None,
+        chains=viewer_data(runs, target_pieces(shown), sentences) if shown else None,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -96,19 +100,25 @@ def _template(name: str) -> Template:
     return environment.get_template(name)
 
 
+def _title(runs: pl.DataFrame, paper: dict[str, Any]) -> str:
+    """Return the title of an experiment: that of its grid, of the paper, or its name."""
+    name = runs["experiment"][0]
+    return next(iter(_values(runs, "title")), "") or paper["experiments"].get(name, {}).get("title", "") or name
+
+
 def _experiment(
-    number: int, runs: pl.DataFrame, by_sweep: pl.DataFrame, lines: dict[tuple[str, str], Line], paper: dict[str, Any]
+    number: int, runs: pl.DataFrame, results: Results, lines: dict[tuple[str, str], Line], paper: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the values that the template shows for one experiment, the `number`-th of the page."""
     name = runs["experiment"][0]
     theirs = paper["experiments"].get(name, {})
-    figure = curves(by_sweep.filter(pl.col("experiment") == name), lines)
+    figures = curves(results.curves.filter(pl.col("experiment") == name), lines, results.energy)
     return {
-        "name": name,
-        "title": next(iter(_values(runs, "title")), "") or theirs.get("title", ""),
+        "title": runs["title"][0],
         "table": experiment_table(runs, lines, theirs),
         "settings": settings_table(runs),
-        "curves": figure and _html(figure, f"curves-{number}"),
+        "curves": _html(figures, f"curves-{number}"),
+        "legend": legend(figures),
     }
 
 
@@ -117,10 +127,14 @@ def _values(runs: pl.DataFrame, name: str) -> list[str]:
     return runs[name].drop_nulls().unique(maintain_order=True).to_list() if name in runs.columns else []
 
 
-def _html(figure: Figure, name: str) -> Markup:
-    """Render a figure for a page that already has plotly.js. Plotly escapes what it writes into the script."""
+def _html(figures: dict[str, Figure], name: str) -> dict[str, Markup]:
+    """Render figures for a page that already has plotly.js. Plotly escapes what it writes into the script."""
     config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
-    return Markup(figure.to_html(config, include_plotlyjs=False, full_html=False, div_id=name))
+    rendered = [
+        figure.to_html(config, include_plotlyjs=False, full_html=False, div_id=f"{name}-{n}")
+        for n, figure in enumerate(figures.values())
+    ]
+    return dict(zip(figures, map(Markup, rendered), strict=True))
 
 
 def write_page(text: str, path: Path) -> None:

@@ -40,6 +40,7 @@ class Results(NamedTuple):
 
     runs: pl.DataFrame  # a row for each run; `sampler` names its decoder and settings, `folder` holds its files
     curves: pl.DataFrame  # a row for each run and sweep, with the run's `experiment`, `decoder` and `sampler`
+    energy: str  # the name of the energy by which the runs are compared
 
 
 def read_results(folders: list[Path]) -> Results:
@@ -69,7 +70,9 @@ def read_results(folders: list[Path]) -> Results:
     by_run = pl.concat(curves, how="diagonal").unique(["run", "sweep"], keep="first", maintain_order=True)
     if energy in by_run.columns:
         by_run = by_run.with_columns(energy=pl.col(energy))
-    return Results(runs, runs.select("run", "experiment", "decoder", "sampler", "seed").join(by_run, "run"))
+    by_sweep = runs.select("run", "experiment", "decoder", "sampler", "seed").join(by_run, "run")
+    name = "each sampler's own" if energy == "energy" else energy.removeprefix("energy_")
+    return Results(runs, by_sweep, name)
 
 
 def same_sentences(runs: pl.DataFrame) -> bool:
