@@ -224,7 +224,7 @@ def test_help_lists_everyday_options_and_help_all_every_option(command, capsys):
         shown[option] = " ".join(capsys.readouterr().out.split())
     for text in shown.values():
         for found in (
-            "--mh-preset {default,fast,best,paper,sample}",
+            "--mh-preset {default,rerank,fast,best,paper,sample}",
             "--iter-decode-with-beam X",
             "[-- ",
             "--help-all",

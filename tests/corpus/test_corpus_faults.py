@@ -59,7 +59,7 @@ OPTIONS = {
     "shards": ((), ("--distributed-world-size", "2"), "--workers"),
     "empty batches": ((), ("--batch-size", "0"), "--batch-size"),
     "an alignment dictionary": ((), ("--replace-unk", "x"), "--replace-unk"),
-    "overrides that are no dictionary": ((), ("--model-overrides", "x"), "options cannot be used"),
+    "overrides that are no dictionary": ((), ("--model-overrides", "x"), "--model-overrides must be"),
     "an unknown tokenizer": ((), ("--tokenizer", "moses"), "cannot be"),
     "pieces without a model": ((), ("--bpe", "sentencepiece"), "--bpe"),
     "pieces with a file that is no model": ((), ("--bpe", "sentencepiece", "--sentencepiece-model", __file__), "--bpe"),
@@ -294,7 +294,7 @@ def test_nothing_in_a_checkpoint_is_executed(tiny, tmp_path):
     state = torch.load(tiny.folder / "checkpoint.pt")
     torch.save({**state, "extra_state": Executed(tmp_path / "executed")}, tmp_path / "hostile.pt")
     corpus, run = write_corpus(tmp_path / "c.de"), (*RUN, "--path", str(tmp_path / "hostile.pt"))
-    with pytest.raises(UserError, match="checkpoint cannot be loaded"):
+    with pytest.raises(UserError, match="which is not plain data"):
         corpus_run(tiny, corpus, tmp_path / "out", more=run)
     assert not (tmp_path / "executed").exists()
     assert not (tmp_path / "out").exists()

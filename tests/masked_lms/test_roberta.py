@@ -58,8 +58,12 @@ def test_roberta_can_be_sampled_from(checkpoint):
 
 
 def test_files_of_another_kind_are_refused(checkpoint, tmp_path):
-    with pytest.raises(UserError, match=r"dict\.txt"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt does not exist"):
         load_fairseq(tmp_path / "nowhere" / "checkpoint.pt", "cpu", None)
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone" / "checkpoint.pt").write_bytes(checkpoint[0].read_bytes())
+    with pytest.raises(UserError, match=r"dict\.txt"):
+        load_fairseq(tmp_path / "alone" / "checkpoint.pt", "cpu", None)
     with pytest.raises(UserError, match="sentencepiece"):
         load_fairseq(checkpoint[0], "cpu", tmp_path / "dict.txt")
     (tmp_path / "broken.pt").write_bytes(checkpoint[0].read_bytes()[:1000])

@@ -2,6 +2,7 @@
 
 import pytest
 
+from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.translation.options.presets import PRESETS, with_preset
@@ -39,3 +40,16 @@ def test_fairseq_generate_knows_them(tiny, tmp_path):
     assert preset == explicit
     assert {record["temperature"] for record in preset} == {1.0}
     assert len({record["sweep"] for record in preset}) == 5
+
+
+def test_rerank_orders_the_translations_of_mask_predict_by_their_energy(tiny):
+    """It runs no chain, so that it costs two rows a translation more than mask-predict."""
+    lengths = {"iter_decode_with_beam": 5, "iter_decode_max_iter": 9, "nbest": 5}
+    translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", **lengths)
+    (heuristic,) = translator.decode(["abcab"], decoding="mask-predict", energy="two-stream")
+    (reranked,) = translator.decode(["abcab"], preset="rerank")
+    by_energy = sorted(heuristic.translations, key=lambda found: found.energy / len(found.tokens))
+    assert len(by_energy) == 5
+    assert [found.text for found in reranked.translations] == [found.text for found in by_energy]
+    assert reranked.translations[0].text != heuristic.translations[0].text  # the orders differ for this sentence
+    assert reranked.rows == heuristic.rows + 2 * 5

@@ -5,7 +5,7 @@ import { at, copyOf } from "./dom.js";
 const NAMES = ["A", "B"];
 // Fields that a decoder does not use.
 const UNUSED = { "mask-predict": ["preset", "sweeps", "chains", "temperature", "final_temperature", "seed"] };
-const NO_PRESET = { gibbs: ["fast", "best"] }; // only Metropolis-Hastings can sample their energy
+const NO_PRESET = { gibbs: ["rerank", "fast", "best"] }; // only Metropolis-Hastings can sample their energy
 const LISTED = 5; // number of translations to list if the field is empty
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 

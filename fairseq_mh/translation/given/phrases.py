@@ -71,7 +71,7 @@ def split_phrases(line: str) -> tuple[str, list[str]]:
 def encoded(phrases: Sequence[str], pieces: Pieces) -> list[Tensor]:
     """Return the symbols (L,) long of each phrase that has any; an unknown piece becomes the unknown symbol."""
     found = (pieces.held(phrase) for phrase in phrases if phrase.strip())
-    return [torch.tensor([*map(pieces.dictionary.index, held)]) for held in found if held]
+    return [torch.tensor([*map(pieces.dictionary.index, held)], device="cpu") for held in found if held]
 
 
 def outlines_of_phrases(

@@ -33,7 +33,8 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     )
     mh_preset: PRESET_CHOICES = option(
         "default",
-        "a named set of options; options that are given as well override it. fast: three sweeps of two-stream chains "
+        "a named set of options; options that are given as well override it. rerank: mask-predict's translations of "
+        "five lengths, ordered by the energy; fast: three sweeps of two-stream chains "
         "from mask-predict at the likeliest of five lengths; best: chains with two kinds of starts at each of five "
         "lengths; paper: the paper's annealed chain; sample: samples at a constant temperature of 1",
     )

@@ -39,7 +39,7 @@ def parse_energy(given: str) -> list[Summand]:
         UserError: if a name is unknown or used twice, a weight is not a number of 0 or more, or all weights are 0.
     """
     found: list[Summand] = []
-    for part in split_names(given, ",", lambda part: any(map(os.path.isfile, _readings(part)))):
+    for part in split_names(given, ",", _names_file):
         whole, term = _readings(part)
         has_weight = term and not os.path.isfile(whole)
         name, number = (term, _weight(whole[len(term) + 1 :], part)) if has_weight else (whole, 1.0)
@@ -64,6 +64,12 @@ def parse_energy(given: str) -> list[Summand]:
 def _readings(part: str) -> tuple[str, str]:
     """Return a term as a name without a weight, and the name before its weight, if it has a colon."""
     return part.strip(), part.strip().rpartition(":")[0]
+
+
+def _names_file(part: str) -> bool:
+    """Tell whether a part of a list is an existing file, perhaps with a weight, which holds no comma."""
+    whole, term = _readings(part)
+    return os.path.isfile(whole) or (os.path.isfile(term) and "," not in whole[len(term) :])
 
 
 def checkpoints_of(given: str | None) -> list[str]:
