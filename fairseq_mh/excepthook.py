@@ -7,6 +7,7 @@ import ast
 import logging
 import os
 import sys
+import warnings
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from traceback import extract_tb
@@ -23,6 +24,7 @@ from fairseq_mh.files.checkpoints import split_names
 TASK = "translation_mh"
 # Not imported, because that configures logging.
 GENERATE, INTERACTIVE = (os.path.join(fairseq_cli.__path__[0], name) for name in ("generate.py", "interactive.py"))
+HYDRA = r"[\s\S]*\bhydra\b"  # Hydra's warnings about its own deprecations, which all name it
 parse_as_fairseq, split_as_fairseq = options.parse_args_and_arch, utils.split_paths
 
 
@@ -38,6 +40,7 @@ def parse_args_and_arch(parser: ArgumentParser, input_args: list[str] | None = N
 
     parser.error = error  # type: ignore[method-assign]
     sys.excepthook = report
+    warnings.filterwarnings("ignore", message=HYDRA)
     log_to_output()
     parsed = parse_as_fairseq(parser, input_args, *others, **settings)
     check_values(vars(parsed[0] if isinstance(parsed, tuple) else parsed))
@@ -60,9 +63,9 @@ def log_to_output() -> None:
     program = getattr(sys.modules["__main__"], "cli_main", None)
     if program and program.__code__.co_filename == GENERATE:
         logging.root.handlers.clear()
-        warnings = logging.StreamHandler()
-        warnings.setLevel(logging.WARNING)
-        logging.getLogger("fairseq_mh").addHandler(warnings)
+        handler = logging.StreamHandler()
+        handler.setLevel(logging.WARNING)
+        logging.getLogger("fairseq_mh").addHandler(handler)
 
 
 def check_values(given: Mapping[str, Any]) -> None:

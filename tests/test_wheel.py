@@ -53,6 +53,7 @@ def test_the_user_dir_is_the_installed_package(tiny, site):
     result = site.run("-m", "fairseq_cli.generate", tiny.folder, "--user-dir", user_dir, *run)
     assert result.returncode == 0, result.stderr
     assert sorted(lines_of(result.stdout, "H")) == list(range(6))
+    assert "hydra" not in result.stderr.lower()  # its warnings about fairseq, 40 lines
 
 
 @pytest.mark.slow

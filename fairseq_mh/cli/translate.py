@@ -94,7 +94,7 @@ def print_translations(
             print_samples(args.json, number, found)
         else:
             print_result(args.json, translator.cfg.generation.nbest, number, found)
-    sys.stdout.flush()
+        sys.stdout.flush()
 
 
 def sampling_settings(args: Namespace) -> dict[str, Any]:

@@ -8,8 +8,10 @@ import sys
 import pytest
 
 from fairseq_mh import Translator
+from fairseq_mh.cli import translate
 from fairseq_mh.cli.decoding_options import EVERYDAY
 from fairseq_mh.cli.main import main
+from fairseq_mh.cli.translate import in_order
 from fairseq_mh.loading import FAIRSEQ_FLAGS, FAIRSEQ_OPTIONS
 from fairseq_mh.translation.options.table import option_table
 
@@ -44,6 +46,22 @@ def test_sentences_on_the_command_line_and_from_a_file(tiny, expected, monkeypat
     (tmp_path / "text").write_text("".join(f"{line}\r\n" for line in LINES), encoding="utf-8")
     said = translated(monkeypatch, capsys, tiny, "--input", tmp_path / "text", "--limit", 3)
     assert said.out.splitlines() == expected[:3]
+
+
+def test_each_line_is_written_before_the_next_batch(tiny, monkeypatch):
+    """Also where standard output is a pipe or a file, which Python fills in blocks."""
+    written, seen = io.BytesIO(), []
+
+    def watched(events, texts, bar):
+        for found in in_order(events, texts, bar):
+            seen.append(written.getvalue().count(b"\n"))
+            yield found
+
+    monkeypatch.setattr(translate, "in_order", watched)
+    with io.TextIOWrapper(written, encoding="utf-8") as output:
+        monkeypatch.setattr(sys, "stdout", output)
+        assert main(["translate", str(tiny.folder), *LINES, "--batch-size", "1", *RUN]) == 0
+    assert seen == list(range(len(LINES)))
 
 
 def test_n_best_and_json(tiny, expected, monkeypatch, capsys):
