@@ -122,6 +122,7 @@ COMMANDS = {
     "diagnose": "check whether the chains of a trace have converged",
     "experiments": "run a grid of decoders and write a table of results",
     "report": "make an HTML page of experiments",
+    "pieces": "train a SentencePiece model on parallel texts, and cut them into its pieces",
     "merge": "merge the outputs of fairseq-generate's shards",
     "convert": "convert a checkpoint that Mask-Predict's authors published",
     "evaluate": "measure the likelihood and diversity of sampled texts",

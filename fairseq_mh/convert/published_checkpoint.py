@@ -1,8 +1,6 @@
 """Converts the checkpoints that Mask-Predict's authors published into checkpoints that this package decodes."""
 
 import io
-import shutil
-import tempfile
 from argparse import Namespace
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from torch import Tensor
 from fairseq_mh.architectures.mask_predict_transformer import MASK, MaskPredictTransformer
 from fairseq_mh.convert.published_format import CHECKPOINT, KEPT, SHARED, Files, fairseq_names, load_published
 from fairseq_mh.errors import UserError, one_line, reason
+from fairseq_mh.files.chunks import whole_folder
 
 
 def dictionary_of(files: Files, language: str) -> tuple[str, Dictionary]:
@@ -91,23 +90,8 @@ def convert(files: Files, out: Path) -> Namespace:
         "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
         "extra_state": {"train_iterator": {"epoch": 1}},
     }
-    _write(state, {f"dict.{language}.txt": text for language, text in zip(languages, texts, strict=True)}, out)
+    with whole_folder(out) as folder:
+        torch.save(state, folder / "checkpoint.pt")
+        for language, text in zip(languages, texts, strict=True):
+            (folder / f"dict.{language}.txt").write_text(text, encoding="utf-8")
     return args
-
-
-def _write(state: dict, texts: dict[str, str], out: Path) -> None:
-    """Write the whole folder, or nothing if that fails."""
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{out.name}.", dir=out.parent))
-    except OSError as error:
-        raise UserError(f"{out} cannot be written: {reason(error)}") from None
-    try:
-        torch.save(state, part / "checkpoint.pt")
-        for name, text in texts.items():
-            (part / name).write_text(text, encoding="utf-8")
-        part.chmod(0o755)
-        part.rename(out)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        shutil.rmtree(part, ignore_errors=True)
-        raise UserError(f"{out} cannot be written: {str(error).splitlines()[0]}") from None

@@ -8,13 +8,15 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, reason
 
 Write = Callable[[BinaryIO], Any]  # writes the contents of a file
 Join = Callable[[Sequence[Path], BinaryIO], Any]  # joins the files of all chunks, in order, into one file
@@ -161,6 +163,30 @@ def write_whole(path: Path, write: Write) -> None:
     except BaseException:
         partial_file.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill, which gets its name when the context ends, and is removed if an error ends it.
+
+    Args:
+        folder: the folder, which must not exist.
+
+    Raises:
+        UserError: if the folder cannot be written.
+    """
+    part = None
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
+        yield part
+        part.chmod(0o755)
+        part.rename(folder)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        raise UserError(f"{folder} cannot be written: {reason(error)}") from None
+    finally:
+        if part:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def as_text(write: Callable[[TextIO], Any]) -> Write:

@@ -61,6 +61,7 @@ UNKNOWN = {
     "evaluate": ("--causal-ml", "--causal-lm"),
     "experiments": ("--gensubset", "--gen-subset"),
     "merge": ("--gap", "--gaps"),
+    "pieces": ("--sizes", "--size"),
     "rating-sheet": ("--text", "--texts"),
     "report": ("--sentence", "--sentences"),
     "rescore": ("--sentencepiece", "--sentencepiece-model"),
@@ -70,6 +71,7 @@ UNKNOWN = {
 FILLED = {
     "corpus": ["data", "corpus", "--output", "x"],
     "experiments": ["table1", "data", "--output", "x"],
+    "pieces": ["train", "--languages", "de", "en", "--output", "x"],
     "report": ["x", "--output", "y"],
     "rescore": ["data", "x"],
     "sample": ["model", "--output", "x"],
