@@ -182,8 +182,7 @@ def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult)
     """Print the translations of a sentence; if there are none, print the reason to standard error."""
     print_reason(number, result.untranslated)
     if as_json:
-        record = json.dumps(record_of(Source(number, str(number), result.source), result), ensure_ascii=False)
-        print(record.encode(errors="backslashreplace").decode())  # JSON, too, writes lone surrogates as \udcf6
+        print_record(record_of(Source(number, str(number), result.source), result))
     elif nbest == 1:
         print(result.translations[0].text if result.translations else "")
     else:
@@ -195,7 +194,7 @@ def print_samples(as_json: bool, number: int, drawn: Samples) -> None:
     """Print the distinct translations of a sentence, and to standard error whether its chains have converged."""
     print_reason(number, drawn.untranslated)
     if as_json:
-        print(json.dumps(record_of_samples(Source(number, str(number), drawn.source), drawn), ensure_ascii=False))
+        print_record(record_of_samples(Source(number, str(number), drawn.source), drawn))
     else:
         for one in drawn.frequencies:
             print(f"{number}\t{one.frequency:.4g}\t{one.energy:.3f}\t{one.text}")
@@ -205,6 +204,11 @@ def print_samples(as_json: bool, number: int, drawn: Samples) -> None:
         figures += [] if found.ess_bulk is None else [f"{found.ess_bulk:.0f} effective draws of {len(drawn.draws)}"]
         told = "; ".join([*figures, found.advice or "the chains have converged"])
         Progress.write(f"fairseq-mh: sentence {number}: {told}", file=sys.stderr)
+
+
+def print_record(record: dict[str, Any]) -> None:
+    """Print a record as a line of JSON, which has lone surrogates as \\udcf6, in any encoding of the output."""
+    print(json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
 def print_reason(number: int, untranslated: str | None) -> None:

@@ -145,6 +145,16 @@ def test_samples_as_json(tiny, monkeypatch, capsys):
     assert records[0]["convergence"]["r_hat"] is None
 
 
+def test_records_of_samples_of_a_line_that_is_not_utf_8(tiny, capsys):
+    pytest.importorskip("arviz_stats", reason="needs the extra `eval`")
+    options = ("--samples", "2", "--mh-burn-in", "1", "--json", *LANGUAGES)
+    assert main(["translate", str(tiny.folder), "b\udcf6", "a b", *options]) == 1
+    first, second = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert first["source"] == "b\udcf6"
+    assert "not UTF-8" in first["untranslated"]
+    assert len(second["samples"]) == 2
+
+
 def sampled(monkeypatch, capsys, tiny, *options, status=0):
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in LINES)))
     monkeypatch.setattr(sys.stdin, "reconfigure", lambda **_: None, raising=False)
