@@ -53,7 +53,7 @@ def bench_of(args: Namespace) -> Bench:
     """Return the bench for texts or for translations; only what it needs is imported.
 
     Raises:
-        UserError: if an option belongs to the other kind of runs.
+        UserError: if an option belongs to the other kind of runs, or the references cannot be used.
     """
     if args.data.suffix == ".pt" or (args.data / "config.json").exists():
         from fairseq_mh.evaluation.text_bench import TextBench
@@ -67,4 +67,6 @@ def bench_of(args: Namespace) -> Bench:
         raise UserError("--causal-lm judges texts; these runs translate")
     require_folder(args.data)
     path = args.path or args.data / "checkpoint.pt"
-    return TranslationBench(args.data, path, args.gen_subset, args.reference, tuple(args.more), args.limit)
+    bench = TranslationBench(args.data, path, args.gen_subset, args.reference, tuple(args.more), args.limit)
+    _ = bench.references  # a file that cannot serve is refused before anything is decoded
+    return bench

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fairseq.data import indexed_dataset
 
@@ -41,10 +42,26 @@ def limited_data(data: Path, subset: str, limit: int | None) -> Iterator[Path]:
         yield folder
 
 
+def sentences_of(data: Path, subset: str, limit: int | None) -> int:
+    """Return the number of a subset's sentences, at most `limit`; 0 if its data are not binarised.
+
+    Raises:
+        UserError: if its files are damaged.
+    """
+    check_split(data, subset)
+    counts = (len(_read(index.with_suffix(""))) for index in data.glob(f"{subset}.*-*.*.idx"))
+    whole = min(counts, default=0)
+    return whole if limit is None else min(limit, whole)
+
+
+def _read(source: Path) -> Any:
+    """Return fairseq's indexed data set of a path without ending."""
+    return indexed_dataset.make_dataset(str(source), indexed_dataset.infer_dataset_impl(str(source)))
+
+
 def _copy_first(source: Path, target: Path, limit: int) -> None:
     """Write the first sentences of fairseq's indexed data set `source` as `target`; both paths have no ending."""
-    kind = indexed_dataset.infer_dataset_impl(str(source))
-    sentences = indexed_dataset.make_dataset(str(source), kind)
+    sentences = _read(source)
     builder = indexed_dataset.make_builder(f"{target}.bin", impl="mmap")
     for number in range(min(limit, len(sentences))):
         builder.add_item(sentences[number])

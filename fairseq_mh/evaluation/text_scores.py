@@ -65,14 +65,14 @@ def text_scores(texts: list[str], judge: CausalLM | None) -> dict[str, float | N
 
 
 def texts_table(folders: list[Path], judge: CausalLM | None) -> str:
-    """Return a table with a line for each folder of texts.
+    """Return a table with a line for each folder of texts, all of which are read before the first is judged.
 
     Raises:
         UserError: if `fairseq-mh sample` did not write a folder, or if a text cannot be judged.
     """
+    read = [(read_texts(folder / "samples.jsonl"), read_trace(folder / "trace.jsonl")) for folder in folders]
     lines = []
-    for folder in folders:
-        texts = read_texts(folder / "samples.jsonl")
-        row = text_scores(texts, judge) | trace_scores(read_trace(folder / "trace.jsonl"))
+    for folder, (texts, trace) in zip(folders, read, strict=True):
+        row = text_scores(texts, judge) | trace_scores(trace)
         lines.append([folder.name, len(texts), *(row.get(name) for name in FIGURES)])
     return tabulate(lines, ["", "texts", *FIGURES], floatfmt=".3f", intfmt=",", missingval="-")

@@ -19,7 +19,7 @@ import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.comparison import warnings_about
 from fairseq_mh.evaluation.grid import GridRun
-from fairseq_mh.evaluation.limited_data import limited_data
+from fairseq_mh.evaluation.limited_data import limited_data, sentences_of
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
 from fairseq_mh.files.chunks import fingerprint
@@ -49,6 +49,24 @@ class TranslationBench:
     @property
     def own(self) -> tuple[str, ...]:
         return ("--mh-", "--iter-", "--seed")
+
+    @cached_property
+    def references(self) -> dict[int, str] | None:
+        """The lines of the file of references, by sentence number; None if the data's own targets are used.
+
+        Raises:
+            UserError: if the file cannot be read, or has fewer lines than there are sentences to translate.
+        """
+        if self.reference is None:
+            return None
+        references = read_references(self.reference)
+        sentences = sentences_of(self.data, self.subset, self.limit)
+        if len(references) < sentences:
+            raise UserError(
+                f"{self.reference} has {len(references)} lines for {sentences} sentences of {self.subset}; "
+                "it needs one for each"
+            )
+        return references
 
     @cached_property
     def _contents(self) -> tuple[str, ...]:
@@ -108,7 +126,7 @@ class TranslationBench:
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         found, trace = read_output(folder / "output.txt"), read_trace(folder / "trace.jsonl")
-        references = read_references(self.reference) if self.reference else found.references
+        references = found.references if self.references is None else self.references
         for line in warnings_about({"the output": found.hypotheses}, references, printed=not self.reference):
             warn_once(line)
         row = {

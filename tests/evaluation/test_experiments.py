@@ -97,6 +97,26 @@ def test_the_data_folder_stands_for_itself_in_a_grid(tmp_path, tiny, capsys):
     assert not (tmp_path / "out").exists()  # nothing was decoded
 
 
+@pytest.mark.parametrize(
+    ("content", "more", "message"),
+    [
+        (None, (), "refs.en cannot be read: No such file or directory"),
+        (b"\xf6\n", (), "refs.en cannot be read: 'utf-8' codec"),
+        (b"a\nb\n", (), "refs.en has 2 lines for 6 sentences of test; it needs one for each"),
+        (b"a\nb\n", ("--limit", "3"), "refs.en has 2 lines for 3 sentences of test"),
+    ],
+)
+def test_references_that_cannot_serve_are_refused_before_anything_is_decoded(
+    tiny, tmp_path, capsys, content, more, message
+):
+    if content is not None:
+        (tmp_path / "refs.en").write_bytes(content)
+    given = ("--reference", tmp_path / "refs.en", "--output", tmp_path / "out", *more)
+    assert main(["experiments", str(grid_file(tmp_path)), str(tiny.folder), *map(str, given)]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_runs")
 def test_runs_scores_and_resumes(tiny, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import yaml
 
 from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
+from fairseq_mh.evaluation import text_scores
 from fairseq_mh.evaluation.grid import GridRun, read_grid
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.tables import results_table
@@ -73,7 +74,7 @@ def test_diversity():
     assert self_bleu(["a"]) is None
 
 
-def test_evaluate_prints_the_numbers_of_the_grids(tmp_path, judge_folder, capsys):
+def test_evaluate_prints_the_numbers_of_the_grids(tmp_path, judge_folder, capsys, monkeypatch):
     bert().float().save_pretrained(tmp_path / "model")
     tokenizer_of().save_pretrained(tmp_path / "model")
     bench = TextBench(tmp_path / "model", judge_folder, ("--chains", "4", "--length", "2", "5"))
@@ -85,6 +86,10 @@ def test_evaluate_prints_the_numbers_of_the_grids(tmp_path, judge_folder, capsys
     names = ("perplexity", "nats", "self_bleu", "distinct_1", "distinct_2", "energy")
     assert line[:2] == ["out", "4"]
     assert line[2:8] == [f"{row[name]:.3f}" for name in names]
+    with monkeypatch.context() as patched:  # all folders are read before the first is judged
+        patched.setattr(text_scores, "text_scores", None)
+        assert main(["evaluate", str(tmp_path / "out"), str(tmp_path / "nosuch")]) == 1
+    assert "nosuch/samples.jsonl cannot be read" in capsys.readouterr().err
     (tmp_path / "out" / "samples.jsonl").write_text("[]\n")
     assert main(command) == 1
     assert "not a samples.jsonl" in capsys.readouterr().err
