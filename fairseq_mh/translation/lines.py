@@ -60,7 +60,7 @@ class LineReader:
         if reason := not_unicode(text):
             return reason
         if len(tokens) <= 2:
-            return "empty"
+            return "empty, because none of its characters has a piece of the model" if text.strip() else "empty"
         if len(tokens) > self.longest:
             return f"too long: {len(tokens)} symbols; the model reads {self.longest}"
         return None

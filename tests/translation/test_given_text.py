@@ -13,7 +13,7 @@ from fairseq.data.encoders.sentencepiece_bpe import SentencepieceBPE, Sentencepi
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.dictionaries import Words
 from fairseq_mh.translation.given.outline import OPEN, outline_of
-from fairseq_mh.translation.given.phrases import encoded
+from fairseq_mh.translation.given.phrases import encoded, read_phrases
 from fairseq_mh.translation.given.pieces import Cutter, Pieces, warn_of_other_pieces
 from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import WORDS, dictionary_of, write_checkpoint, write_data
@@ -62,6 +62,34 @@ def test_text_that_is_held_in_another_spelling_is_said_once(caplog, given, templ
         assert pieces.join([*parts]) == CHANGED[given]
     assert len(caplog.messages) == 1
     assert CHANGED[given] in caplog.text or ascii(CHANGED[given])[1:-1] in caplog.text
+
+
+def test_a_phrase_without_symbols_is_named_once(embedded, caplog):
+    for _ in range(2):
+        first, second = embedded.decode(["Klicken Sie."] * 2, phrases=[["menu", "a\u00ad"], ["menu"]])
+        assert "the given parts have symbols" in first.untranslated
+        assert second.translations
+    assert len(encoded(["menu", "menu", " "], embedded.task.pieces)) == 2
+    assert caplog.messages == [f"the model has no symbols for {'a' + chr(0xAD)!r}: its dictionary lacks '\\xad'"]
+
+
+@pytest.mark.parametrize("phrases", ["menu", None, 3, [None], [3], [b"menu"]])
+def test_phrases_that_are_no_list_of_texts_are_refused(embedded, phrases):
+    with pytest.raises(UserError, match="the phrases of a text are a list of texts"):
+        embedded.decode(["Klicken Sie."], phrases=[phrases])
+
+
+@pytest.mark.parametrize("source", [*INVISIBLE, "\u00a0\u200b"])
+def test_a_source_of_invisible_characters_is_named(embedded, source):
+    found = embedded.decode([source, "Menü", " \u00a0", ""], phrases=[[]] * 4)
+    assert found[0].untranslated.startswith("empty, because")
+    assert found[1].translations
+    assert [one.untranslated for one in found[2:]] == ["empty"] * 2
+
+
+def test_a_file_of_phrases_may_begin_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "phrases").write_bytes(b"\xef\xbb\xbfmenu\tthe\r\n\n")
+    assert read_phrases(str(tmp_path / "phrases"), 2) == [["menu", "the"], [""]]
 
 
 def test_text_that_is_held_as_given_is_not_said(caplog):

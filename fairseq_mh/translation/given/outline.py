@@ -107,7 +107,7 @@ def outline_of(template: str, pieces: Pieces) -> Outline:
             parts += [FREE] * int(text) if text else [OPEN]
             continue
         held, dictionary = pieces.held(text, joined=bool(parts) and not text[:1].isspace()), pieces.dictionary
-        if unknown := " ".join(piece for piece in held if piece not in dictionary):
+        if unknown := pieces.unknown(held):
             raise UserError(
                 f"the model has no symbols for {text.strip()!r}: its dictionary lacks {unknown}; use other words"
             )

@@ -16,6 +16,7 @@ from fairseq.token_generation_constraints import unpack_constraints
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError, one_line
+from fairseq_mh.files.output import read_lines
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 from fairseq_mh.translation.given.outline import OPEN, Outline
@@ -52,7 +53,7 @@ def read_phrases(path: str, sentences: int) -> list[list[str]]:
         UserError: if the file cannot be read, or has another number of lines.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        lines = read_lines(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--mh-phrases cannot be read: {one_line(error)}") from None
     if len(lines) != sentences:
@@ -69,9 +70,23 @@ def split_phrases(line: str) -> tuple[str, list[str]]:
 
 
 def encoded(phrases: Sequence[str], pieces: Pieces) -> list[Tensor]:
-    """Return the symbols (L,) long of each phrase that has any; an unknown piece becomes the unknown symbol."""
-    found = (pieces.held(phrase) for phrase in phrases if phrase.strip())
-    return [torch.tensor([*map(pieces.dictionary.index, held)], device="cpu") for held in found if held]
+    """Return the symbols (L,) long of each phrase that has any; an unknown piece becomes the unknown symbol.
+
+    One warning for each phrase names its unknown pieces.
+
+    Raises:
+        UserError: if the phrases are not a list of texts.
+    """
+    texts = isinstance(phrases, Sequence) and not isinstance(phrases, str) and all(isinstance(p, str) for p in phrases)
+    if not texts:
+        raise UserError(f"the phrases of a text are a list of texts, such as ['menu', 'the']; these are {phrases!r}")
+    found = []
+    for phrase in filter(str.strip, phrases):
+        held = pieces.held(phrase)
+        if unknown := pieces.unknown(held):
+            pieces.say_once(phrase, f"the model has no symbols for {phrase!r}: its dictionary lacks {unknown}")
+        found.append(torch.tensor([*map(pieces.dictionary.index, held)], device="cpu"))
+    return [symbols for symbols in found if len(symbols)]
 
 
 def outlines_of_phrases(
@@ -84,7 +99,7 @@ def outlines_of_phrases(
         texts, pieces, end: as in `outlines_of_templates`.
 
     Raises:
-        UserError: if the number of lists of phrases is not that of the texts.
+        UserError: if the number of lists of phrases is not that of the texts, or as in `encoded`.
     """
     if len(phrases) != texts:
         raise UserError(f"there are {len(phrases)} lists of phrases for {texts} texts; give one list for each text")

@@ -83,15 +83,26 @@ class Pieces:
 
     def _say_if_changed(self, given: str, held: str) -> None:
         """Log a warning, once for each text, if a text is held in another spelling."""
-        if given == held or given in self._said:
+        if given == held:
             return
-        self._said.add(given)
         alike = unicodedata.normalize("NFC", given) == held  # then only their codes show the difference
         show = ascii if alike else repr
         if held:
-            logger.warning("the given text %s is held as %s: the model's pieces spell it so", show(given), show(held))
+            what = f"{show(given)} is held as {show(held)}: the model's pieces spell it so"
         else:
-            logger.warning("the given text %s is ignored: it becomes none of the model's pieces", ascii(given))
+            what = f"{given!a} is ignored: it becomes none of the model's pieces"
+        self.say_once(given, f"the given text {what}")
+
+    def say_once(self, given: str, warning: str) -> None:
+        """Log a warning about a text, once for each text."""
+        if given not in self._said:
+            self._said.add(given)
+            logger.warning("%s", warning)
+
+    def unknown(self, pieces: list[str]) -> str:
+        """Return the pieces that the dictionary lacks, with spaces between; control characters are escaped."""
+        lacking = " ".join(piece for piece in pieces if piece not in self.dictionary)
+        return lacking if lacking.isprintable() else ascii(lacking)
 
 
 def warn_of_other_pieces(bpe: Any, dictionary: Dictionary) -> None:
