@@ -1,10 +1,9 @@
 """Metropolis-Hastings decoding of conditional masked language models, as a fairseq plugin."""
 
-import importlib.util
-import logging
-import sys
-from functools import partial
+import importlib
 from typing import TYPE_CHECKING, Any
+
+from fairseq_mh import fairseq_import
 
 __version__ = "0.1.0"
 
@@ -22,35 +21,7 @@ HOMES = {
 }
 
 
-class QuietFairseq:
-    """Imports fairseq without the configuration of logging that some of its modules make on their import.
-
-    It would print the debugging messages of all packages of the user's program. A program of fairseq keeps its own.
-    """
-
-    @classmethod
-    def find_spec(cls, name, path=None, target=None):
-        if name != "fairseq":
-            return None
-        sys.meta_path.remove(cls)  # it does its work once
-        spec = importlib.util.find_spec(name)
-        if spec and spec.loader:
-            spec.loader.exec_module = partial(cls.run, spec.loader.exec_module)  # type: ignore[method-assign]
-        return spec
-
-    @staticmethod
-    def run(execute, module) -> None:
-        """Execute a module while logging has a handler, because `logging.basicConfig` then does nothing."""
-        handler = logging.NullHandler()
-        logging.root.addHandler(handler)
-        try:
-            execute(module)
-        finally:
-            logging.root.removeHandler(handler)
-
-
-if "fairseq" not in sys.modules:
-    sys.meta_path.insert(0, QuietFairseq)
+fairseq_import.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -39,6 +39,7 @@ ROOMS = (
     "viewer",
     "mcmc",
     "errors",
+    "fairseq_import",
 )
 MODULES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
