@@ -6,12 +6,14 @@ arguments after `--` are in `args.more`.
 """
 
 import argparse
+import gc
 import importlib
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import fairseq_mh
 from fairseq_mh.cli.parser import Parser
@@ -68,12 +70,14 @@ def _command_list() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line, and return its exit status, which is 1 for a mistake of the user."""
+    importing = uncollected() if arguments is None else nullcontext()  # another program's objects are its own
     arguments = sys.argv[1:] if arguments is None else arguments
     quieten()
     try:
         if not arguments:
             arguments = ["--help"]
-        args = parse(arguments)
+        with importing:
+            args = parse(arguments)
         status = args.run(args) or 0
         sys.stdout.flush()
         return status
@@ -91,6 +95,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not (extra := _extra_of(error.name)):
             raise
         return failed(f"error: this needs {error.name}: pip install 'fairseq-mh[{extra}]'")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Leave out garbage collection, and what exists at the end for good: imports make many objects that stay."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def quieten() -> None:
