@@ -60,10 +60,24 @@ def load_model(
 
     allow_fairseq_types()
     try:
-        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], dict(overrides or {}), task)
+        state = checkpoint_state(str(path), dict(overrides or {}))
+        (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
     except UserError:
         raise
     except Exception as error:  # fairseq and torch fail in many ways on a damaged or unsuitable file
         place = "" if isinstance(error, OSError) else f" {path}"
         raise UserError(f"{option}{place}: {unloadable(error)}".removeprefix(": ").strip()) from None
     return model, task
+
+
+def checkpoint_state(path: str, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint, with `cfg` and without `args`, from which fairseq would compose the same `cfg` again.
+
+    Raises:
+        OSError: if the file cannot be read; the message for a missing one is fairseq's.
+    """
+    from fairseq import checkpoint_utils
+
+    if not checkpoint_utils.PathManager.exists(path):
+        raise OSError(f"Model file not found: {path}")
+    return {**checkpoint_utils.load_checkpoint_to_cpu(path, overrides), "args": None}
