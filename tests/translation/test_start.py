@@ -36,6 +36,13 @@ def test_many_lengths_are_cut_where_they_become_implausible():
         assert plan.context.bincount().tolist() == expected
 
 
+def test_a_flat_prediction_has_no_more_lengths_than_its_source_has_symbols():
+    """Before, a model whose prediction of lengths was never trained ran chains at each length that it knows."""
+    flat, symbols = torch.full((3, 200), -5.0), torch.tensor([3, 30, 300])
+    plan = plan_chains(flat, chains=2, beam=1000, symbols=symbols)
+    assert plan.context.bincount().tolist() == [20, 60, 400]
+
+
 def test_a_sentence_without_a_possible_length_is_refused():
     with pytest.raises(UserError, match="lengths"):
         plan_chains(torch.tensor([[-1.0, -2.0], [torch.nan, torch.nan]]), chains=1, beam=1)
@@ -103,5 +110,6 @@ def test_lengths_that_are_left_out_give_one_warning(tiny, caplog, monkeypatch):
         assert {record["length"] for record in result.trace} == lengths
     said = [record.message for record in caplog.records if "implausible" in record.message]
     assert said == [
-        "--iter-decode-with-beam 1000: implausible lengths are left out, so that a sentence has at most 2 here"
+        "--iter-decode-with-beam 1000: implausible lengths, and more than a source has symbols, are left out, so that a "
+        "sentence has at most 2 here"
     ]

@@ -36,10 +36,17 @@ class Plan(NamedTuple):
     length_scores: Tensor
 
 
-def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = None, reward: float = 0.0) -> Plan:
+def plan_chains(
+    log_p: Tensor,
+    chains: int,
+    beam: int,
+    gold: Tensor | None = None,
+    reward: float = 0.0,
+    symbols: Tensor | None = None,
+) -> Plan:
     """Plan the chains of a batch: C chains at each of a sentence's likeliest lengths, or at its given length.
 
-    Lengths that are not plausible are left out, from the eleventh length on.
+    From the eleventh length on, those are left out that are not plausible, or are more than the source has symbols.
 
     Args:
         log_p: (B, L) nats, the log-probability of each length; minus infinity at impossible lengths.
@@ -47,6 +54,8 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
         beam: K, the number of lengths of each sentence; a sentence may have fewer plausible lengths.
         gold: (B,) long, the lengths to use instead of predicted ones; their log-probability counts as 0.
         reward: nats that are added to the score of a length for each token.
+        symbols: (B,) long, the number of symbols of each source, because all lengths are plausible if the model's
+            prediction of them was never trained; None is no limit.
 
     Raises:
         SentenceError: if a sentence has no possible length.
@@ -56,8 +65,11 @@ def plan_chains(log_p: Tensor, chains: int, beam: int, gold: Tensor | None = Non
     else:
         scores, lengths = torch.zeros_like(log_p[:, :1]), gold[:, None]
     possible = scores.isfinite()
-    sure = torch.arange(scores.size(1), device=scores.device) < SURE_LENGTHS
-    possible &= sure | (scores >= scores[:, :1] + math.log(PLAUSIBLE))
+    rank = torch.arange(scores.size(1), device=scores.device)
+    plausible = scores >= scores[:, :1] + math.log(PLAUSIBLE)
+    if symbols is not None:
+        plausible &= rank < symbols[:, None]
+    possible &= plausible | (rank < SURE_LENGTHS)
     if not possible.any(1).all():
         raise SentenceError("no lengths: the model's length scores are NaN; if --fp16 is given, try without it")
     context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)

@@ -64,10 +64,11 @@ class ChainSetup:
         log_p[:, longest + 1 :] = -math.inf
         possible = torch.stack([outline.possible(lengths) for outline, lengths in zip(outlines, log_p, strict=True)])
         chains, beam = chains_of(self.cfg), self.generation.iter_decode_with_beam
-        plan = plan_chains(possible, chains, beam, gold, self.cfg.mh_length_reward)
+        symbols = self._symbols(sample)
+        plan = plan_chains(possible, chains, beam, gold, self.cfg.mh_length_reward, symbols)
         if gold is None:
             self._warn_of_left_out(possible, plan)
-            self._warn_of_far(sample, log_p)
+            self._warn_of_far(sample, symbols, log_p)
         if int(plan.lengths.max()) > longest:  # only a reference's length can be this long
             raise SentenceError(
                 f"too long: the target may have at most {longest} tokens, for the sake of another model of the energy"
@@ -93,22 +94,25 @@ class ChainSetup:
         )
 
     def _warn_of_left_out(self, possible: Tensor, plan: Plan) -> None:
-        """Log a warning, once, if a plan lacks possible lengths (B, L) because they are implausible."""
+        """Log a warning, once, if a plan lacks possible lengths (B, L)."""
         beam = self.generation.iter_decode_with_beam
         asked = possible.isfinite().sum(1).clamp(max=beam)
         kept = plan.context[plan.chains.eq(0)].bincount(minlength=len(asked))
         if kept.lt(asked).any():
             self._warn_once(
                 "left out",
-                f"--iter-decode-with-beam {beam}: implausible lengths are left out, so that a sentence has at most "
-                f"{int(kept.max())} here",
+                f"--iter-decode-with-beam {beam}: implausible lengths, and more than a source has symbols, are left "
+                f"out, so that a sentence has at most {int(kept.max())} here",
             )
 
-    def _warn_of_far(self, sample: dict, log_p: Tensor) -> None:
-        """Log a warning, once, if the likeliest length, by log_p (B, L), is far from that of its source."""
+    def _symbols(self, sample: dict) -> Tensor:
+        """Return the number of symbols of each source (B,), without BOS and EOS."""
         cmlm, tokens = self.scorer.cmlm, source_of(sample)[0]
-        symbols = (~torch.isin(tokens, tokens.new_tensor([cmlm.pad, cmlm.bos, cmlm.eos]))).sum(1)
-        predicted = log_p.argmax(1)
+        return (~torch.isin(tokens, tokens.new_tensor([cmlm.pad, cmlm.bos, cmlm.eos]))).sum(1)
+
+    def _warn_of_far(self, sample: dict, symbols: Tensor, log_p: Tensor) -> None:
+        """Log a warning, once, if the likeliest length, by log_p (B, L), is far from the source's symbols (B,)."""
+        predicted = log_p.topk(1, 1).indices[:, 0]  # as in a plan, also among lengths that are equally likely
         far = (predicted >= FAR * symbols) | (symbols >= FAR * predicted)
         if far.any():
             first = int(far.nonzero()[0])
