@@ -179,9 +179,11 @@ class Translator:
             `SweepRecord`, `PassRecord` and `Found`.
 
         Raises:
-            UserError: if the options are refused, templates or phrases do not match the texts, or a template has no
-                blanks or text that the dictionary lacks.
+            UserError: if the options are refused, texts are no list of texts, templates or phrases do not match the
+                texts, or a template has no blanks or text that the dictionary lacks.
         """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise UserError("texts must be a list of texts, also if there is only one: [text]")
         translator = self._set(options)
         numbers = range(len(texts)) if numbers is None else numbers
         if len(numbers) != len(texts):

@@ -92,6 +92,14 @@ def test_texts_that_cannot_be_translated_tell_the_reason(translator):
     assert translator.translate(["", "a"])[0] == ""
 
 
+@pytest.mark.parametrize("texts", ["a b", [None], [b"a"]], ids=str)
+def test_one_text_is_no_list_of_texts(translator, texts):
+    """A string would otherwise be translated letter by letter."""
+    for method in (translator.translate, translator.decode, translator.sample):
+        with pytest.raises(UserError, match="texts must be a list of texts"):
+            method(texts)
+
+
 def test_sweeps_are_counted_when_they_end(translator):
     ended = [event for event in translator.watch(TEXTS) if isinstance(event, SweepRecord)]
     assert sum(event.sweep > 0 for event in ended) == 6 * 2 * 3
