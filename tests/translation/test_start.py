@@ -110,6 +110,6 @@ def test_lengths_that_are_left_out_give_one_warning(tiny, caplog, monkeypatch):
         assert {record["length"] for record in result.trace} == lengths
     said = [record.message for record in caplog.records if "implausible" in record.message]
     assert said == [
-        "--iter-decode-with-beam 1000: implausible lengths, and more than a source has symbols, are left out, so that "
-        "a sentence has at most 2 here"
+        "--iter-decode-with-beam 1000: a sentence has at most 2 lengths here; beyond 10, implausible ones are left "
+        "out, and those that are more than its source has symbols"
     ]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.mcmc.chain import chain_stream
-from fairseq_mh.translation.chains.plan import Plan, lay_out, plan_chains
+from fairseq_mh.translation.chains.plan import SURE_LENGTHS, Plan, lay_out, plan_chains
 from fairseq_mh.translation.chains.starts import Start
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.given.outline import Outline
@@ -101,8 +101,8 @@ class ChainSetup:
         if kept.lt(asked).any():
             self._warn_once(
                 "left out",
-                f"--iter-decode-with-beam {beam}: implausible lengths, and more than a source has symbols, are left "
-                f"out, so that a sentence has at most {int(kept.max())} here",
+                f"--iter-decode-with-beam {beam}: a sentence has at most {int(kept.max())} lengths here; beyond "
+                f"{SURE_LENGTHS}, implausible ones are left out, and those that are more than its source has symbols",
             )
 
     def _symbols(self, sample: dict) -> Tensor:
