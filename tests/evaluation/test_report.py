@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fairseq_mh.evaluation.report.results import read_results
 from tests.cli.in_process import called
 from tests.evaluation.report_results import HOSTILE, SOURCES, write_data, write_results
 
@@ -79,6 +80,14 @@ def test_the_header_says_what_was_decoded_and_how(content):
     for expected in ("tiny-de-en, test, 2 sentences", "nrefs:1|tok:13a", "nrefs:1|nc:6", "fairseq-mh=0.1.0"):
         assert expected in words
     assert "best.pt 0123456789abcdef" in words
+
+
+def test_options_that_were_not_given_are_no_settings(tmp_path):
+    """Before, the report said that all samplers have the energy None and the phrases None."""
+    folder = write_results(tmp_path / "results")
+    table = pl.read_csv(folder / "results.csv", infer_schema=False).with_columns(mh_phrases=pl.lit("None"))
+    table.write_csv(folder / "results.csv")
+    assert set(read_results([folder]).runs["mh_phrases"]) == {"-"}
 
 
 def test_all_settings_are_listed_once(content):

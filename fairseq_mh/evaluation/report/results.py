@@ -61,9 +61,8 @@ def read_results(folders: list[Path]) -> Results:
     for name in BENCH:
         if len(values := runs[name].unique(maintain_order=True)) > 1:
             raise UserError(f"the results differ in {name} ({', '.join(values)}): make a separate report of each")
-    runs = runs.with_columns(pl.col(settings_of(runs)).fill_null("-").map_elements(plain_number, pl.String)).pipe(
-        without_unread
-    )
+    given = pl.col(settings_of(runs)).fill_null("-").replace("None", "-")  # an option that was not given
+    runs = runs.with_columns(given.map_elements(plain_number, pl.String)).pipe(without_unread)
     parts = [_name_samplers(part) for part in runs.partition_by("experiment", maintain_order=True)]
     runs = pl.concat(parts)
     curves = [_read(folder / "curves.csv", ("run",), BY_SWEEP, {"sweep": pl.Int64}) for folder in folders]
