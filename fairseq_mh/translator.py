@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -30,31 +30,20 @@ from fairseq_mh.translation.results import BatchResults, PassRecord, SentenceRes
 from fairseq_mh.translation.samples import Samples, check_draws, samples_of
 from fairseq_mh.translation.scorer import Source
 
+Result = TypeVar("Result")
 KEPT_OPTIONS = 16  # the number of sets of options for which generators are kept
 
 
-class Found(NamedTuple):
+class Found(NamedTuple, Generic[Result]):
     """The event that a text's batch has been decoded.
 
     Attributes:
         place: the index of the text in the call.
-        result: the result of the text.
+        result: the result of the text: `SentenceResult`, or `Samples` if its translations are drawn.
     """
 
     place: int
-    result: SentenceResult
-
-
-class FoundSamples(NamedTuple):
-    """The event that a text's translations have been drawn.
-
-    Attributes:
-        place: the index of the text in the call.
-        result: the draws of the text.
-    """
-
-    place: int
-    result: Samples
+    result: Result
 
 
 class Setting(NamedTuple):
@@ -154,7 +143,7 @@ class Translator:
         template: Template | Sequence[Template] | None = None,
         phrases: Sequence[Sequence[str]] | None = None,
         **options: Any,
-    ) -> Iterator[SweepRecord | PassRecord | Found]:
+    ) -> Iterator[SweepRecord | PassRecord | Found[SentenceResult]]:
         """Decode texts, and yield events: ended sweeps, passes of mask-predict, and results.
 
         Every sweep of every chain is yielded when it has ended, the start (sweep 0) first. The result of a text is
@@ -212,7 +201,7 @@ class Translator:
             UserError: as in `watch_samples`.
         """
         events = self.watch_samples(texts, draws, **settings)
-        found = {one.place: one.result for one in events if isinstance(one, FoundSamples)}
+        found = {one.place: one.result for one in events if isinstance(one, Found)}
         return [found[place] for place in range(len(texts))]
 
     def watch_samples(
@@ -224,7 +213,7 @@ class Translator:
         burn_in: int = 20,
         thin: int = 1,
         **settings: Any,
-    ) -> Iterator[SweepRecord | FoundSamples]:
+    ) -> Iterator[SweepRecord | Found[Samples]]:
         """Draw as `sample` does, and yield events: ended sweeps, and the draws of texts.
 
         Args:
@@ -238,7 +227,7 @@ class Translator:
                 are those of the preset `sample`.
 
         Yields:
-            `SweepRecord` and `FoundSamples`.
+            `SweepRecord` and `Found`.
 
         Raises:
             UserError: as in `watch`, and for options with which states of chains are no draws from one distribution,
@@ -332,7 +321,7 @@ class Translator:
         numbers: Iterable[int],
         samples: bool,
         trace: bool,
-    ) -> Iterator[SweepRecord | PassRecord | Found]:
+    ) -> Iterator[SweepRecord | PassRecord | Found[SentenceResult]]:
         """Decode texts with these outlines; yields the events of `watch`, and takes its other arguments."""
         readable = []
         for place, number in enumerate(numbers):
@@ -410,11 +399,11 @@ class Translator:
 
 
 def convert_samples(
-    events: Iterator[SweepRecord | PassRecord | Found], convert: Callable[[SentenceResult], Samples]
-) -> Iterator[SweepRecord | FoundSamples]:
+    events: Iterator[SweepRecord | PassRecord | Found[SentenceResult]], convert: Callable[[SentenceResult], Samples]
+) -> Iterator[SweepRecord | Found[Samples]]:
     """Yield the events of `Translator.watch`, with the draws of texts instead of their results."""
     for event in events:
         if isinstance(event, Found):
-            yield FoundSamples(event.place, convert(event.result))
+            yield Found(event.place, convert(event.result))
         elif isinstance(event, SweepRecord):
             yield event

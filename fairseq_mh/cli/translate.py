@@ -35,7 +35,7 @@ from fairseq_mh.progress import Progress
 from fairseq_mh.translation.given.phrases import split_phrases
 from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translation.samples import Samples
-from fairseq_mh.translator import Found, FoundSamples, Translator
+from fairseq_mh.translator import Found, Translator
 
 TAKES_MORE = True
 BUFFER = 100  # lines, if they do not come from a terminal
@@ -135,7 +135,7 @@ def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[Any]:
     for event in events:
         if isinstance(event, SweepRecord) and event.sweep:
             bar.sweep()
-        elif isinstance(event, Found | FoundSamples):
+        elif isinstance(event, Found):
             bar.update()
             found[event.place] = event.result
             while place in found:

@@ -8,7 +8,7 @@ import torch
 
 from fairseq_mh import Translator
 from fairseq_mh.errors import UserError
-from fairseq_mh.translator import FoundSamples
+from fairseq_mh.translator import Found
 from tests.mcmc.harness import FALSE_ALARM, p_value
 
 TEXT, TEMPLATE, TEMPERATURE = "a b c a", "{3}", 2.0
@@ -116,8 +116,8 @@ def test_draws_do_not_depend_on_the_batch(translator):
     (alone,) = fast.sample(texts[1:2], 8, numbers=[1], burn_in=2)
     assert alone.tokens.equal(together[1].tokens)
     events = list(translator.watch_samples(texts, 8, burn_in=2))
-    assert sum(isinstance(event, FoundSamples) for event in events) == 3
-    assert sum(not isinstance(event, FoundSamples) and event.sweep > 0 for event in events) == 3 * 4 * 4
+    assert sum(isinstance(event, Found) for event in events) == 3
+    assert sum(not isinstance(event, Found) and event.sweep > 0 for event in events) == 3 * 4 * 4
 
 
 def test_draws_are_exported_to_arviz(translator):
