@@ -1,8 +1,9 @@
-"""Exceptions for user errors, and functions that make their messages."""
+"""Exceptions for user errors, functions that make their messages, and warnings that are given once."""
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from logging import Logger
 
 SEEDS = range(2**32)  # the seeds that numpy and fairseq take
 BAD_SEED = f"--seed must be from 0 to {SEEDS[-1]}"
@@ -62,6 +63,24 @@ def foreign_kind(error: BaseException) -> str | None:
     """Return the class or function that torch's safe loader refused to load from a file, or None."""
     found = re.search(r"GLOBAL (\S+)|allowlisted via `add_safe_globals`,? but got <class '(\S+)'>", str(error))
     return found and (found[1] or found[2])
+
+
+class WarnOnce:
+    """Logs a warning about each subject once.
+
+    Args:
+        logger: the logger of the module that warns.
+    """
+
+    def __init__(self, logger: Logger):
+        self.logger = logger
+        self.known: set[str] = set()
+
+    def __call__(self, subject: str, message: str) -> None:
+        """Log a warning, unless there was one about the subject."""
+        if subject not in self.known:
+            self.known.add(subject)
+            self.logger.warning("%s", message)
 
 
 def not_unicode(text: str) -> str | None:

@@ -155,8 +155,9 @@ class TranslationMHTask(TranslationLevenshteinTask):
             References(scorer.cmlm).check_all(self.datasets[split])
         path = self.cfg.mh_trace
         trace = self.traces.setdefault(str(Path(path).resolve()), TraceFile(path)) if path else None
-        more = (self.source_dictionary, trace, self.sentences)
-        return MHGenerator(scorer, self.target_dictionary, self.cfg, generation, *more)
+        return MHGenerator(
+            scorer, self.target_dictionary, self.cfg, generation, self.source_dictionary, trace, self.sentences
+        )
 
     def scorer(self, models: Sequence[Any]) -> Scorer:
         """Return the scorer of the options; the models in it are arranged once.
@@ -173,8 +174,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         cmlm = self.cmlms[key]
         reranker = self._reranker(models[1], cmlm) if len(models) > 1 else None
         summands = summands_of(self.cfg, cmlm.has_two_streams)
-        in_bf16 = bool(self.cfg.bf16)
-        return Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker, in_bf16)
+        return Scorer(cmlm, summands, lambda path: self._energy(path, cmlm), reranker, in_bf16=bool(self.cfg.bf16))
 
     def _energy(self, path: str, cmlm: CMLM) -> ModelEnergy:
         """Return the energy of a checkpoint, which is loaded once."""

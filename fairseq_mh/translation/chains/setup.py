@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import SentenceError, UserError
+from fairseq_mh.errors import SentenceError, UserError, WarnOnce
 from fairseq_mh.mcmc.chain import chain_stream
 from fairseq_mh.translation.chains.plan import SURE_LENGTHS, Plan, lay_out, plan_chains
 from fairseq_mh.translation.chains.starts import Start
@@ -38,7 +38,7 @@ class ChainSetup:
         self, scorer: Scorer, cfg: TranslationMHConfig, generation: Any, references: References, end: list[int]
     ):
         self.scorer, self.cfg, self.generation, self.references, self.end = scorer, cfg, generation, references, end
-        self.warned: set[str] = set()  # what warnings were about
+        self.warn_once = WarnOnce(logger)
 
     def __call__(self, bound: Bound, sample: dict, outlines: Sequence[Outline] | None) -> Start:
         """Prepare the chains of a batch of B sentences.
@@ -99,7 +99,7 @@ class ChainSetup:
         asked = possible.isfinite().sum(1).clamp(max=beam)
         kept = plan.context[plan.chains.eq(0)].bincount(minlength=len(asked))
         if kept.lt(asked).any():
-            self._warn_once(
+            self.warn_once(
                 "left out",
                 f"--iter-decode-with-beam {beam}: a sentence has at most {int(kept.max())} lengths here; beyond "
                 f"{SURE_LENGTHS}, implausible ones are left out, and those that are more than its source has symbols",
@@ -116,18 +116,12 @@ class ChainSetup:
         far = (predicted >= FAR * symbols) | (symbols >= FAR * predicted)
         if far.any():
             first = int(far.nonzero()[0])
-            self._warn_once(
+            self.warn_once(
                 "far",
                 f"sentence {int(sample['id'][first])} has {int(symbols[first])} symbols, but the length predicted for "
                 f"its translation is {int(predicted[first])}; check that the model's prediction of lengths was "
                 "trained, on text that is split into pieces as here",
             )
-
-    def _warn_once(self, about: str, message: str) -> None:
-        """Log a warning, unless there was one about the same."""
-        if about not in self.warned:
-            self.warned.add(about)
-            logger.warning(message)
 
     def _outlines(self, sample: dict) -> list[Outline]:
         """Return the parts of each target that the options give."""

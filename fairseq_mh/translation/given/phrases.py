@@ -84,7 +84,7 @@ def encoded(phrases: Sequence[str], pieces: Pieces) -> list[Tensor]:
     for phrase in filter(str.strip, phrases):
         held = pieces.held(phrase)
         if unknown := pieces.unknown(held):
-            pieces.say_once(phrase, f"the model has no symbols for {phrase!r}: its dictionary lacks {unknown}")
+            pieces.warn_once(phrase, f"the model has no symbols for {phrase!r}: its dictionary lacks {unknown}")
         found.append(torch.tensor([*map(pieces.dictionary.index, held)], device="cpu"))
     return [symbols for symbols in found if len(symbols)]
 

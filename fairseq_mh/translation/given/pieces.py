@@ -8,7 +8,7 @@ from typing import Any
 from fairseq.data import Dictionary
 from torch import Tensor
 
-from fairseq_mh.errors import not_unicode
+from fairseq_mh.errors import WarnOnce, not_unicode
 from fairseq_mh.masked_lms.dictionaries import WORD
 
 logger = logging.getLogger(__name__)
@@ -38,13 +38,14 @@ class Pieces:
 
     Attributes:
         tokenizer, bpe: what splits text into words, and words into pieces, if the options give it.
+        warn_once: logs one warning about each given text.
     """
 
     def __init__(self, dictionary: Dictionary):
         self.dictionary = dictionary
         self.tokenizer: Cutter | None = None
         self.bpe: Cutter | None = None
-        self._said: set[str] = set()
+        self.warn_once = WarnOnce(logger)
 
     def cut(self, text: str) -> str:
         """Split a text into pieces, and return them separated by spaces."""
@@ -91,13 +92,7 @@ class Pieces:
             what = f"{show(given)} is held as {show(held)}: the model's pieces spell it so"
         else:
             what = f"{given!a} is ignored: it becomes none of the model's pieces"
-        self.say_once(given, f"the given text {what}")
-
-    def say_once(self, given: str, warning: str) -> None:
-        """Log a warning about a text, once for each text."""
-        if given not in self._said:
-            self._said.add(given)
-            logger.warning("%s", warning)
+        self.warn_once(given, f"the given text {what}")
 
     def unknown(self, pieces: list[str]) -> str:
         """Return the pieces that the dictionary lacks, with spaces between; control characters are escaped."""
