@@ -376,7 +376,7 @@ class Translator:
         if samples:
             cfg, context = self.task.cfg, decoded.plan.context.tolist()
             ends = draws(decoded.sweeps, translation_schedule(cfg))
-            for one in hypotheses(ends, decoded.plan, decoded.energy, str(cfg.mh_length_select)):
+            for one in hypotheses(ends, decoded.plan, decoded.energy, decoded.order, str(cfg.mh_length_select)):
                 drawn[context[one.chain]].append(one)
         return drawn
 

@@ -106,7 +106,7 @@ def settings(args: CorpusOptions, cfg: Any, corpus: Corpus) -> dict[str, Any]:
     for name in ELSEWHERE:
         del options["task"][name]
     options = {name: by_content(group, list(group)) for name, group in options.items() if name != "task"} | {
-        "task": options["task"] | {"mh_energy": [(one.name, one.weight) for one in summands]}
+        "task": options["task"] | {"mh_energy": [(one.name, one.weight, one.order_weight) for one in summands]}
     }
     return {
         **options,

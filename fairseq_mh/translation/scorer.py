@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -26,11 +27,13 @@ class Bound(NamedTuple):
     Attributes:
         lm: the CMLM.
         energy: the energy of targets.
+        order: the energy with the weights that order hypotheses; its columns are the same.
         encoder_out: the output of the CMLM's encoder, in fairseq's format.
     """
 
     lm: BoundCMLM
     energy: Energy
+    order: Energy
     encoder_out: dict
 
 
@@ -88,7 +91,10 @@ class Scorer:
             raise SentenceError(f"too long: another model of the energy reads at most {self.longest_source} symbols")
         encoder_out = self.cmlm.model.forward_encoder(source)
         lm = self.cmlm.bind(encoder_out)
-        return Bound(lm, sum_of(self._term(one, lm, encoder_out, source) for one in self.summands), encoder_out)
+        energy = sum_of(self._term(one, lm, encoder_out, source) for one in self.summands)
+        weights = {one.name: one.order_weight for one in self.summands}
+        order = Energy(tuple(replace(term, weight=weights.get(term.name, 0.0)) for term in energy.terms))
+        return Bound(lm, energy, order, encoder_out)
 
     def _term(self, one: Summand, lm: BoundCMLM, encoder_out: dict, source: Source) -> Term:
         if model := self.models.get(one.name):

@@ -165,6 +165,36 @@ def test_the_score_of_a_hypothesis_is_the_sum_per_token(tiny, expert, tmp_path):
         assert float(line.split("\t")[0]) * np.log(2) == pytest.approx(-record["energy"] / record["length"], abs=1e-4)
 
 
+def test_a_term_may_only_order_the_hypotheses(tiny, expert, tmp_path):
+    """The chains are those without the term; the score is that of the sum with the weights after the slash.
+
+    As a control, the term changes the first hypothesis of at least one sentence.
+    """
+    chains = ("--mh-chains", 3, "--mh-sweeps", 2, "--nbest", 20)
+    found = {}
+    for energy in ("two-stream", f"two-stream:1/0.5,{expert}:0/{WEIGHT}"):
+        trace = tmp_path / f"{len(found)}.jsonl"
+        result = generated_here(tiny, *chains, "--mh-energy", energy, "--mh-trace", trace)
+        assert result.returncode == 0, result.stderr
+        records = [json.loads(line) for line in trace.read_text().splitlines()]
+        found[energy] = records, lines_of(result.stdout, "H")
+    (plain, alone), (records, ordered) = found.values()
+    assert [(one["id"], one["tokens"], one["energy"]) for one in records] == [
+        (one["id"], one["tokens"], one["energy"]) for one in plain
+    ]
+    scores: dict[int, set[float]] = {}
+    for one in records:
+        total = 0.5 * one["energy_two-stream"] + WEIGHT * one["energy_teacher"]
+        scores.setdefault(one["id"], set()).add(round(-total / one["length"], 4))
+    for number, lines in ordered.items():
+        listed = [float(line.split("\t")[0]) * np.log(2) for line in lines]
+        assert listed == sorted(listed, reverse=True)
+        assert all(min(abs(score - other) for other in scores[number]) < 2e-4 for score in listed)
+        assert listed[0] == pytest.approx(max(scores[number]), abs=2e-4)
+    first = [[lines[n][0].split("\t")[1] for n in sorted(lines)] for lines in (alone, ordered)]
+    assert first[0] != first[1]
+
+
 def bad_experts(tiny, tmp_path):
     foreign = tmp_path / "foreign.pt"
     write_checkpoint(foreign, dictionary_of("abcdefghijklmnop"), arch="transformer")
@@ -197,6 +227,11 @@ def test_a_file_that_is_not_an_expert_is_refused_in_one_line(tiny, tmp_path, kin
         (",", "no energy ''"),
         ("nrom,x.pt", "did you mean norm"),
         ("norm,norm", "twice"),
+        ("norm:1/0", "above 0"),
+        ("norm:0/1", "above 0"),
+        ("norm:1/-1", "at least 0"),
+        ("norm:1/2/3", "'1/2/3'"),
+        ("norm:/2", "'/2'"),
     ],
 )
 def test_invalid_weights_and_terms_are_refused(tiny, given, said):
@@ -239,4 +274,4 @@ def test_names_of_files_may_hold_commas_and_colons(tiny, expert, tmp_path):
     expected = generated_here(tiny, *options[:-1], f"two-stream,{expert}:0.7,norm:0")
     assert found.returncode == 0, found.stderr
     assert lines_of(found.stdout, "D") == lines_of(expected.stdout, "D")
-    assert [one[1:] for one in parse_energy(f"{energies},norm:0")] == [(str(energies), 1.0), (None, 0.0)]
+    assert [one[1:3] for one in parse_energy(f"{energies},norm:0")] == [(str(energies), 1.0), (None, 0.0)]

@@ -63,7 +63,7 @@ def test_starts_of_a_broken_model_hold_only_symbols_of_the_state_space():
     streams = [np.random.default_rng(n) for n in range(4)]
     for name in STARTS.keys() - {"reference"}:
         blank = torch.zeros(4, 3, dtype=torch.long)
-        start = Start(lm, plan, blank, blank.bool(), 2, streams, None, as_energy("norm"))
+        start = Start(lm, plan, blank, blank.bool(), 2, streams, None, *[as_energy("norm")] * 2)
         tokens = STARTS[name](start).tokens
         assert lm.allowed[tokens].all(), name
 
@@ -77,7 +77,7 @@ def test_given_tokens_have_the_same_places_in_every_start():
     streams = [np.random.default_rng(n) for n in range(len(plan.chains))]
     blank, held = lay_out(plan, [outline], streams, 0, lm.pad)
     assert len({tuple(row.tolist()) for row in held}) > 2
-    start = Start(lm, plan, blank, held, 2, streams, None, as_energy("norm"))
+    start = Start(lm, plan, blank, held, 2, streams, None, *[as_energy("norm")] * 2)
     for chosen in (start, at_likeliest_lengths(start)):
         for name in STARTS.keys() - {"reference"}:
             tokens = STARTS[name](chosen).tokens

@@ -72,6 +72,7 @@ class Decoded(NamedTuple):
         history: the successive states of the chains: pairs of tokens (N, T) long and masked positions (N, T) bool.
         plan: the plan of the N chains.
         energy: the energy of the target.
+        order: the energy that orders hypotheses.
     """
 
     found: list[Hypothesis]
@@ -80,6 +81,7 @@ class Decoded(NamedTuple):
     history: list[tuple[Tensor, Tensor]]
     plan: Plan
     energy: Energy
+    order: Energy
 
 
 Event = ChainSweep | Pass
@@ -94,11 +96,11 @@ def run_chains(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Deco
     schedule = translation_schedule(cfg)
     finished = yield from _run(start, cfg, schedule, filled, metropolis)
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule)
-    found = hypotheses(snapshots, start.plan, start.energy, str(cfg.mh_length_select))
+    found = hypotheses(snapshots, start.plan, start.energy, start.order, str(cfg.mh_length_select))
     cost = Cost(*(torch.stack(rows).sum(0) for rows in zip(*(sweep.cost for sweep in finished.sweeps), strict=True)))
     nothing_masked = torch.zeros(start.blank.shape, dtype=torch.bool)
     history = [(sweep.end.tokens, nothing_masked) for sweep in finished.sweeps]
-    return Decoded(found, finished.sweeps, cost, history, start.plan, start.energy)
+    return Decoded(found, finished.sweeps, cost, history, start.plan, start.energy, start.order)
 
 
 def fill(start: Start, cfg: TranslationMHConfig) -> Decoding:
@@ -131,7 +133,9 @@ def fill(start: Start, cfg: TranslationMHConfig) -> Decoding:
         for n, length in enumerate(start.plan.lengths.tolist())
     ]
     rows = (filled.rows + start.spent).cpu()
-    return Decoded(found, sweeps, Cost(rows, torch.zeros_like(rows)), filled.history, start.plan, start.energy)
+    return Decoded(
+        found, sweeps, Cost(rows, torch.zeros_like(rows)), filled.history, start.plan, start.energy, start.order
+    )
 
 
 def _run(

@@ -89,6 +89,7 @@ class ChainSetup:
             streams=streams,
             reference=reference,
             energy=bound.energy,
+            order=bound.order,
             phrase_order=order,
             spent=placed.rows,
         )

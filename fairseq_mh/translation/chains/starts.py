@@ -28,6 +28,7 @@ class Start(NamedTuple):
         streams: the random stream of each chain.
         reference: (B, T') long, padded, without special tokens; None if the options do not need it.
         energy: the energy of the target.
+        order: the energy that orders hypotheses, with the same columns.
         phrase_order: "ordered" or "unordered"; None if there are no phrases.
         filled: mask-predict's result, if it was run to choose the lengths.
         evaluated: whether the energy evaluates mask-predict's translations.
@@ -42,6 +43,7 @@ class Start(NamedTuple):
     streams: list[np.random.Generator]
     reference: Tensor | None
     energy: Energy
+    order: Energy
     phrase_order: str | None = None
     filled: Filled | None = None
     evaluated: bool = True

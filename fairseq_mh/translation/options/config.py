@@ -45,7 +45,8 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
     )
     mh_energy: Optional[str] = option(  # noqa: UP045  (fairseq cannot read `str | None`)
         None,
-        "the energy to sample, a sum TERM[:WEIGHT],TERM[:WEIGHT],...; the default weight is 1. A term is either an "
+        "the energy to sample, a sum TERM[:WEIGHT],TERM[:WEIGHT],...; the default weight is 1. With "
+        "TERM:WEIGHT/ORDER_WEIGHT the term has another weight where hypotheses are ordered. A term is either an "
         "energy of the CMLM: minus the sum of its logits (raw) or of its log-probabilities (norm), which both take a "
         "decoder row for each position, or an approximation of norm that takes two rows (two-stream); or the "
         "checkpoint of another model with the same dictionary: an autoregressive transformer, an electric_transformer "

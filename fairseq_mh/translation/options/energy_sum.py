@@ -1,7 +1,8 @@
 """The value of `--mh-energy`: a list of terms, `two-stream,teacher.pt:0.5,ranker.pt:0.2`.
 
 A term is the name of one of the CMLM's own energies, or a checkpoint, and may have a weight. A term of weight 0 is only
-written to trace and output. The name of an existing file may hold commas and colons.
+written to trace and output. `ranker.pt:0/0.2` has weight 0 in the energy that chains sample, and 0.2 in the one that
+orders their states. The name of an existing file may hold commas and colons.
 """
 
 import math
@@ -24,29 +25,32 @@ class Summand(NamedTuple):
     Attributes:
         name: the name of its column in trace and output.
         path: the path of its checkpoint; None for one of the CMLM's own energies.
-        weight: its weight, 0 or more.
+        weight: its weight in the energy that chains sample, 0 or more.
+        order_weight: its weight in the energy that orders hypotheses, 0 or more.
     """
 
     name: str
     path: str | None
     weight: float
+    order_weight: float
 
 
 def parse_energy(given: str) -> list[Summand]:
-    """Parse the terms `TERM[:WEIGHT][,TERM[:WEIGHT]...]`; the default weight is 1.
+    """Parse the terms `TERM[:WEIGHT[/ORDER_WEIGHT]],...`; the default weight is 1, and that of the order the same.
 
     Raises:
-        UserError: if a name is unknown or used twice, a weight is not a number of 0 or more, or all weights are 0.
+        UserError: if a name is unknown or used twice, a weight is not a number of 0 or more, or all weights of the
+            chains or of the order are 0.
     """
     found: list[Summand] = []
     for part in split_names(given, ",", _names_file):
         whole, term = _readings(part)
         has_weight = term and not os.path.isfile(whole)
-        name, number = (term, _weight(whole[len(term) + 1 :], part)) if has_weight else (whole, 1.0)
+        name, weights = (term, _weights(whole[len(term) + 1 :], part)) if has_weight else (whole, (1.0, 1.0))
         if name in OWN_ENERGIES:
-            found.append(Summand(name, None, number))
+            found.append(Summand(name, None, *weights))
         elif Path(name).suffix or "/" in name or os.path.isfile(name):
-            found.append(Summand(_unused(Path(name).stem, found), name, number))
+            found.append(Summand(_unused(Path(name).stem, found), name, *weights))
         else:
             near = did_you_mean(name, OWN_ENERGIES)
             raise UserError(
@@ -56,8 +60,8 @@ def parse_energy(given: str) -> list[Summand]:
     names = [one.name for one in found]
     if len(set(names)) < len(names):
         raise UserError(f"--mh-energy {given}: a term is named twice; name each term once")
-    if not any(one.weight for one in found):
-        raise UserError(f"--mh-energy {given}: at least one weight must be above 0")
+    if not (any(one.weight for one in found) and any(one.order_weight for one in found)):
+        raise UserError(f"--mh-energy {given}: at least one weight must be above 0, also of those after a slash")
     return found
 
 
@@ -81,14 +85,18 @@ def checkpoints_of(given: str | None) -> list[str]:
     return [one.path for one in parse_energy(given) if one.path] if given else []
 
 
-def _weight(given: str, part: str) -> float:
+def _weights(given: str, part: str) -> tuple[float, float]:
+    """Return the weights `WEIGHT[/ORDER_WEIGHT]` of a term."""
+    first, _, second = given.partition("/")
     try:
-        number = float(given)
+        weights = float(first), float(second or first)
     except ValueError:
-        raise UserError(f"--mh-energy {part}: the weight {given!r} is not a number (use TERM:WEIGHT)") from None
-    if not 0 <= number < math.inf:
+        raise UserError(
+            f"--mh-energy {part}: the weight {given!r} is not a number (use TERM:WEIGHT, or TERM:WEIGHT/ORDER_WEIGHT)"
+        ) from None
+    if not all(0 <= weight < math.inf for weight in weights):
         raise UserError(f"--mh-energy {part}: the weight must be at least 0 and finite")
-    return number
+    return weights
 
 
 def _unused(stem: str, found: Sequence[Summand]) -> str:

@@ -1,7 +1,7 @@
 """Selection of each sentence's hypotheses from finished chains, best first."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from torch import Tensor
@@ -20,7 +20,7 @@ class Hypothesis(NamedTuple):
         sweep: the sweep in which the chain was in this state; 0 for mask-predict.
         tokens: (T,) long.
         positional: (T,) nats, the log-probability of each token, or minus its share of a one-pass energy.
-        score: the score that ranks hypotheses; higher is better.
+        score: the score that ranks hypotheses, of the energy that orders them; higher is better.
         energy: nats, the energy of the tokens.
         energies: nats, the unweighted terms of the energy by their names; NaN for a term that was not evaluated.
         passes: the number of mask-predict's passes; 0 for states of chains.
@@ -66,20 +66,23 @@ def length_model(energy: Tensor, plan: Plan) -> Tensor:
     return -energy + plan.length_scores.cpu()
 
 
-def hypotheses(snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, length_select: str) -> list[Hypothesis]:
+def hypotheses(
+    snapshots: Iterable[Snapshot], plan: Plan, energy: Energy, order: Energy, length_select: str
+) -> list[Hypothesis]:
     """Return the states of all chains in these snapshots as hypotheses.
 
     Args:
         snapshots: states of the N chains.
         plan: the plan of the same chains.
         energy: the energy of the target.
+        order: the energy that orders hypotheses, with the same columns.
         length_select: the name in `LENGTH_SELECTIONS` of the function that turns energies into scores.
     """
     found = []
     for snapshot in snapshots:
         total = energy.total(snapshot.scores)
         nats = {name: values.tolist() for name, values in energy.by_name(snapshot.scores).items()}
-        scores = LENGTH_SELECTIONS[length_select](total, plan).tolist()
+        scores = LENGTH_SELECTIONS[length_select](order.total(snapshot.scores), plan).tolist()
         positional = snapshot.scores[..., energy.certainty]
         chains = zip(plan.lengths.tolist(), snapshot.sweep.tolist(), scores, total.tolist(), strict=True)
         for n, (length, sweep, score, own) in enumerate(chains):
@@ -92,7 +95,8 @@ def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list
     """Return each sentence's distinct hypotheses, best first.
 
     Args:
-        found: hypotheses of all sentences; the first of several with the same tokens is kept.
+        found: hypotheses of all sentences; the first of several with the same tokens is kept. A state that no sweep
+            ended in has no score if a term of weight 0 counts in the order.
         sentences: the number of sentences.
         plan: the plan of the chains.
     """
@@ -102,13 +106,14 @@ def best_first(found: list[Hypothesis], sentences: int, plan: Plan) -> list[list
         distinct, key = by_sentence[context[hypothesis.chain]], tuple(hypothesis.tokens.tolist())
         kept = distinct.setdefault(key, hypothesis)
         if any(map(math.isnan, kept.energies.values())):  # the same state at the end of a sweep has terms of weight 0
-            distinct[key] = kept._replace(energies=hypothesis.energies)
-    return [sorted(distinct.values(), key=_sort_key) for distinct in by_sentence]
+            distinct[key] = kept._replace(energies=hypothesis.energies, score=hypothesis.score)
+    return [_sorted(distinct.values()) for distinct in by_sentence]
 
 
-def _sort_key(hypothesis: Hypothesis) -> tuple[bool, float]:
-    """Return a key that sorts by descending score, with NaN last."""
-    return math.isnan(hypothesis.score), -hypothesis.score
+def _sorted(found: Collection[Hypothesis]) -> list[Hypothesis]:
+    """Sort hypotheses by score, best first; leave out those without a score if others have one."""
+    scored = [one for one in found if not math.isnan(one.score)]
+    return sorted(scored, key=lambda one: -one.score) or list(found)
 
 
 SELECTIONS = {"lowest-energy": lowest_energy, "last": last, "mbr": lowest_energy}
