@@ -19,7 +19,7 @@ copyright = author
 release = version = fairseq_mh.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
-extensions += ["option_tables", "plain_docstrings", "tuple_fields"]  # in extensions/
+extensions += ["option_tables", "plain_docstrings", "tuple_fields", "typography"]  # in extensions/
 exclude_patterns = ["_build"]
 
 myst_heading_anchors = 3  # anchors like GitHub's, so that links work there and here

@@ -17,7 +17,9 @@ class OptionTable(SphinxDirective):
     def run(self):
         rows = [f"| `{row.name}` | {shown_default(row)} | {shown_help(row)} |" for row in option_table()]
         table = "\n".join(["| option | default | meaning |", "|---|---|---|", *rows])
-        return self.parse_text_to_nodes(table)
+        found = self.parse_text_to_nodes(table)
+        found[0]["classes"].append("options")  # for static/tables.css
+        return found
 
 
 class PresetTable(SphinxDirective):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.markdown import COMMANDS, PAGES, ROOT, SHOWN, Block, blocks, links, sessions
+from tests.docs.markdown import COMMANDS, FENCE, PAGES, ROOT, SHOWN, Block, blocks, links, sessions
 from tests.docs.stage import set_stage
 from tests.programs import programs
 
@@ -78,6 +78,13 @@ def test_lines_are_short(page):
         assert len(line) <= 120 or (page not in BYTES and line.startswith("|")), line
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_heading_begins_with_a_hash(page):
+    """A line of equals signs or hyphens alone would make a heading of the line before it."""
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    assert not re.findall(r"^.*\n *(?:=+|-+) *$", prose, flags=re.M)
+
+
 @pytest.mark.parametrize("page", BYTES, ids=name)
 def test_pages_for_a_first_look_are_short(page):
     assert page.stat().st_size <= BYTES[page]
@@ -91,6 +98,9 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     scripts = re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https?://[^"]+)', (tmp_path / "api.html").read_text())
     assert not scripts, "a page must open without network"
+    options = (tmp_path / "options.html").read_text(encoding="utf-8")
+    assert "τ<sub>q</sub>\u00a0.5" in options, "typography.py sets subscripts, and keeps figures in one line"
+    assert "τ_q" not in options
 
 
 def test_nothing_of_another_machine_is_in_the_documentation():
