@@ -36,7 +36,7 @@ lint: .venv/installed
 	$(PYTHON) -m venv .venv
 	# torch by its pinned version first: what the index holds under a bare name may be the much larger CUDA build.
 	$(BIN)/pip install --quiet -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[dev,docs,eval,hf,page,ray,report]"
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[bench,dev,docs,eval,hf,page,ray,report]"
 	# fairseq requires torchaudio, but needs it for speech only. Its build needs CUDA, and stops transformers without it.
 	$(BIN)/pip uninstall --quiet --yes torchaudio
 	touch $@
