@@ -27,6 +27,7 @@ from fairseq_mh import Translator
 RESULTS = Path(__file__).parents[1] / "results"
 SOURCE, SHORT_SOURCE = "Klicken Sie auf die Schaltfläche, um das Dialogfeld zu öffnen.", "Wählen Sie eine Zelle aus."
 BLUE, LIGHT_BLUE, ORANGE, GREEN, GREY = "#0072B2", "#9ECAE1", "#D55E00", "#009E73", "#767676"
+WIDE, HIGH = (6, 4), (6, 6.5)  # inches: a phone shows the letters of wider figures too small
 STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -80,11 +81,9 @@ def plot_energy(translator: Translator, source: str, axes: Axes, chains: int, sw
         if record["chain"] == best.chain:
             texts.setdefault(translator.text(record["tokens"]), record["sweep"])
     lines = [f"{f'after sweep {sweep}' if sweep else 'start'}: {text}" for text, sweep in texts.items()]
-    axes.text(
-        1, 0.98, "\n".join([f"German: {source}", *lines]), transform=axes.transAxes, ha="right", va="top", ma="left"
-    )
+    axes.set_title("\n".join([f"German: {source}", *lines]), loc="left", fontsize="medium")
     axes.set(xlabel="sweeps", ylabel="energy, in nats (lower is better)", xticks=range(sweeps + 1), ylim=(0, None))
-    axes.legend(frameon=False, loc="center right")
+    axes.legend(frameon=False, loc="upper right")
 
 
 def plot_autocorrelation(translator: Translator, source: str, axes: Axes, draws: int, lags: int = 15) -> None:
@@ -101,20 +100,21 @@ def plot_autocorrelation(translator: Translator, source: str, axes: Axes, draws:
     axes.legend(frameon=False)
 
 
-def plot_quality(left: Axes, right: Axes) -> None:
+def plot_quality(upper: Axes, lower: Axes) -> None:
     """Plot BLEU and chrF against the decoder rows of a sentence, for each of DECODERS."""
     for decoder in DECODERS:
         table = pl.read_csv(RESULTS / decoder.file, infer_schema_length=None)
         runs = table.filter(*(pl.col(column) == value for column, value in decoder.values.items()))
         rows, *quality = runs.select(pl.col("rows") / pl.col("sentences"), "bleu", "chrf").mean().row(0)
         label = {"textcoords": "offset points", "ha": "left" if decoder.label[0] > 0 else "right", "va": "center"}
-        for axes, height in zip((left, right), quality, strict=True):
+        for axes, height in zip((upper, lower), quality, strict=True):
             axes.plot(rows, height, "o", color=decoder.colour)
             axes.annotate(decoder.name, (rows, height), decoder.label, **label)
-    for axes, name in ((left, "BLEU"), (right, "chrF")):
-        axes.set(xscale="log", xlabel="decoder rows for a sentence", ylabel=name, xlim=(7, 450))
+    for axes, name in ((upper, "BLEU"), (lower, "chrF")):
+        axes.set(xscale="log", ylabel=name, xlim=(7, 450))
         axes.set_xticks([10, 30, 100, 300], ["10", "30", "100", "300"])
         axes.minorticks_off()
+    lower.set_xlabel("decoder rows for a sentence")
 
 
 def draw(data: str, output: Path, chains: int = 12, sweeps: int = 6, draws: int = 800) -> list[Path]:
@@ -133,10 +133,10 @@ def draw(data: str, output: Path, chains: int = 12, sweeps: int = 6, draws: int 
     translator = Translator.load(data)
     output.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
-        plots = {"energy": plt.subplots(figsize=(7.5, 4)), "autocorrelation": plt.subplots(figsize=(7.5, 3.6))}
+        plots = {"energy": plt.subplots(figsize=WIDE), "autocorrelation": plt.subplots(figsize=WIDE)}
         plot_energy(translator, SOURCE, plots["energy"][1], chains, sweeps)
         plot_autocorrelation(translator, SHORT_SOURCE, plots["autocorrelation"][1], draws)
-        plots["quality"] = plt.subplots(1, 2, figsize=(10, 4))
+        plots["quality"] = plt.subplots(2, 1, figsize=HIGH, sharex=True)
         plot_quality(*plots["quality"][1])
         for name, (figure, _) in plots.items():
             figure.set_layout_engine("constrained")
