@@ -2,22 +2,28 @@
 
 import tempfile
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+
+import polars as pl
+from tabulate import tabulate
 
 import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun, find_grid, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.runner import collect, run_once
-from fairseq_mh.evaluation.tables import results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench
 from fairseq_mh.files.output import Output, read_output, read_references
 from fairseq_mh.masked_lms.dictionaries import load_dictionary, subwords
 from fairseq_mh.progress import Progress
+from fairseq_mh.translation.options.energy_sum import checkpoints_of
 
 MODEL = Path("models", "libreoffice-de-en")
 SUBSET = "test"
 SHOWN = slice(3, 6)  # the segments whose translations are printed
+RECORDED = Path("results", "demo", "results.csv")  # the same grid on the whole test set, with the embedded model
+ENERGY = "best_energy_two-stream"
 A_TENTH = ("--distributed-world-size", "10")  # fairseq decodes one of ten shards
 
 
@@ -69,7 +75,7 @@ def demo_bench(model: Path, whole: bool, limit: int | None) -> TranslationBench:
 
 
 def demonstrate(grid: list[GridRun], bench: TranslationBench) -> Iterator[str]:
-    """Run the grid, and yield lines to print: a table of the results, and every decoder's translation of some segments.
+    """Run the grid, and yield lines to print: tables of results, what they say, and translations of some segments.
 
     Raises:
         UserError: if a run fails, after the results of the earlier runs were yielded.
@@ -83,12 +89,56 @@ def demonstrate(grid: list[GridRun], bench: TranslationBench) -> Iterator[str]:
             failure = error
         if folders:
             found = {run.decoder: read_output(f / "output.txt") for run, f in zip(grid, folders, strict=False)}
-            segments = len(next(iter(found.values())).hypotheses)
-            yield f"\n{segments} segments of the test set of {bench.data.resolve().name}\n"
-            yield results_table(collect(folders, Path(name)))
+            results = collect(folders, Path(name))
+            yield from _tables(results, bench)
+            yield from what_chains_give(results)
             yield from _translations(found, bench)
     if failure:
         raise failure
+
+
+def _tables(results: pl.DataFrame, bench: TranslationBench) -> Iterator[str]:
+    """Yield the table of the results, and that of the whole test set if it was recorded with the same checkpoint."""
+    segments, name = results["sentences"][0], bench.data.resolve().name
+    yield f"\n{segments} segments of the test set of {name}\n\n{grouped_table(results)}"
+    path = Path(fairseq_mh.__file__).parents[1] / RECORDED
+    recorded = pl.read_csv(path) if path.is_file() else results
+    whole = recorded["sentences"][0]
+    if whole > segments and recorded["checkpoint"][0] == results["checkpoint"][0]:
+        yield f"\nAll {whole} segments, recorded ({RECORDED})\n\n{grouped_table(recorded)}"
+
+
+def grouped_table(results: pl.DataFrame) -> str:
+    """Return the results as text, in groups of decoders whose energies read the same models.
+
+    Args:
+        results: a row for each run, as `collect` returns them.
+    """
+    lines: list[list[str]] = []
+    for models, rows in groupby(results.iter_rows(named=True), lambda row: checkpoints_of(row["mh_energy"])):
+        lines.append([f"with {', '.join(Path(path).name for path in models)}" if models else "the CMLM alone"])
+        for row in rows:
+            figures = (row["rows"] + row["expert_rows"]) / row["sentences"], row["seconds"] / row["sentences"] * 1000
+            scores = f"{row['bleu']:.1f}", f"{row['chrf']:.1f}", f"{row[ENERGY]:.3f}"
+            lines.append([f"  {row['decoder']}", *scores, *(f"{figure:,.0f}" for figure in figures)])
+    heads = ["decoder", "BLEU", "chrF", "energy", "rows", "ms"]
+    table = tabulate(lines, heads, disable_numparse=True, colalign=("left", *["right"] * 5), preserve_whitespace=True)
+    return f"""{table}
+energy: of each segment's best state, in nats a token; rows and milliseconds: of a segment
+{results["bleu_signature"][0]}
+{results["chrf_signature"][0]}"""
+
+
+def what_chains_give(results: pl.DataFrame) -> Iterator[str]:
+    """Yield what the sampler gives and mask-predict does not, with the energies of their decoders of one length."""
+    energies = dict(results.select("decoder", ENERGY).iter_rows())
+    heuristic, chains = (energies.get(name) for name in ("mask-predict", "annealed MH (default)"))
+    if heuristic is not None and chains is not None:
+        yield (
+            f"\nAt one length, the chains find translations of {chains:.3f} nats a token, mask-predict of "
+            f"{heuristic:.3f}.\nOnly the chains draw samples with their frequencies (--samples), keep given phrases "
+            "wherever they stand\n(--constraints), and give the probability of each alternative (fairseq-mh page)."
+        )
 
 
 def _translations(found: dict[str, Output], bench: TranslationBench) -> Iterator[str]:

@@ -12,6 +12,7 @@ from fairseq_mh.errors import UserError, reason
 
 RESAMPLES = 1000  # number of resamples that the bootstrap draws
 COUNTS = ("proposals", "accepted", "novel", "rows")
+EXPERT_ROWS = "expert_rows"  # a trace of texts has none
 CHAIN = ("id", "length", "chain")
 KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
 KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
@@ -60,6 +61,7 @@ def read_trace(path: Path) -> pl.DataFrame:
             raise UserError(f"{path} is not a trace: it lacks {', '.join(sorted(missing))}")
         optional = [name for name in trace.columns if name.startswith(TERM) or name == "temperature"]
         kinds: dict[Any, Any] = KINDS | dict.fromkeys(optional, pl.Float64)
+        kinds |= {EXPERT_ROWS: pl.Int64} if EXPERT_ROWS in trace.columns else {}
         trace = trace.cast(kinds)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise UserError(f"{path} cannot be read as a trace: {reason(error)}") from None
@@ -91,10 +93,11 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
         row[f"corpus_{name}"] = None if corpus.is_null().all() else corpus.sum()
         best = trace.with_columns(per_token=energy / pl.col("length")).group_by("id")
         row[f"best_{name}"] = best.agg(pl.col("per_token").min())["per_token"].mean()
-    total = trace.select(COUNTS).sum().row(0, named=True)
+    counts = [name for name in (*COUNTS, EXPERT_ROWS) if name in trace.columns]
+    total = trace.select(counts).sum().row(0, named=True)
     for name, count in (("acceptance_rate", "accepted"), ("novel_rate", "novel")):
         row[name] = total[count] / total["proposals"] if total["proposals"] else None
-    return {**row, **{name: total[name] for name in COUNTS}}
+    return row | total
 
 
 def energies_of(trace: pl.DataFrame) -> list[str]:

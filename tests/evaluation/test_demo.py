@@ -18,13 +18,20 @@ from tests.programs import programs
 @pytest.mark.usefixtures("forked_runs")
 def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
     """The row of the teacher is left out, as the last line says; all other decoders are shown."""
-    decoders = ["mask-predict, 10 passes", "annealed MH", "annealed MH, best + teacher"]
+    decoders = ["mask-predict", "annealed MH (default)", "best, with the teacher"]
     grid = demo.read_grid
     monkeypatch.setattr(demo, "read_grid", lambda *given: [run for run in grid(*given) if run.decoder in decoders])
     assert main(["demo", str(tiny.folder), "--limit", "5"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"5 segments of the test set of {tiny.folder.name}"
-    assert [line.rsplit("  ")[0] for line in lines[5:7]] == decoders[:2]
+    assert lines[5].strip() == "the CMLM alone"
+    assert [line[2:].split("  ")[0] for line in lines[6:8]] == decoders[:2]
+    energies = [line.split()[-3] for line in lines[6:8]]
+    (said,) = (line for line in lines if line.startswith("At one length"))
+    assert [word for word in said.split() if word.startswith("0.") or word[0].isdigit()] == [
+        energies[1],
+        f"{energies[0]}.",
+    ]
     expected = f"{decoders[2]} is left out: {tiny.folder}/teacher.pt does not exist"
     assert lines[-1] == expected
     assert sum(line.startswith("source ") for line in lines) == 2  # the fourth and the fifth segment
@@ -35,7 +42,7 @@ def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
     execute = TranslationBench.execute
 
     def fail(self, run, folder):
-        if run.decoder != "mask-predict, 10 passes":
+        if run.decoder != "mask-predict":
             raise UserError("a run failed")
         execute(self, run, folder)
 
@@ -43,7 +50,7 @@ def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
     assert main(["demo", str(tiny.folder), "--all"]) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith("\n6 segments")
-    assert "mask-predict, 10 passes" in printed.out
+    assert "mask-predict" in printed.out
     assert "degenerate Gibbs" not in printed.out
     assert printed.err.splitlines()[-1] == "fairseq-mh: error: a run failed"
 
@@ -51,7 +58,7 @@ def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
 def test_the_embedded_model_has_every_decoder():
     model = find_model()
     grid, notes = demo_grid(model)
-    assert len(grid) == 8
+    assert len(grid) == 10
     assert not notes
     assert grid[-1].options["mh-energy"] == f"two-stream,{model / 'teacher.pt'}:0.5"
     bench = demo_bench(model, False, None)
