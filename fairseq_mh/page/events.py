@@ -1,7 +1,7 @@
 """Decodes for the page, and makes the events that the page receives meanwhile: objects for JSON."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,7 +17,6 @@ from fairseq_mh.translator import Found, Translator
 
 Event = dict[str, Any]
 Piece = tuple[str, bool]  # the text of a piece, and whether it begins a word
-Send = Callable[[Event | None], object]  # sends an event, or nothing for None; raises if nobody listens any more
 
 
 def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
@@ -35,13 +34,12 @@ def pieces_of(translator: Translator, tokens: Tensor) -> list[Piece]:
     return list(zip([symbol.removesuffix(GOES_ON) for symbol in symbols], begins, strict=True))
 
 
-def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
-    """Decode; send an event for each sweep of each chain and each pass of mask-predict, and then the translations.
+def decode(translator: Translator, wanted: Wanted) -> Iterator[Event]:
+    """Decode; yield an event for each sweep of each chain and each pass of mask-predict, and then the translations.
 
     Args:
         translator: the model.
         wanted: the request.
-        send: takes each event.
 
     Raises:
         UserError: if the options contradict each other, or the source cannot be translated.
@@ -52,17 +50,17 @@ def decode(translator: Translator, wanted: Wanted, send: Send) -> None:
     for event in translator.watch([wanted.source], template=template, phrases=phrases, **wanted.options):
         if isinstance(event, SweepRecord):
             pieces = pieces_of(translator, torch.tensor(event.record["tokens"]))
-            send({"kind": "sweep", "record": event.record, "pieces": pieces})
+            yield {"kind": "sweep", "record": event.record, "pieces": pieces}
         elif isinstance(event, PassRecord):
             place = {"id": event.id, "length": event.length, "chain": event.chain}
             pieces = pieces_of(translator, event.tokens)
-            send({"kind": "pass", **place, "pieces": pieces, "masked": event.masked.tolist()})
+            yield {"kind": "pass", **place, "pieces": pieces, "masked": event.masked.tolist()}
         elif isinstance(event, Found):
-            _send_result(translator, event.result, time.monotonic() - started, send)
+            yield _done(translator, event.result, time.monotonic() - started)
 
 
-def _send_result(translator: Translator, result: SentenceResult, seconds: float, send: Send) -> None:
-    """Send the translations and their cost.
+def _done(translator: Translator, result: SentenceResult, seconds: float) -> Event:
+    """Return the event of the translations and their cost.
 
     Raises:
         UserError: if the source cannot be translated.
@@ -73,7 +71,7 @@ def _send_result(translator: Translator, result: SentenceResult, seconds: float,
     shares = translator.log_probs(result.source, tokens)
     found = [_translation(translator, *one) for one in zip(result.translations, shares, strict=True)]
     counts = {"rows": result.rows, "symbols": result.symbols, "unknown": result.unknown}
-    send({"kind": "done", "translations": found, "seconds": round(seconds, 2), **counts})
+    return {"kind": "done", "translations": found, "seconds": round(seconds, 2), **counts}
 
 
 def _given(translator: Translator, wanted: Wanted) -> str | Outline | None:

@@ -4,20 +4,16 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.page.events import Event, Send
+from fairseq_mh.page.events import Event
 
 logger = logging.getLogger(__name__)
 FAILED = "the server had an error, which is not your mistake: its terminal shows more"
 Result = TypeVar("Result")
-
-
-class Abandoned(Exception):
-    """Raised in a decoding to which nobody listens any more."""
 
 
 class BusyError(UserError):
@@ -44,56 +40,51 @@ class Jobs:
             raise BusyError(f"the page works on {self.running} requests already: try again in a moment")
         self.running += 1
         job = asyncio.get_running_loop().run_in_executor(None, work, *arguments)
-        job.add_done_callback(self._ended)
+        job.add_done_callback(self._end)
         return job
 
-    def _ended(self, job: asyncio.Future) -> None:
+    def _end(self, job: asyncio.Future) -> None:
         self.running -= 1
 
-    def stream(self, work: Callable[[Send], None]) -> AsyncIterator[str]:
-        """Start a function that sends events, and return the events as lines of JSON while it runs.
+    def stream(self, events: Iterable[Event]) -> AsyncIterator[str]:
+        """Make events in a separate thread, and return them as lines of JSON while they are made.
 
-        The function is stopped when its lines are no longer read: its next `send` raises. An error, of the user or of
-        the program, is sent as the last event.
+        No further event is made when the lines are no longer read. An error, of the user or of the program, is the last
+        event.
 
         Raises:
             BusyError: if too many functions run already.
         """
-        loop, events, abandoned = asyncio.get_running_loop(), asyncio.Queue[Event | None](), threading.Event()
+        loop, queue, abandoned = asyncio.get_running_loop(), asyncio.Queue[Event | None](), threading.Event()
 
-        def enqueue(event: Event | None) -> None:
+        def put(event: Event | None) -> None:
             with suppress(RuntimeError):  # the server has ended
-                loop.call_soon_threadsafe(events.put_nowait, event)
+                loop.call_soon_threadsafe(queue.put_nowait, event)
 
-        def send(event: Event | None) -> None:
-            if abandoned.is_set():
-                raise Abandoned
-            if event is not None:
-                enqueue(event)
-
-        self.begin(_run, work, send, enqueue)
-        return _lines(events, abandoned)
+        self.begin(_make, events, put, abandoned)
+        return _lines(queue, abandoned)
 
 
-async def _lines(events: asyncio.Queue, abandoned: threading.Event) -> AsyncIterator[str]:
-    """Yield events as lines of JSON until the end of the stream, and report when the reader stops."""
+async def _lines(queue: asyncio.Queue, abandoned: threading.Event) -> AsyncIterator[str]:
+    """Yield events as lines of JSON until None, the end of the stream, and report when the reader stops."""
     try:
-        while (event := await events.get()) is not None:
+        while (event := await queue.get()) is not None:
             yield json.dumps(event, ensure_ascii=False) + "\n"
     finally:
         abandoned.set()
 
 
-def _run(work: Callable[[Send], None], send: Send, enqueue: Send) -> None:
-    """Call the function, then put its error, if any, and the end of the stream, None, on the queue."""
+def _make(events: Iterable[Event], put: Callable[[Event | None], None], abandoned: threading.Event) -> None:
+    """Put events, the error that ends them, if any, and the end of the stream on a queue."""
     try:
-        work(send)
-    except Abandoned:
-        logger.info("a request was abandoned")
+        for event in events:
+            if abandoned.is_set():
+                return logger.info("a request was abandoned")
+            put(event)
     except UserError as error:
-        enqueue({"kind": "error", "message": str(error)})
+        put({"kind": "error", "message": str(error)})
     except Exception:
         logger.exception("a request failed")
-        enqueue({"kind": "error", "message": FAILED})
+        put({"kind": "error", "message": FAILED})
     finally:
-        enqueue(None)
+        put(None)

@@ -3,7 +3,6 @@
 import ipaddress
 import logging
 import socket
-from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,7 @@ class Server:
     async def translate(self, request: Request) -> Response:
         """Translate a source, and send an event for every sweep during the decoding."""
         wanted = limits.wanted(await _body(request))
-        lines = self.jobs.stream(partial(events.decode, self.translator, wanted))
+        lines = self.jobs.stream(events.decode(self.translator, wanted))
         return StreamingResponse(lines, media_type="application/x-ndjson")
 
     async def alternatives(self, request: Request) -> Response:

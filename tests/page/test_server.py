@@ -226,9 +226,10 @@ def test_an_error_of_the_server_is_reported_in_one_sentence(client, monkeypatch)
 def test_the_number_of_requests_at_once_is_limited(client, monkeypatch):
     started, may_end = threading.Semaphore(0), threading.Event()
 
-    def wait(translator, wanted, send):
+    def wait(translator, wanted):
         started.release()
         assert may_end.wait(60)
+        yield {}
 
     monkeypatch.setattr(events, "decode", wait)
     threads = [threading.Thread(target=post, args=(client,)) for _ in range(limits.AT_ONCE)]
@@ -270,21 +271,20 @@ def test_an_address_that_cannot_be_used_is_one_line(tiny):
         assert "Traceback" not in done.stderr
 
 
-def test_an_abandoned_function_stops():
-    """The next `send` in its thread raises."""
+def test_an_abandoned_decoding_stops():
     ended = threading.Event()
 
-    def work(send):
+    def numbers():
         try:
             for number in range(10_000):
-                send({"number": number})
+                yield {"number": number}
                 time.sleep(0.01)
         finally:
             ended.set()
 
     async def listen():
         jobs = Jobs(1)
-        lines = jobs.stream(work)
+        lines = jobs.stream(numbers())
         assert json.loads(await anext(lines)) == {"number": 0}
         await lines.aclose()
         assert await asyncio.to_thread(ended.wait, 10)
