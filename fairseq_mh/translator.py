@@ -8,9 +8,11 @@ import copy
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from fairseq_mh.errors import UserError, one_line, refuse
@@ -18,6 +20,7 @@ from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_opt
 from fairseq_mh.mcmc.chain import convert_events
 from fairseq_mh.translation.alternatives import Alternative, alternatives, log_probs
 from fairseq_mh.translation.chains.decoders import Decoded
+from fairseq_mh.translation.chains.plan import Plan
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.outline import Outline, Template, outlines_of_templates
@@ -26,7 +29,7 @@ from fairseq_mh.translation.halves import Refused, in_halves
 from fairseq_mh.translation.lines import Line, LineReader, in_batches
 from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
-from fairseq_mh.translation.results import BatchResults, PassRecord, SentenceResult, SweepRecord, event_records
+from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepRecord, event_records, translation_of
 from fairseq_mh.translation.samples import Samples, check_draws, samples_of
 from fairseq_mh.translation.scorer import Source
 
@@ -347,37 +350,38 @@ class Translator:
         self, sources: list[str], lines: Sequence[Line], decoded: Decoded, samples: bool, trace: bool
     ) -> list[SentenceResult]:
         """Return the results of the sentences of a batch."""
-        found = BatchResults(decoded, self.text)
-        best, drawn = self.generator.best(decoded, sources), self._drawn(decoded, len(lines), samples)
+        plan = Plan(*(part.cpu() for part in decoded.plan))
+        best, drawn = self.generator.best(decoded, sources), self._drawn(decoded, len(lines)) if samples else None
+        broken = sum((sweep.broken for sweep in decoded.sweeps), torch.zeros_like(plan.context))
+        counts = torch.stack([*decoded.cost, broken], 1)
+        spent = counts.new_zeros(len(lines), 3).index_add(0, plan.context, counts).tolist()
+        traces: list[list[dict[str, Any]]] = [[] for _ in lines]
+        if trace:
+            records = decoded.records([line.number for line in lines])
+            for sentence in plan.context.tolist():
+                traces[sentence] += islice(records, len(decoded.sweeps))
         return [
             SentenceResult(
                 source,
-                translations=[found.translation(one) for one in best[n]],
-                samples=[found.translation(one) for one in drawn[n]],
-                rows=found.cost(n).rows,
-                expert_rows=found.cost(n).expert_rows,
-                broken=found.broken(n),
-                trace=found.trace(n, line.number) if trace else [],
+                translations=[translation_of(one, plan, self.text(one.tokens)) for one in best[n]],
+                samples=[translation_of(one, plan, self.text(one.tokens)) for one in (drawn[n] if drawn else ())],
+                rows=spent[n][0],
+                expert_rows=spent[n][1],
+                broken=spent[n][2],
+                trace=traces[n],
                 symbols=line.symbols,
                 unknown=self.reader.unknown(line),
             )
             for n, (source, line) in enumerate(zip(sources, lines, strict=True))
         ]
 
-    def _drawn(self, decoded: Decoded, sentences: int, samples: bool) -> list[list[Hypothesis]]:
-        """Return each sentence's states at the ends of sweeps from burn-in on, repeated states included.
-
-        Args:
-            decoded: the batch.
-            sentences: the number of sentences.
-            samples: whether the states are wanted; if False, the lists are empty.
-        """
+    def _drawn(self, decoded: Decoded, sentences: int) -> list[list[Hypothesis]]:
+        """Return each sentence's states at the ends of sweeps from burn-in on, repeated states included."""
         drawn: list[list[Hypothesis]] = [[] for _ in range(sentences)]
-        if samples:
-            cfg, context = self.task.cfg, decoded.plan.context.tolist()
-            ends = draws(decoded.sweeps, translation_schedule(cfg))
-            for one in hypotheses(ends, decoded.plan, decoded.energy, decoded.order, str(cfg.mh_length_select)):
-                drawn[context[one.chain]].append(one)
+        cfg, context = self.task.cfg, decoded.plan.context.tolist()
+        ends = draws(decoded.sweeps, translation_schedule(cfg))
+        for one in hypotheses(ends, decoded.plan, decoded.energy, decoded.order, str(cfg.mh_length_select)):
+            drawn[context[one.chain]].append(one)
         return drawn
 
     def text(self, tokens: Tensor) -> str:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fairseq_mh.engine.linear import in_bf16_products
 from fairseq_mh.errors import SentenceError
-from fairseq_mh.files.trace import TraceFile, trace_records, warn_of_broken
+from fairseq_mh.files.trace import TraceFile, warn_of_broken
 from fairseq_mh.masked_lms.dictionaries import Words, subwords
 from fairseq_mh.mcmc.chain import convert_events, finish
 from fairseq_mh.progress import Progress
@@ -223,18 +223,15 @@ class MHGenerator:
 
     def _report(self, decoded: Decoded, ids: list[int]) -> None:
         """Write the records of a batch to the trace, and log its cost."""
-        plan = decoded.plan
         if self.trace:
-            sentences = [ids[sentence] for sentence in plan.context.tolist()]
-            lengths, chains = plan.lengths.tolist(), plan.chains.tolist()
-            self.trace.write(trace_records(decoded.sweeps, decoded.energy, sentences, lengths, chains))
+            self.trace.write(decoded.records(ids))
         self.rows_spent += int(decoded.cost.rows.sum())
         self.expert_rows_spent += int(decoded.cost.expert_rows.sum())
         warn_of_broken(decoded.sweeps)
         experts = f", of experts: {self.expert_rows_spent}" if self.expert_rows_spent else ""
         logger.info(
             "%d sentences, %d chains, decoder rows so far: %d%s",
-            *(len(ids), len(plan.context), self.rows_spent, experts),
+            *(len(ids), len(decoded.plan.context), self.rows_spent, experts),
         )
 
 

@@ -1,15 +1,14 @@
 """The results of a sentence (translations, samples, trace, cost), and the events of its decoding."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from fairseq_mh.files.trace import trace_records
-from fairseq_mh.translation.chains.decoders import ChainSweep, Decoded, Pass
+from fairseq_mh.translation.chains.decoders import ChainSweep, Pass
 from fairseq_mh.translation.chains.plan import Plan
 from fairseq_mh.translation.ranking.selection import Hypothesis
 
@@ -125,65 +124,19 @@ class SentenceResult:
     trace: list[dict[str, Any]] = field(default_factory=list)
 
 
-class SentenceCost(NamedTuple):
-    """The rows that a sentence took, as in `Cost`.
-
-    Attributes:
-        rows: decoder rows.
-        expert_rows: rows of autoregressive models.
-    """
-
-    rows: int
-    expert_rows: int
-
-
-class BatchResults:
-    """Extracts the results of single sentences from a decoded batch.
-
-    Args:
-        decoded: the batch.
-        text: returns the text of a hypothesis's tokens.
-    """
-
-    def __init__(self, decoded: Decoded, text: Callable[[Tensor], str]):
-        self.decoded, self.text = decoded, text
-        self.plan = Plan(*(part.cpu() for part in decoded.plan))
-
-    def cost(self, sentence: int) -> SentenceCost:
-        """Return the cost of a sentence."""
-        chains = self.plan.context == sentence
-        return SentenceCost(*(int(rows[chains].sum()) for rows in self.decoded.cost))
-
-    def broken(self, sentence: int) -> int:
-        """Return the number of a sentence's proposals that were rejected because the model produced NaN."""
-        chains = self.plan.context == sentence
-        return sum(int(sweep.broken[chains].sum()) for sweep in self.decoded.sweeps)
-
-    def translation(self, found: Hypothesis) -> Translation:
-        """Return a hypothesis as a `Translation` with its text."""
-        return Translation(
-            text=self.text(found.tokens),
-            tokens=found.tokens,
-            score=found.score,
-            energy=found.energy,
-            energies=found.energies,
-            token_log_probs=found.positional,
-            length=len(found.tokens),
-            chain=int(self.plan.chains[found.chain]),
-            sweep=found.sweep,
-        )
-
-    def trace(self, sentence: int, number: int) -> list[dict[str, Any]]:
-        """Return the trace records of a sentence's chains.
-
-        Args:
-            sentence: the index of the sentence in the batch.
-            number: the `id` of the sentence in the records.
-        """
-        rows = (self.plan.context == sentence).nonzero()[:, 0]
-        sweeps = [_of_chains(sweep, rows) for sweep in self.decoded.sweeps]
-        lengths, chains = self.plan.lengths[rows].tolist(), self.plan.chains[rows].tolist()
-        return list(trace_records(sweeps, self.decoded.energy, [number] * len(rows), lengths, chains))
+def translation_of(found: Hypothesis, plan: Plan, text: str) -> Translation:
+    """Return a hypothesis and its text as a `Translation`."""
+    return Translation(
+        text=text,
+        tokens=found.tokens,
+        score=found.score,
+        energy=found.energy,
+        energies=found.energies,
+        token_log_probs=found.positional,
+        length=len(found.tokens),
+        chain=int(plan.chains[found.chain]),
+        sweep=found.sweep,
+    )
 
 
 def event_records(event: ChainSweep | Pass, numbers: Sequence[int]) -> Iterator[SweepRecord | PassRecord]:
@@ -199,14 +152,3 @@ def event_records(event: ChainSweep | Pass, numbers: Sequence[int]) -> Iterator[
     states = zip(event.tokens.cpu(), event.masked.cpu(), strict=True)
     for context, length, chain, state in zip(*map(Tensor.tolist, event.plan[:3]), states, strict=True):
         yield PassRecord(numbers[context], length, chain, *(part[:length] for part in state))
-
-
-def _of_chains(sweep: Any, chains: Tensor) -> Any:
-    """Return a sweep of only these chains (M,) long."""
-    parts = {name: value for name, value in sweep._asdict().items() if name != "temperature"}
-    return sweep._replace(
-        **{
-            name: value[chains] if isinstance(value, torch.Tensor) else type(value)(*(part[chains] for part in value))
-            for name, value in parts.items()
-        }
-    )

@@ -4,13 +4,14 @@ A decoder is a generator: it yields events (`ChainSweep`, `Pass`) while it decod
 sampler, give `run_chains` another kernel instead of writing another loop.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from fairseq_mh.files.trace import trace_records
 from fairseq_mh.mcmc.chain import EndedSweep, convert_events, run
 from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.record import Run, Sweep
@@ -82,6 +83,15 @@ class Decoded(NamedTuple):
     plan: Plan
     energy: Energy
     order: Energy
+
+    def records(self, ids: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Yield the trace records of the chains, one chain after another.
+
+        Args:
+            ids: the `id` of each sentence of the batch.
+        """
+        sentences, lengths, chains, _ = (part.tolist() for part in self.plan)
+        return trace_records(self.sweeps, self.energy, [ids[sentence] for sentence in sentences], lengths, chains)
 
 
 Event = ChainSweep | Pass
