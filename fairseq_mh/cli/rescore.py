@@ -15,7 +15,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from fairseq_mh.errors import UserError, refuse
-from fairseq_mh.evaluation.rescorer import Rescored, load_rescorer, pieces_for
+from fairseq_mh.evaluation.rescorer import Rescored, Rescorer
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
 from fairseq_mh.loading import arguments_of
 from fairseq_mh.progress import Progress
@@ -43,9 +43,8 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
-    pieces = pieces_for(args.data, args.sentencepiece_model)
-    options = {"path": args.path, "energy": args.energy}
-    rescorer = load_rescorer(args.data, args.gen_subset, arguments_of(options), pieces)
+    options = arguments_of({"path": args.path, "energy": args.energy})
+    rescorer = Rescorer(args.data, args.gen_subset, options, args.sentencepiece_model)
     rows = refused = uncut = outside = 0
     rescorer.check_sources({number: text for number, text in first.sources.items() if number in nbest})
     with Progress(unit=" sentences", total=len(nbest), leave=False, delay=2) as bar:

@@ -3,9 +3,8 @@
 import math
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import sentencepiece
 import torch
 from torch import Tensor
 
@@ -17,7 +16,6 @@ from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.halves import Refused, in_halves
 from fairseq_mh.translation.lines import LineReader
-from fairseq_mh.translation.scorer import Scorer
 
 SENTENCES_AT_ONCE = 20
 Candidates = list[tuple[float, str]]  # pairs of score and text
@@ -55,20 +53,27 @@ class Cut(NamedTuple):
     tokens: list[Tensor]
 
 
-class Rescorer(NamedTuple):
+class Rescorer:
     """The models that score, and the sources of a data set.
 
-    Attributes:
-        task: fairseq's task, with the data set loaded.
-        scorer: the scorer of the chains' energy.
-        pieces: the model that cuts candidates into pieces, unless they are in pieces already; None if there is none.
+    Args:
+        data: fairseq's data folder.
         subset: the name of the subset that the candidates translate.
+        options: the options of `fairseq-generate` that choose the energy.
+        pieces: the SentencePiece model that cuts candidates, unless they are in pieces already; by default the one in
+            the data folder, if there is one.
+
+    Raises:
+        UserError: if a checkpoint is of another kind, or a file is damaged.
     """
 
-    task: Any
-    scorer: Scorer
-    pieces: sentencepiece.SentencePieceProcessor | None
-    subset: str
+    def __init__(self, data: Path, subset: str, options: Sequence[str], pieces: Path | None = None):
+        own = data / PIECES
+        self.pieces = sentence_pieces(pieces or (own if own.is_file() else None))
+        self.task, models = load_checkpoint(parse_generate_options(str(data), options))
+        self.task.load_dataset(subset)
+        self.subset, self.dataset = subset, self.task.dataset(subset)
+        self.scorer, self.reader = self.task.scorer(models[:1]), LineReader(self.task, models[0])
 
     def target(self, text: str) -> Tensor:
         """Return the tokens of a translation: (T,) long."""
@@ -86,10 +91,9 @@ class Rescorer(NamedTuple):
         Raises:
             UserError: if a sentence has another source in the subset.
         """
-        dataset = self.task.dataset(self.subset)
         for number, text in sources.items():
-            if number < len(dataset):
-                own = self.task.source_dictionary.string(dataset[number]["source"])
+            if number < len(self.dataset):
+                own = self.task.source_dictionary.string(self.dataset[number]["source"])
                 if letters(own) != letters(text):
                     raise UserError(
                         f"sentence {number} has another source in {self.subset} than in the output, which has {text!r} "
@@ -102,9 +106,8 @@ class Rescorer(NamedTuple):
         Raises:
             UserError: if the subset lacks one of the sentences.
         """
-        dataset = self.task.dataset(self.subset)
-        if nbest and max(nbest) >= len(dataset):
-            raise UserError(f"{self.subset} has only {len(dataset)} sentences, and no sentence {max(nbest)}")
+        if nbest and max(nbest) >= len(self.dataset):
+            raise UserError(f"{self.subset} has only {len(self.dataset)} sentences, and no sentence {max(nbest)}")
         cut = [Cut(number, texts, [self.target(text) for text in texts]) for number, texts in nbest.items()]
         for start in range(0, len(cut), SENTENCES_AT_ONCE):
             yield self._batch(cut[start : start + SENTENCES_AT_ONCE])
@@ -134,8 +137,7 @@ class Rescorer(NamedTuple):
         """Return the reason if a sentence's candidates cannot be ordered by their energies, and otherwise None."""
         if uncut and len(one.texts) > 1:
             return f"{uncut} of its {len(one.texts)} candidates cannot be cut into the model's pieces"
-        source = self.task.dataset(self.subset)[one.number]["source"]
-        why = LineReader(self.task, self.scorer.cmlm.model).refusal(source)
+        why = self.reader.refusal(self.dataset[one.number]["source"])
         return f"its source is {why}" if why else None
 
     def _ordered(self, batch: Sequence[Cut]) -> Generator[None, None, tuple[dict[int, Candidates], int]]:
@@ -143,8 +145,8 @@ class Rescorer(NamedTuple):
         yield from ()
         if not batch:
             return {}, 0
-        dataset = self.task.dataset(self.subset)
-        sample = to_device(self.scorer.cmlm.model, dataset.collater([dataset[one.number] for one in batch]))
+        sources = self.dataset.collater([self.dataset[one.number] for one in batch])
+        sample = to_device(self.scorer.cmlm.model, sources)
         place = {number: context for context, number in enumerate(sample["id"].tolist())}
         targets = [tokens for one in batch for tokens in one.tokens]
         context = torch.tensor([place[one.number] for one in batch for _ in one.tokens])
@@ -161,35 +163,3 @@ def letters(text: str) -> str:
     for mark in (WORD, "@@", "<s>", "</s>"):
         text = text.replace(mark, "")
     return "".join(text.replace("<<unk>>", "<unk>").split())
-
-
-def load_rescorer(
-    data: Path,
-    subset: str,
-    options: Sequence[str],
-    pieces: sentencepiece.SentencePieceProcessor | None,
-) -> Rescorer:
-    """Load the models and the data.
-
-    Args:
-        data: fairseq's data folder.
-        subset: the name of the subset that the candidates translate.
-        options: the options of `fairseq-generate` that choose the energy.
-        pieces: the model that cuts candidates into pieces, if there is one.
-
-    Raises:
-        UserError: if a checkpoint is of another kind, or a file is damaged.
-    """
-    task, models = load_checkpoint(parse_generate_options(str(data), options))
-    task.load_dataset(subset)
-    return Rescorer(task, task.scorer(models[:1]), pieces, subset)
-
-
-def pieces_for(data: Path, model: Path | None) -> sentencepiece.SentencePieceProcessor | None:
-    """Return the model that cuts candidates into pieces: the given one, or else the one in the data folder, if any.
-
-    Raises:
-        UserError: if the given model cannot be read.
-    """
-    own = data / PIECES
-    return sentence_pieces(model or (own if own.is_file() else None))
