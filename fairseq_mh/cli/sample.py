@@ -23,7 +23,7 @@ def run(args: Namespace) -> None:
     options = text_options(args)
     check_text_options(options)
     try:
-        draw_texts(options, load_text_model(options))
+        draw_texts(options, load_text_model(options.model, options.device, options.sentencepiece_model))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command again to continue") from None
     print(f"{options.output / 'samples.jsonl'} is written: {options.chains} texts; their chains are in trace.jsonl")

@@ -37,7 +37,8 @@ class TextBench:
         self.model, self.arguments = model, arguments
         self.files = (fingerprint(model), fingerprint(judge) if judge else "")
         self.judge = load_causal_lm(judge, "cpu") if judge else None
-        self.loaded = load_text_model(self._options(None, Path()))
+        options = self._options(None, Path())
+        self.loaded = load_text_model(options.model, options.device, options.sentencepiece_model)
 
     def identity(self) -> tuple[str, ...]:
         return (str(self.model), *self.files, *self.arguments)

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TextIO
 
 import fairseq_mh
@@ -15,24 +16,29 @@ from fairseq_mh.open_ended.options import TextOptions
 from fairseq_mh.open_ended.sampling import Chains, check_text, sample, text_energy
 from fairseq_mh.progress import Progress
 from fairseq_mh.sampler_config import SamplerConfig
-from fairseq_mh.template import Template
 
 FILES = ("samples.jsonl", "trace.jsonl")
 
 
-def load_text_model(options: TextOptions) -> TextModel:
-    """Load the model that the options name; only the library for its kind is imported.
+def load_text_model(model: str | Path, device: str, pieces: Path | None = None, download: bool = False) -> TextModel:
+    """Load a masked language model of text; only the library for its kind is imported.
+
+    Args:
+        model: a folder with a Hugging Face model, or a checkpoint of a fairseq RoBERTa (`.pt`).
+        device: the device.
+        pieces: for a fairseq RoBERTa, the file of the SentencePiece model of its pieces.
+        download: whether a Hugging Face model may also be the name of one of the Hub, which is then downloaded.
 
     Raises:
         UserError: if it cannot be loaded.
     """
-    if options.model.suffix == ".pt":
+    if Path(model).suffix == ".pt":
         from fairseq_mh.masked_lms.roberta import load_fairseq
 
-        return load_fairseq(options.model, options.device, options.sentencepiece_model)
+        return load_fairseq(Path(model), device, pieces)
     from fairseq_mh.masked_lms.hugging_face import load_hugging_face
 
-    return load_hugging_face(options.model, options.device)
+    return load_hugging_face(model, device, download=download)
 
 
 def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], object] | None = None) -> None:
@@ -46,14 +52,9 @@ def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], 
     Raises:
         UserError: if the model cannot read the text, or if the folder holds other files.
     """
-    template, lengths = Template(options.text), range(options.length[0], options.length[1] + 1)
-    check_text(model, template, lengths[-1])
+    check_text(model, options.text, options.lengths[-1])
     settings = options.identity() | {"version": fairseq_mh.__version__}
-    batches = [
-        range(start, min(start + options.batch_size, options.chains))
-        for start in range(0, options.chains, options.batch_size)
-    ]
-    sweeps = options.sampler.mh_sweeps
+    batches, sweeps = options.batches(), options.sampler.mh_sweeps
     with (
         Chunks(options.output, settings, dict.fromkeys(FILES, concatenate), len(batches)) as chunks,
         Progress(desc=options.output.name, unit=" sweeps", total=options.chains * sweeps) as bar,
@@ -62,7 +63,7 @@ def draw_texts(options: TextOptions, model: TextModel, spend: Callable[[float], 
         bar.update(sweeps * (options.chains - sum(len(batches[number]) for number in missing)))
         for number in missing:
             begun = time.perf_counter()
-            running = sample(model, template, lengths, batches[number], options.seed, options.sampler)
+            running = sample(model, options.text, options.lengths, batches[number], options.seed, options.sampler)
             chains = finish(convert_events(running, lambda ended: [bar.update(ended.number > 0)]))
             warn_of_broken(chains.sweeps)
             samples = as_text(partial(write_samples, chains, options.sampler))

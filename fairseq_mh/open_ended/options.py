@@ -12,7 +12,7 @@ from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq_mh.errors import BAD_SEED, SEEDS, UserError, refuse, unknown_option
 from fairseq_mh.files.chunks import by_content
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler
-from fairseq_mh.template import Template
+from fairseq_mh.template import check_template
 
 # The paper's settings: they sample the energy's distribution at temperature 1 instead of searching for its modes.
 SAMPLER_DEFAULTS: dict[str, Any] = {
@@ -41,6 +41,16 @@ class TextOptions:
     device: str
     sentencepiece_model: Path | None
     sampler: SamplerConfig
+
+    @property
+    def lengths(self) -> range:
+        """The possible numbers of symbols of an open blank."""
+        return range(self.length[0], self.length[1] + 1)
+
+    def batches(self) -> list[range]:
+        """Return the numbers of the chains that run at once."""
+        numbers = range(self.chains)
+        return [numbers[first : first + self.batch_size] for first in numbers[:: self.batch_size]]
 
     def identity(self) -> dict[str, Any]:
         """Return all options that decide the texts, by name."""
@@ -121,4 +131,4 @@ def check_text_options(options: TextOptions) -> None:
         ),
     }
     refuse(refusals)
-    Template(options.text).check()
+    check_template(options.text)

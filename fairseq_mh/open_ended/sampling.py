@@ -17,7 +17,7 @@ from fairseq_mh.mcmc.record import Sweep
 from fairseq_mh.mcmc.state import unevaluated
 from fairseq_mh.open_ended.blanks import Blanks, TextModel, surroundings
 from fairseq_mh.sampler_config import SamplerConfig, kernel_of, schedule_of
-from fairseq_mh.template import Template
+from fairseq_mh.template import with_masks
 
 
 class Chains(NamedTuple):
@@ -32,7 +32,7 @@ class Chains(NamedTuple):
 @torch.no_grad()
 def sample(
     model: TextModel,
-    template: Template,
+    template: str,
     lengths: range,
     ids: Sequence[int],
     seed: int,
@@ -49,7 +49,7 @@ def sample(
         cfg: the sampler's options.
     """
     streams = [chain_stream(seed, chain, 0, 0) for chain in ids]
-    blanks = Blanks(model, padded(model, [template.text(model.blank, lengths, stream) for stream in streams]))
+    blanks = Blanks(model, padded(model, [with_masks(template, model.blank, lengths, stream) for stream in streams]))
     contexts = torch.arange(len(streams), device=blanks.texts.device)
     log_q = partial(conditional, temperature=cfg.mh_proposal_temperature, nucleus=cfg.mh_nucleus)
     start, spent = fill(blanks, streams, log_q)
@@ -92,14 +92,14 @@ def fill(blanks: Blanks, streams: Sequence[np.random.Generator], log_q: Conditio
     return tokens.masked_fill(tokens == blanks.model.mask, anything), rows.cpu()
 
 
-def check_text(model: TextModel, template: Template, longest: int) -> None:
+def check_text(model: TextModel, template: str, longest: int) -> None:
     """Check that the model can read a template whose open blanks have `longest` symbols.
 
     Raises:
         UserError: if the text is too long, or has symbols that the model does not know.
     """
     stream = np.random.default_rng()
-    text = model.encode(template.text(model.blank, range(longest, longest + 1), stream))
+    text = model.encode(with_masks(template, model.blank, range(longest, longest + 1), stream))
     if len(text) > model.longest:
         raise UserError(f"the model reads {model.longest} symbols at once: shorten the text, or reduce --length")
     before, after = surroundings(model)

@@ -15,9 +15,9 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.open_ended.blanks import TextModel, surroundings
+from fairseq_mh.open_ended.drawing import load_text_model
 from fairseq_mh.open_ended.options import check_text_options, parse_text_options
 from fairseq_mh.open_ended.sampling import check_text, sample, text_energy
-from fairseq_mh.template import Template
 
 
 class TextLM:
@@ -100,14 +100,8 @@ def load_masked_lm(
         UserError: if the model cannot be loaded, or if it is of a kind that cannot be sampled from.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if Path(model).suffix == ".pt":
-        from fairseq_mh.masked_lms.roberta import load_fairseq
-
-        pieces = Path(sentencepiece_model) if sentencepiece_model else None
-        return TextLM(load_fairseq(Path(model), device, pieces))
-    from fairseq_mh.masked_lms.hugging_face import load_hugging_face
-
-    return TextLM(load_hugging_face(model, device, download=True))
+    pieces = Path(sentencepiece_model) if sentencepiece_model else None
+    return TextLM(load_text_model(model, device, pieces, download=True))
 
 
 def generate(
@@ -142,12 +136,10 @@ def generate(
     given = [f"--{name}={value}" for name, value in numbers.items()]
     asked = parse_text_options(["", "--output=", f"--text={text}", "--length", *map(str, length), *given])
     check_text_options(asked)
-    template, lengths = Template(text), range(length[0], length[1] + 1)
-    check_text(lm.model, template, lengths[-1])
+    check_text(lm.model, text, asked.lengths[-1])
     drawn: list[GeneratedText] = []
-    for first in range(0, chains, batch_size):
-        ids = range(first, min(first + batch_size, chains))
-        found = finish(sample(lm.model, template, lengths, ids, seed, asked.sampler))
+    for ids in asked.batches():
+        found = finish(sample(lm.model, text, asked.lengths, ids, seed, asked.sampler))
         end = found.sweeps[-1].end
         energies = text_energy(asked.sampler).total(end.scores).tolist()
         states = (tokens[:size] for tokens, size in zip(end.tokens, found.lengths, strict=True))

@@ -67,14 +67,13 @@ def test_blanks_on_the_host_fail(mlm, monkeypatch):
     from fairseq_mh.open_ended.blanks import Blanks
     from fairseq_mh.open_ended.sampling import sample
     from fairseq_mh.sampler_config import SamplerConfig
-    from fairseq_mh.template import Template
 
     monkeypatch.setattr(Blanks, "states", moved_to_host(Blanks.states))
     with PretendDevice():
         mlm.model.cuda()
         mlm.allowed = mlm.allowed.to("cuda")
         with pytest.raises(Misplaced, match="mixes"):
-            finish(sample(mlm, Template("a {2}"), range(1, 2), range(2), 1, SamplerConfig(mh_sweeps=1)))
+            finish(sample(mlm, "a {2}", range(1, 2), range(2), 1, SamplerConfig(mh_sweeps=1)))
 
 
 def test_a_tensor_without_a_stated_device_fails(translator, monkeypatch):

@@ -8,7 +8,6 @@ from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.mcmc.masked_lm import LogitsLM
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
-from fairseq_mh.template import Template
 
 pytest.importorskip("transformers", reason="needs the extra `hf`")
 
@@ -18,7 +17,7 @@ from fairseq_mh.masked_lms.transformers_import import transformers
 from fairseq_mh.open_ended.causal_lm import CausalLM
 from tests.masked_lms.tiny_models import bert, tokenizer_of
 
-TEMPLATE = Template("a {2} b {}")
+TEMPLATE = "a {2} b {}"
 
 
 @pytest.mark.parametrize("decoding", ["mh", "gibbs"])

@@ -14,7 +14,6 @@ from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.open_ended.blanks import Blanks
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
-from fairseq_mh.template import Template
 
 
 @pytest.fixture
@@ -53,7 +52,7 @@ def test_projected_features_equal_the_models_logits(checkpoint):
 def test_roberta_can_be_sampled_from(checkpoint):
     cfg = SamplerConfig(mh_block_size=1, mh_sweeps=2)
     model = load_fairseq(checkpoint[0], "cpu", None)
-    texts = finish(sample(model, Template("a {} c"), range(2, 6), range(4), 1, cfg)).texts
+    texts = finish(sample(model, "a {} c", range(2, 6), range(4), 1, cfg)).texts
     assert all(text.startswith("a ") and text.endswith(" c") and set(text) <= set("abc ") for text in texts)
 
 

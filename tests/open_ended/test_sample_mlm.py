@@ -40,7 +40,7 @@ def draw(folder, output, *options):
     ]
     given = parse_text_options(list(map(str, arguments)))
     check_text_options(given)
-    draw_texts(given, load_text_model(given))
+    draw_texts(given, load_text_model(given.model, given.device, given.sentencepiece_model))
     return [json.loads(line) for line in (output / "samples.jsonl").read_text().splitlines()]
 
 

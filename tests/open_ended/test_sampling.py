@@ -9,10 +9,9 @@ import torch
 from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.open_ended.sampling import sample
 from fairseq_mh.sampler_config import SamplerConfig
-from fairseq_mh.template import Template
 from tests.mcmc.harness import FALSE_ALARM, p_value
 
-TEXT = Template("a {2} b {1}")
+TEXT = "a {2} b {1}"
 CHAINS = 1500
 SETTINGS = {
     "single, norm": {"mh_energy": "norm", "mh_block_size": 1, "mh_scan": "random"},
@@ -78,8 +77,8 @@ def test_degenerate_gibbs_has_another_distribution(thrifty):
 
 def test_a_chain_does_not_depend_on_its_batch(mlm):
     cfg = config(mh_block_size=1)
-    whole = finish(sample(mlm, Template("a {}"), range(2, 9), range(8), 1, cfg))
-    parts = [finish(sample(mlm, Template("a {}"), range(2, 9), ids, 1, cfg)) for ids in (range(3), range(3, 8))]
+    whole = finish(sample(mlm, "a {}", range(2, 9), range(8), 1, cfg))
+    parts = [finish(sample(mlm, "a {}", range(2, 9), ids, 1, cfg)) for ids in (range(3), range(3, 8))]
     assert whole.texts == [text for part in parts for text in part.texts]
     assert whole.lengths == [length for part in parts for length in part.lengths]
     assert set(whole.lengths) <= set(range(2, 9))
@@ -87,7 +86,7 @@ def test_a_chain_does_not_depend_on_its_batch(mlm):
 
 
 def test_the_start_of_a_chain_has_no_masks(mlm):
-    start = finish(sample(mlm, Template("{}"), range(3, 9), range(8), 1, config(mh_block_size=1))).sweeps[0]
+    start = finish(sample(mlm, "{}", range(3, 9), range(8), 1, config(mh_block_size=1))).sweeps[0]
     assert not (start.end.tokens == mlm.mask).any()
     assert start.end.scores.isfinite().all()
 
@@ -96,7 +95,7 @@ def test_states_have_no_masks_if_the_model_produces_nan(mlm, monkeypatch):
     """The proposals are rejected and counted."""
     project = mlm.project
     monkeypatch.setattr(mlm, "project", lambda features: project(features) * torch.nan)
-    sweeps = finish(sample(mlm, Template("{}"), range(3, 9), range(4), 1, config(mh_block_size=1))).sweeps
+    sweeps = finish(sample(mlm, "{}", range(3, 9), range(4), 1, config(mh_block_size=1))).sweeps
     assert not (sweeps[-1].end.tokens == mlm.mask).any()
     assert all((sweep.broken == sweep.proposals).all() for sweep in sweeps[1:])
 
@@ -106,7 +105,7 @@ def test_rows_count_what_the_model_read(mlm, decoding, monkeypatch):
     read, asked = mlm.read, []
     monkeypatch.setattr(mlm, "read", lambda tokens, sites: (asked.append(len(tokens)), read(tokens, sites))[1])
     cfg = config(mh_block_size=1, mh_decoding=decoding, mh_scan="random")
-    found = finish(sample(mlm, Template("{}"), range(3, 9), range(8), 1, cfg))
+    found = finish(sample(mlm, "{}", range(3, 9), range(8), 1, cfg))
     assert sum(int(sweep.cost.rows.sum()) for sweep in found.sweeps) == sum(asked)
     lengths = torch.tensor(found.lengths)
     assert found.sweeps[0].cost.rows.tolist() == (2 * lengths).tolist()  # filled, and evaluated

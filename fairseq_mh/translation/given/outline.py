@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError
-from fairseq_mh.template import BLANK
-from fairseq_mh.template import Template as TextWithBlanks
+from fairseq_mh.template import BLANK, check_template
 from fairseq_mh.translation.given.pieces import Pieces
 
 FREE = -1  # the part that stands for a free position
@@ -80,16 +79,6 @@ class Outline:
 Template = str | Outline
 
 
-def prefix(tokens: Tensor) -> Outline:
-    """Return the outline of targets that begin with these tokens (P,) long."""
-    return Outline([*tokens.tolist(), OPEN])
-
-
-def whole(tokens: Tensor) -> Outline:
-    """Return the outline that only this target (T,) long has."""
-    return Outline(tokens.tolist())
-
-
 def outline_of(template: str, pieces: Pieces) -> Outline:
     """Read a template.
 
@@ -101,8 +90,9 @@ def outline_of(template: str, pieces: Pieces) -> Outline:
         UserError: if the template has no blank, or a brace that belongs to none, or if the dictionary lacks pieces of
             the text.
     """
+    check_template(template)
     parts: list[int] = []
-    for number, text in enumerate(BLANK.split(TextWithBlanks(template).check().given)):
+    for number, text in enumerate(BLANK.split(template)):
         if number % 2:
             parts += [FREE] * int(text) if text else [OPEN]
             continue

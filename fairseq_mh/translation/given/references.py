@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
-from fairseq_mh.translation.given.outline import Outline, prefix, whole
+from fairseq_mh.translation.given.outline import OPEN, Outline
 from fairseq_mh.translation.options.config import TranslationMHConfig
 
 
@@ -76,7 +76,8 @@ class References:
         found = []
         for tokens in self.lines(sample):
             words = tokens[tokens != self.cmlm.eos]  # published Mask-Predict models have EOS at the end of targets
-            found.append(whole(tokens) if generation.score_reference else prefix(words[: generation.prefix_size]))
+            first = [*words[: generation.prefix_size].tolist(), OPEN]
+            found.append(Outline(tokens.tolist() if generation.score_reference else first))
         return found
 
     def check(self, sentence: int, target: Tensor) -> None:
