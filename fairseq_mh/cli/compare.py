@@ -10,7 +10,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.errors import UserError, refuse
+from fairseq_mh.cli.parser import at_least
+from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences, system_names, warnings_about
 from fairseq_mh.files.output import first_sentences, read_output, read_references
 
@@ -18,17 +19,14 @@ from fairseq_mh.files.output import first_sentences, read_output, read_reference
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("outputs", type=Path, nargs="+", help="the output of the baseline, then the other outputs")
     parser.add_argument("--reference", type=Path, help="plain text, one sentence per line; default: T- lines")
-    parser.add_argument("--samples", type=int, default=1000, help="number of bootstrap resamples; default: %(default)s")
+    parser.add_argument(
+        "--samples", type=at_least(1), default=1000, help="number of bootstrap resamples; default: %(default)s"
+    )
     parser.add_argument("--common", action="store_true", help="compare only the sentences that all outputs hold")
-    parser.add_argument("--limit", type=int, metavar="N", help="compare only the first N sentences")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="compare only the first N sentences")
 
 
 def run(args: Namespace) -> None:
-    refusals = {
-        "--limit must be 1 or more": args.limit is not None and args.limit < 1,
-        "--samples must be 1 or more": args.samples < 1,
-    }
-    refuse(refusals)
     if len(args.outputs) < 2:
         raise UserError("there is nothing to compare: give two outputs or more")
     if len(set(args.outputs)) < len(args.outputs):

@@ -10,7 +10,8 @@ The grid `demo` (fairseq-mh experiments demo ...) defines the decoders. No files
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.errors import refuse
+from fairseq_mh.cli.parser import at_least
+from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.demo import demo_bench, demo_grid, demonstrate, find_model
 
 
@@ -19,15 +20,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         "folder", type=Path, nargs="?", help="fairseq's data folder, with checkpoint.pt and perhaps teacher.pt"
     )
     parser.add_argument("--all", action="store_true", help="translate the whole test set instead of a tenth")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate the first N segments instead of a tenth")
+    parser.add_argument(
+        "--limit", type=at_least(1), metavar="N", help="translate the first N segments instead of a tenth"
+    )
 
 
 def run(args: Namespace) -> None:
-    refusals = {
-        "--limit must be 1 or more": args.limit is not None and args.limit < 1,
-        "--all and --limit exclude each other": args.all and args.limit is not None,
-    }
-    refuse(refusals)
+    if args.all and args.limit:
+        raise UserError("--all and --limit exclude each other")
     model = args.folder or find_model()
     grid, notes = demo_grid(model)
     for line in demonstrate(grid, demo_bench(model, args.all, args.limit)):

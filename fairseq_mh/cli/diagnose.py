@@ -14,8 +14,8 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from fairseq_mh.cli.parser import at_least
 from fairseq_mh.convergence import CONVERGED
-from fairseq_mh.errors import refuse
 from fairseq_mh.evaluation.diagnostics import advice_on, diagnose, diagnosis_summary, first_ids
 from fairseq_mh.evaluation.scores import read_trace
 
@@ -37,12 +37,11 @@ MEANINGS = {
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, help="the file of --mh-trace, or trace.jsonl of fairseq-mh sample")
     parser.add_argument("--burn-in", type=int, default=0, help="first sweeps to discard; default: %(default)s")
-    parser.add_argument("--limit", type=int, metavar="N", help="diagnose only the first N sentences")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="diagnose only the first N sentences")
     parser.add_argument("--output", type=Path, help="write a row for each sentence and length to this CSV file")
 
 
 def run(args: Namespace) -> None:
-    refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
     trace = read_trace(args.trace)
     table = diagnose(first_ids(trace, args.limit) if args.limit else trace, args.burn_in)
     rows = [(name, None if isnan(value) else value, MEANINGS[name]) for name, value in diagnosis_summary(table).items()]

@@ -11,7 +11,8 @@ OUTPUT/runs/ has the printed output and the trace of each run. After an interrup
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.errors import UserError, refuse
+from fairseq_mh.cli.parser import at_least
+from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import results_table
@@ -27,7 +28,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the folder to write")
     parser.add_argument("--path", type=Path, help="the checkpoint; default: DATA/checkpoint.pt")
     parser.add_argument("--gen-subset", default="test", help="the subset to translate; default: %(default)s")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate only the first N sentences of the subset")
+    parser.add_argument(
+        "--limit", type=at_least(1), metavar="N", help="translate only the first N sentences of the subset"
+    )
     parser.add_argument("--reference", type=Path, help="plain text, one sentence per line; default: the targets")
     parser.add_argument(
         "--causal-lm", type=Path, help="a model that judges texts: a Hugging Face folder, or a .gguf file"
@@ -35,7 +38,6 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
     grid = read_grid(find_grid(args.grid), args.data)
     refuse_missing_files(grid)
     bench, folders = bench_of(args), []

@@ -1,6 +1,8 @@
 """The parser of every subcommand: it reports mistakes in one line, and can keep rare options out of `--help`."""
 
 import argparse
+import re
+from collections.abc import Callable
 from typing import NoReturn
 
 from fairseq_mh.errors import UserError, unknown_option
@@ -15,7 +17,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError instead of printing the usage."""
-        message = unknown_option(message, self._option_string_actions)
+        message = re.sub(r"^argument (\S+): must", r"\1 must", unknown_option(message, self._option_string_actions))
         raise UserError(f"{message} (see {self.prog} --help)")
 
     def hide(self, action: argparse.Action) -> None:
@@ -23,6 +25,17 @@ class Parser(argparse.ArgumentParser):
         if not self.hidden:
             self.add_argument("--help-all", action=HelpAll, nargs=0, help="show all options and exit")
         self.hidden[action], action.help = action.help, argparse.SUPPRESS
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Return the type of an option that takes a whole number of at least `least`, for `add_argument`."""
+
+    def whole_number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"must be {least} or more")
+        return int(text)
+
+    return whole_number
 
 
 class HelpAll(argparse.Action):

@@ -9,13 +9,16 @@ sampler each text is from.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from fairseq_mh.cli.parser import at_least
 from fairseq_mh.errors import BAD_SEED, SEEDS, refuse
 from fairseq_mh.evaluation.rating_sheet import key_path, mix_texts, read_sampler, write_sheet
 
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("samplers", nargs="+", metavar="NAME=FILE", help="samples.jsonl of fairseq-mh sample")
-    parser.add_argument("--texts", type=int, default=50, help="number of texts per sampler; default: %(default)s")
+    parser.add_argument(
+        "--texts", type=at_least(1), default=50, help="number of texts per sampler; default: %(default)s"
+    )
     parser.add_argument("--seed", type=int, default=1, help="seed for choosing the texts; default: %(default)s")
     parser.add_argument("--output", type=Path, default=Path("sheet.csv"), help="the sheet; default: %(default)s")
 
@@ -24,7 +27,6 @@ def run(args: Namespace) -> None:
     key, named = key_path(args.output), list(map(read_sampler, args.samplers))
     refusals = {
         "each sampler needs a name of its own": len(dict(named)) < len(named),
-        "--texts must be 1 or more": args.texts < 1,
         BAD_SEED: args.seed not in SEEDS,
         f"{args.output} or {key} exists: somebody may have filled it in": args.output.exists() or key.exists(),
     }

@@ -14,7 +14,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.errors import UserError, refuse
+from fairseq_mh.cli.parser import at_least
+from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.rescorer import Rescored, Rescorer
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
 from fairseq_mh.loading import arguments_of
@@ -37,11 +38,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Path,
         help="the SentencePiece model for D- lines; default: DATA/spm.model, unless they are pieces",
     )
-    parser.add_argument("--limit", type=int, metavar="N", help="rescore only the first N sentences")
+    parser.add_argument("--limit", type=at_least(1), metavar="N", help="rescore only the first N sentences")
 
 
 def run(args: Namespace) -> None:
-    refuse({"--limit must be 1 or more": args.limit is not None and args.limit < 1})
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
     options = arguments_of({"path": args.path, "energy": args.energy})
     rescorer = Rescorer(args.data, args.gen_subset, options, args.sentencepiece_model)

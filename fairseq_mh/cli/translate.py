@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
-from fairseq_mh.cli.parser import Parser
+from fairseq_mh.cli.parser import Parser, at_least
 from fairseq_mh.convergence import arviz
 from fairseq_mh.corpus.records import record_of, record_of_samples
 from fairseq_mh.corpus.sources import Source
@@ -39,7 +39,8 @@ from fairseq_mh.translator import Found, Translator
 
 TAKES_MORE = True
 BUFFER = 100  # lines, if they do not come from a terminal
-OF_SAMPLES = ("preset", "chains", "burn_in")  # options that `Translator.watch_samples` takes itself
+COUNTS = ("chains", "burn_in")
+OF_SAMPLES = ("preset", *COUNTS)  # options that `Translator.watch_samples` takes itself
 NOT_OF_SAMPLES = ("mh_sweeps", "mh_select", "nbest")
 Watch = Callable[..., Iterator[Any]]  # as `Translator.watch`
 
@@ -52,20 +53,26 @@ def add_arguments(parser: Parser) -> None:
         "--template",
         help="template of all translations, as 'Click {2} to {}.'; {2}: a blank of 2 tokens, {}: of any number",
     )
-    parser.add_argument("--samples", type=int, metavar="N", help="draw N translations of each sentence by four chains")
     parser.add_argument(
-        "--thin", type=int, metavar="N", help="with --samples: sweeps from one draw of a chain to its next; default: 1"
+        "--samples", type=at_least(1), metavar="N", help="draw N translations of each sentence by four chains"
+    )
+    parser.add_argument(
+        "--thin",
+        type=at_least(1),
+        metavar="N",
+        help="with --samples: sweeps from one draw of a chain to its next; default: 1",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON record per line: translations with energies")
-    parser.add_argument("--limit", type=int, metavar="N", help="translate only the first N sentences")
+    parser.add_argument("--limit", type=at_least(0), metavar="N", help="translate only the first N sentences")
     parser.add_argument(
-        "--buffer-size", type=int, metavar="N", help="lines read at once; default: 100, or 1 from a terminal"
+        "--buffer-size", type=at_least(1), metavar="N", help="lines read at once; default: 100, or 1 from a terminal"
     )
     add_decoding_options(parser)
 
 
 def run(args: Namespace) -> int:
-    refuse_counts(args)
+    if args.sentences and args.input:
+        raise UserError("sentences and --input exclude each other: give one of them")
     sampling = sampling_settings(args)
     translator = Translator(args.data, with_pieces(args.data, decoding_arguments(args)))
     watch = partial(translator.watch_samples, **sampling) if sampling else partial(translator.watch, trace=args.json)
@@ -101,7 +108,7 @@ def sampling_settings(args: Namespace) -> dict[str, Any]:
     """Return the arguments of `Translator.watch_samples`, which are taken from `args`; empty without --samples.
 
     Raises:
-        UserError: if ArviZ is not installed, or an option has no use here.
+        UserError: if ArviZ is not installed, an option has no use here, or a count is no whole number.
     """
     given = vars(args)
     if args.samples is None:
@@ -112,20 +119,13 @@ def sampling_settings(args: Namespace) -> dict[str, Any]:
         refuse({f"{option} cannot be combined with --samples, which prints all that was drawn": name in given})
     arviz("arviz_stats")
     settings = {name: given.pop(f"mh_{name}") for name in OF_SAMPLES if f"mh_{name}" in given}
-    counts = {name: whole_number(name, settings[name]) for name in OF_SAMPLES[1:] if name in settings}
-    return {**settings, **counts, "draws": args.samples, "thin": 1 if args.thin is None else args.thin}
-
-
-def whole_number(name: str, text: str) -> int:
-    """Return the value of the option `--mh-NAME`.
-
-    Raises:
-        UserError: if it is not a whole number.
-    """
-    try:
-        return int(text)
-    except ValueError:
-        raise UserError(f"--mh-{name.replace('_', '-')} must be a whole number, and is {text}") from None
+    for name in settings.keys() & COUNTS:
+        try:
+            settings[name] = int(settings[name])
+        except ValueError:
+            option = f"--mh-{name.replace('_', '-')}"
+            raise UserError(f"{option} must be a whole number, and is {settings[name]}") from None
+    return {**settings, "draws": args.samples, "thin": args.thin or 1}
 
 
 def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[Any]:
@@ -142,16 +142,6 @@ def in_order(events: Iterable[Any], texts: int, bar: Progress) -> Iterator[Any]:
                 yield found.pop(place)
                 place += 1
     assert place == texts
-
-
-def refuse_counts(args: Namespace) -> None:
-    """Raise UserError if a number is too small, or if two kinds of input are given."""
-    for name, least in (("limit", 0), ("buffer_size", 1), ("samples", 1), ("thin", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} must be {least} or more")
-    if args.sentences and args.input:
-        raise UserError("sentences and --input exclude each other: give one of them")
 
 
 def waits(args: Namespace) -> bool:
