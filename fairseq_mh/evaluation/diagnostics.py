@@ -13,7 +13,7 @@ import polars as pl
 
 from fairseq_mh.convergence import CONVERGED, SHORTEST, Convergence, Draws, convergence
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.scores import CHAIN
+from fairseq_mh.evaluation.scores import CHAIN, rates
 
 
 def first_ids(trace: pl.DataFrame, limit: int) -> pl.DataFrame:
@@ -76,11 +76,9 @@ def _group(sentence: Any, length: Any, part: pl.DataFrame) -> dict[str, Any]:
     energy = part["energy"].to_numpy().reshape(chains, -1)
     tokens = np.array(part["tokens"].to_list()).reshape(chains, -1, length)
     start = np.array(part["start"].to_list()).reshape(chains, -1, length)[:, 0]
-    row = {"id": sentence, "length": length, **convergence(Draws(tokens, energy))._asdict()}
-    for name, count in (("acceptance_rate", "accepted"), ("novel_rate", "novel")):
-        row[name] = float(part[count].to_numpy().sum() / part["proposals"].to_numpy().sum())
-    row["hamming"] = float((tokens[:, -1] != start).mean())
-    return row
+    found = convergence(Draws(tokens, energy))._asdict()
+    changed = float((tokens[:, -1] != start).mean())
+    return {"id": sentence, "length": length, **found, **rates(part), "hamming": changed}
 
 
 def diagnosis_summary(table: pl.DataFrame) -> dict[str, float]:

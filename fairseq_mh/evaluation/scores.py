@@ -94,10 +94,14 @@ def trace_scores(trace: pl.DataFrame) -> dict[str, Any]:
         best = trace.with_columns(per_token=energy / pl.col("length")).group_by("id")
         row[f"best_{name}"] = best.agg(pl.col("per_token").min())["per_token"].mean()
     counts = [name for name in (*COUNTS, EXPERT_ROWS) if name in trace.columns]
-    total = trace.select(counts).sum().row(0, named=True)
-    for name, count in (("acceptance_rate", "accepted"), ("novel_rate", "novel")):
-        row[name] = total[count] / total["proposals"] if total["proposals"] else None
-    return row | total
+    return {**row, **rates(trace), **trace.select(counts).sum().row(0, named=True)}
+
+
+def rates(part: pl.DataFrame) -> dict[str, float | None]:
+    """Return `acceptance_rate` and `novel_rate` of records, shares of their proposals; None if they have none."""
+    total = part.select("proposals", "accepted", "novel").sum().row(0, named=True)
+    counts = {"acceptance_rate": total["accepted"], "novel_rate": total["novel"]}
+    return {name: count / total["proposals"] if total["proposals"] else None for name, count in counts.items()}
 
 
 def energies_of(trace: pl.DataFrame) -> list[str]:
@@ -118,15 +122,13 @@ def curve(trace: pl.DataFrame, **measures: Callable[[pl.DataFrame], float]) -> p
     """
     rows = []
     for (sweep,), part in trace.sort("sweep").group_by("sweep", maintain_order=True):
-        total = part.select(COUNTS).sum().row(0, named=True)
         rows.append(
             {
                 "sweep": sweep,
                 "temperature": part["temperature"][0],
                 **{name: (part[name] / part["length"]).mean() for name in energies_of(trace)},
-                "acceptance_rate": total["accepted"] / total["proposals"] if total["proposals"] else None,
-                "novel_rate": total["novel"] / total["proposals"] if total["proposals"] else None,
-                "rows": total["rows"],
+                **rates(part),
+                "rows": part["rows"].sum(),
                 **{name: measure(part) for name, measure in measures.items()},
             }
         )
