@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.files.output import ROWS_LINE, SECONDS_LINE, SENTENCE_LINE, readable_lines
+from fairseq_mh.files.output import SENTENCE_LINE, cost_of, readable_lines
 
 TRANSLATED_LINE = re.compile(r"Translated ([\d,]{1,20}) sentences")
 NO_SENTENCES = "Translated 0 sentences: "  # the log line of a shard without sentences
@@ -34,7 +34,7 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
             raise UserError(f"sentence {min(twice)} is in {path} and in an earlier file")
         found |= own
         if own:
-            costs.append(_cost(lines))
+            costs.append(cost_of(lines))
     missing = next((n for n, number in enumerate(sorted(found)) if n != number), None)
     if missing is not None and not gaps:
         raise UserError(f"sentence {missing} is in none of the files (--gaps allows this if it was too long)")
@@ -70,13 +70,6 @@ def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
     if logged and logged[-1] != len(found):
         raise UserError(f"{path} holds {len(found)} sentences, but its log says {logged[-1]}")
     return found
-
-
-def _cost(lines: list[str]) -> tuple[int | None, float | None]:
-    """Return a shard's decoder rows and seconds; each is None if the log does not tell it."""
-    rows = [int(match[1]) for line in lines if (match := ROWS_LINE.search(line))]
-    seconds = [float(match[1]) for line in lines if (match := SECONDS_LINE.search(line))]
-    return rows[-1] if rows else None, seconds[-1] if seconds else None
 
 
 def _cost_lines(sentences: int, costs: list[tuple[int | None, float | None]]) -> list[str]:

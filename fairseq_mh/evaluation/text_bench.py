@@ -9,8 +9,9 @@ import polars as pl
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
-from fairseq_mh.evaluation.text_scores import read_texts, text_scores
+from fairseq_mh.evaluation.text_scores import text_scores
 from fairseq_mh.files.chunks import fingerprint, write_whole
+from fairseq_mh.files.output import read_samples
 from fairseq_mh.open_ended.causal_lm import load_causal_lm
 from fairseq_mh.open_ended.drawing import draw_texts, load_text_model
 from fairseq_mh.open_ended.options import TextOptions, check_text_options, parse_text_options
@@ -60,7 +61,7 @@ class TextBench:
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         trace = read_trace(folder / "trace.jsonl")
-        texts = read_texts(folder / "samples.jsonl")
+        texts = [sample["text"] for sample in read_samples(folder / "samples.jsonl")]
         row = {"data": self.model.name, "subset": "open-ended", "sentences": len(texts)}
         row |= {"checkpoint": f"{self.model.name} {self.files[0]}", **trace_scores(trace)}
         return row | text_scores(texts, self.judge) | {"seconds": seconds_of(folder)}, curve(trace)

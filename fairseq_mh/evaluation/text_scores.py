@@ -17,15 +17,6 @@ FIGURES = (
 )
 
 
-def read_texts(path: Path) -> list[str]:
-    """Return the texts of a `samples.jsonl`.
-
-    Raises:
-        UserError: if the file is not a `samples.jsonl`.
-    """
-    return [sample["text"] for sample in read_samples(path)]
-
-
 def self_bleu(texts: Sequence[str]) -> float | None:
     """Return the mean sentence BLEU of each text against all others (Zhu et al., 2018), from 0 to 100.
 
@@ -70,9 +61,10 @@ def texts_table(folders: list[Path], judge: CausalLM | None) -> str:
     Raises:
         UserError: if `fairseq-mh sample` did not write a folder, or if a text cannot be judged.
     """
-    read = [(read_texts(folder / "samples.jsonl"), read_trace(folder / "trace.jsonl")) for folder in folders]
+    read = [(read_samples(folder / "samples.jsonl"), read_trace(folder / "trace.jsonl")) for folder in folders]
     lines = []
-    for folder, (texts, trace) in zip(folders, read, strict=True):
+    for folder, (samples, trace) in zip(folders, read, strict=True):
+        texts = [sample["text"] for sample in samples]
         row = text_scores(texts, judge) | trace_scores(trace)
         lines.append([folder.name, len(texts), *(row.get(name) for name in FIGURES)])
     return tabulate(lines, ["", "texts", *FIGURES], floatfmt=".3f", intfmt=",", missingval="-")

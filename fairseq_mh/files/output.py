@@ -34,20 +34,23 @@ def read_output(path: Path) -> Output:
     hypotheses: dict[int, str] = {}
     references: dict[int, str] = {}
     sources: dict[int, str] = {}
-    texts, rows, seconds = {"T": references, "S": sources}, None, None
-    for line in readable_lines(path):
-        if match := SENTENCE_LINE.match(line):
-            kind, number, rest = match[1], int(match[2]), match[3]
-            if kind == "D":
-                hypotheses.setdefault(number, rest.partition("\t")[2])  # an n-best list begins with the best
-            elif kind in texts:
-                texts[kind][number] = rest
-        else:
-            rows = int(found[1]) if (found := ROWS_LINE.search(line)) else rows
-            seconds = float(found[1]) if (found := SECONDS_LINE.search(line)) else seconds
+    texts, lines = {"T": references, "S": sources}, readable_lines(path)
+    for match in filter(None, map(SENTENCE_LINE.match, lines)):
+        kind, number, rest = match[1], int(match[2]), match[3]
+        if kind == "D":
+            hypotheses.setdefault(number, rest.partition("\t")[2])  # an n-best list begins with the best
+        elif kind in texts:
+            texts[kind][number] = rest
     if not hypotheses:
         raise UserError(f"{path} holds no D- line: it is not an output of fairseq-generate, or the run failed")
-    return Output(hypotheses, references, sources, rows, seconds)
+    return Output(hypotheses, references, sources, *cost_of(lines))
+
+
+def cost_of(lines: Iterable[str]) -> tuple[int | None, float | None]:
+    """Return the decoder rows and seconds that the log lines of a run tell; None for what they do not tell."""
+    log = [line for line in lines if not SENTENCE_LINE.match(line)]
+    rows, seconds = (list(filter(None, map(kind.search, log))) for kind in (ROWS_LINE, SECONDS_LINE))
+    return int(rows[-1][1]) if rows else None, float(seconds[-1][1]) if seconds else None
 
 
 def first_sentences(output: Output, limit: int) -> Output:
@@ -56,21 +59,8 @@ def first_sentences(output: Output, limit: int) -> Output:
     return output._replace(hypotheses={number: output.hypotheses[number] for number in numbers})
 
 
-def read_nbest(path: Path) -> NBest:
-    """Return all translations of each sentence number, in their printed order.
-
-    Raises:
-        UserError: if the file cannot be read.
-    """
-    found: NBest = {}
-    for line in readable_lines(path):
-        if (match := SENTENCE_LINE.match(line)) and match[1] == "D":
-            found.setdefault(int(match[2]), []).append(match[3].partition("\t")[2])
-    return found
-
-
 def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
-    """Return the distinct candidates for each sentence in several outputs.
+    """Return the distinct translations of each sentence in several outputs, in their printed order.
 
     Args:
         paths: outputs of `fairseq-generate`.
@@ -81,8 +71,9 @@ def pooled_nbest(paths: Iterable[Path], limit: int | None = None) -> NBest:
     """
     found: dict[int, dict[str, None]] = {}
     for path in paths:
-        for number, texts in read_nbest(path).items():
-            found.setdefault(number, {}).update(dict.fromkeys(texts))
+        for line in readable_lines(path):
+            if (match := SENTENCE_LINE.match(line)) and match[1] == "D":
+                found.setdefault(int(match[2]), {})[match[3].partition("\t")[2]] = None
     return {number: list(texts) for number, texts in sorted(found.items())[:limit]}
 
 

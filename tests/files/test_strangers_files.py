@@ -17,7 +17,7 @@ from fairseq_mh.evaluation.diagnostics import diagnose, diagnosis_summary
 from fairseq_mh.evaluation.grid import read_grid
 from fairseq_mh.evaluation.scores import curve, read_trace, trace_scores
 from fairseq_mh.evaluation.shards import merged
-from fairseq_mh.files.output import read_nbest, read_output, read_samples
+from fairseq_mh.files.output import pooled_nbest, read_output, read_samples
 from fairseq_mh.page.limits import about_model
 from tests.files.damage import damaged
 
@@ -57,7 +57,7 @@ def read_corpus(path: Path) -> None:
 
 FILES = {
     "trace.jsonl": (TRACE, read_diagnosed),
-    "output.txt": (OUTPUT, lambda path: (read_output(path), read_nbest(path))),
+    "output.txt": (OUTPUT, lambda path: (read_output(path), pooled_nbest([path]))),
     "shard.txt": (OUTPUT, lambda path: merged([path], gaps=True)),
     "grid.yaml": (GRID, lambda path: [(run.arguments(), run.key()) for run in read_grid(path)]),
     "samples.jsonl": (SAMPLES, read_samples),
