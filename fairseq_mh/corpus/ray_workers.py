@@ -13,7 +13,7 @@ from typing import Any
 
 from fairseq_mh.corpus.sources import Span
 from fairseq_mh.corpus.worker import Chunk, Job
-from fairseq_mh.errors import UserError, one_line
+from fairseq_mh.errors import UserError, WarnOnce, one_line
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
@@ -50,12 +50,10 @@ def on_ray(job: Job, spans: list[Span], workers: int | None, address: str | None
             raise UserError(f"--workers {workers}: there are only {resources(kind)} {kind}s")
         pool = ActorPoolStrategy(size=min(workers or resources(kind), len(spans)), max_tasks_in_flight_per_actor=1)
         tally = ray.remote(num_cpus=0)(Tally).remote()
-        told: set[str] = set()
+        warn_once = WarnOnce(logger)
         for row in _rows(job, spans, pool, kind == "GPU", tally):
             for warning in row.pop("warnings").splitlines():
-                if warning not in told:
-                    told.add(warning)
-                    logger.warning("%s", warning)
+                warn_once(warning, warning)
             if error := row.pop("error"):
                 raise UserError(error)
             yield row.pop("sweeps")

@@ -11,11 +11,11 @@ from tabulate import tabulate
 import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun, find_grid, read_grid, refuse_missing_files
-from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.runner import collect, run_once
 from fairseq_mh.evaluation.translation_bench import TranslationBench
+from fairseq_mh.files.data_files import target_language
 from fairseq_mh.files.output import Output, read_output, read_references
-from fairseq_mh.masked_lms.dictionaries import load_dictionary, subwords
+from fairseq_mh.masked_lms.dictionaries import subwords, target_dictionary
 from fairseq_mh.progress import Progress
 from fairseq_mh.translation.options.energy_sum import checkpoints_of
 
@@ -62,9 +62,8 @@ def demo_grid(model: Path) -> tuple[list[GridRun], list[str]]:
 
 def demo_bench(model: Path, whole: bool, limit: int | None) -> TranslationBench:
     """Return the bench of the demo's runs: the whole test set, its first sentences, or one of ten shards of it."""
-    language = target_language(model)
-    joined = subwords(load_dictionary(model / f"dict.{language}.txt"))
-    reference = model / f"{SUBSET}.{language}"
+    joined = subwords(target_dictionary(model))
+    reference = model / f"{SUBSET}.{target_language(model)}"
     arguments = (
         *(("--post-process", joined) if joined else ()),
         *("--batch-size", "10"),

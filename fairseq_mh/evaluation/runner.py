@@ -4,7 +4,6 @@ A run's folder gets its final name only when the run has finished. A run whose f
 """
 
 import json
-import os
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +14,7 @@ import polars as pl
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.tables import without_unread
-from fairseq_mh.files.chunks import fingerprint
+from fairseq_mh.files.chunks import fingerprint, write_whole
 
 PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
 
@@ -127,7 +126,5 @@ def collect(folders: list[Path], output: Path) -> pl.DataFrame:
         for folder in folders
     ]
     for name, table in (("results.csv", results), ("curves.csv", pl.concat(curves, how="diagonal_relaxed"))):
-        partial = output / f"{name}.part"
-        table.write_csv(partial)
-        os.replace(partial, output / name)
+        write_whole(output / name, table.write_csv)
     return results

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TextIO
@@ -16,21 +16,20 @@ import polars as pl
 import torch
 
 import fairseq_mh
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import UserError, WarnOnce
 from fairseq_mh.evaluation.comparison import warnings_about
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.limited_data import limited_data, sentences_of
-from fairseq_mh.evaluation.pieces import target_language
 from fairseq_mh.evaluation.scores import corpus_scores, curve, read_trace, states_bleu, trace_scores
 from fairseq_mh.files.chunks import fingerprint
 from fairseq_mh.files.output import in_order, read_output, read_references
-from fairseq_mh.masked_lms.dictionaries import load_dictionary, subwords
+from fairseq_mh.masked_lms.dictionaries import subwords, target_dictionary
 from fairseq_mh.progress import Progress
 from fairseq_mh.sampler_config import scan_of
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
 from fairseq_mh.translation.options.presets import with_preset
 
-logger = logging.getLogger(__name__)
+warn_once = WarnOnce(logging.getLogger(__name__))  # all runs of an experiment share their warnings
 DEFAULTS = {field.name: field.default for field in fields(TranslationMHConfig) if field.name.startswith("mh_")}
 DEFAULTS |= {"iter_decode_max_iter": 10, "iter_decode_with_beam": 1}
 
@@ -128,7 +127,7 @@ class TranslationBench:
         found, trace = read_output(folder / "output.txt"), read_trace(folder / "trace.jsonl")
         references = found.references if self.references is None else self.references
         for line in warnings_about({"the output": found.hypotheses}, references, printed=not self.reference):
-            warn_once(line)
+            warn_once(line, line)
         row = {
             "data": self.data.name,
             "subset": self.subset,
@@ -139,12 +138,6 @@ class TranslationBench:
             "seconds": found.seconds,
         }
         return row, curve(trace, bleu=states_bleu(detokeniser(self.data), references))
-
-
-@cache
-def warn_once(message: str) -> None:
-    """Log a warning that all runs of an experiment share."""
-    logger.warning(message)
 
 
 def copy_output(lines: Iterable[str], output: TextIO, bar: Progress) -> str:
@@ -169,7 +162,6 @@ def copy_output(lines: Iterable[str], output: TextIO, bar: Progress) -> str:
 
 def detokeniser(data: Path) -> Callable[[list[int]], str]:
     """Return a function from token indices to text that uses the target dictionary of the data folder."""
-    (path,) = data.glob(f"dict.{target_language(data)}.txt")
-    dictionary = load_dictionary(path)
+    dictionary = target_dictionary(data)
     joined = subwords(dictionary)
     return lambda tokens: dictionary.string(torch.tensor(tokens), joined)

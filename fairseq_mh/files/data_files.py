@@ -47,6 +47,18 @@ def check_split(folder: Path, split: str) -> None:
             raise UserError(f"{data} is truncated, or does not belong to its index")
 
 
+def target_language(data: Path) -> str:
+    """Return the target language, read from the names of the binarised files (`SPLIT.de-en.en.idx`).
+
+    Raises:
+        UserError: if the folder has no such files, or files of several language pairs.
+    """
+    pairs = {path.name.split(".")[-3] for path in data.glob("*.*-*.*.idx")}
+    if len(pairs) != 1:
+        raise UserError(f"{data} is not a folder of binarised data of one language pair")
+    return pairs.pop().split("-")[1]
+
+
 def _data_size(index: Path, content: bytes) -> int:
     """Return the size in bytes that the index gives for its data file."""
     start = len(MAGIC) + HEADER.size

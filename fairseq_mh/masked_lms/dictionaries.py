@@ -9,6 +9,7 @@ from fairseq.data import Dictionary
 from torch import Tensor
 
 from fairseq_mh.errors import UserError, one_line, reason
+from fairseq_mh.files.data_files import target_language
 
 WORD = "\u2581"  # the first character of a piece that begins a word
 GOES_ON = "@@"  # subword-nmt's mark of a piece that does not end its word
@@ -39,6 +40,15 @@ def load_dictionary(path: str | Path) -> Dictionary:
     except (ValueError, RuntimeError) as error:
         said = one_line(error).partition(" Duplicate words can")[0]  # advice that would change the model's symbols
         raise UserError(f"the dictionary {path} is not one of a model's training: {said}") from None
+
+
+def target_dictionary(data: Path) -> Dictionary:
+    """Load the target dictionary of a folder of binarised data.
+
+    Raises:
+        OSError, UserError: as in `load_dictionary` and `target_language`.
+    """
+    return load_dictionary(data / f"dict.{target_language(data)}.txt")
 
 
 def allowed_symbols(dictionary: Dictionary) -> Tensor:

@@ -51,7 +51,7 @@ def test_references_of_ones_own_are_not_suspected(tmp_path, capsys):
 
 
 def test_experiments_warn_once(tmp_path, caplog):
-    warn_once.cache_clear()
+    warn_once.known.clear()
     output(tmp_path / "output.txt", SENTENCEPIECE, UNKNOWN)
     record = '{"id": 0, "length": 1, "chain": 0, "sweep": 0, "temperature": 1.0, "tokens": [4], "energy": 1.0'
     (tmp_path / "trace.jsonl").write_text(f'{record}, "proposals": 0, "accepted": 0, "novel": 0, "rows": 1}}\n')

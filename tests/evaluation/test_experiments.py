@@ -10,7 +10,6 @@ from pathlib import Path
 import polars as pl
 import pytest
 import yaml
-from fairseq.data import Dictionary
 from sacrebleu.metrics import BLEU
 from tqdm import tqdm
 
@@ -18,7 +17,6 @@ from fairseq_mh.cli.main import main
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import runner
 from fairseq_mh.evaluation.grid import GRIDS, GridRun, find_grid, grid_names, read_grid
-from fairseq_mh.evaluation.pieces import target_language, target_pieces
 from fairseq_mh.evaluation.tables import over_seeds, results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
 from fairseq_mh.files.output import in_order, read_output
@@ -166,12 +164,6 @@ def test_tables_have_no_value_of_a_setting_that_a_decoder_does_not_read(tmp_path
         ["mh", "9"],
         ["mask-predict", "-"],
     ]
-
-
-def test_pieces_are_fairseqs_symbols(tiny):
-    for folder in (tiny.folder, ROOT / "models" / "libreoffice-de-en"):
-        (path,) = folder.glob(f"dict.{target_language(folder)}.txt")
-        assert target_pieces(folder) == Dictionary.load(str(path)).symbols
 
 
 def test_a_failing_run_says_why(tiny, tmp_path, monkeypatch):

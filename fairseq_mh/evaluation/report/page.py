@@ -1,6 +1,5 @@
 """Renders the report as one self-contained HTML file."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,13 @@ from plotly.offline import get_plotlyjs
 
 from fairseq_mh import viewer
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.pieces import target_pieces
 from fairseq_mh.evaluation.report.chains import trace_data, viewer_data
 from fairseq_mh.evaluation.report.figures import SYMBOLS, Line, colours, cost, curves, legend, styles, symbols
 from fairseq_mh.evaluation.report.results import BENCH, Results, has_runs, read_results, same_sentences
 from fairseq_mh.evaluation.report.tables import experiment_table, settings_table
 from fairseq_mh.evaluation.scores import read_trace
+from fairseq_mh.files.chunks import write_whole
+from fairseq_mh.masked_lms.dictionaries import target_dictionary
 
 PAPER = Path(__file__).parents[1] / "paper.yaml"
 
@@ -40,8 +40,6 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
     Raises:
         UserError: if a file is missing, or `fairseq-mh experiments` did not write it.
     """
-    if sentences < 1:
-        raise UserError("--sentences must be 1 or more")
     results = read_results(folders)
     titles = {name: _title(part, paper) for (name,), part in results.runs.group_by("experiment")}
     runs = results.runs.with_columns(title=pl.col("experiment").replace_strict(titles))
@@ -62,7 +60,7 @@ def render_page(folders: list[Path], data: Path | None, sentences: int, paper: d
         experiments=[_experiment(n, part, results, lines, paper) for n, part in enumerate(parts)],
         intervals="bleu_ci" in results.runs.columns,
         paper=paper,
-        chains=viewer_data(runs, target_pieces(shown), sentences) if shown else None,
+        chains=viewer_data(runs, target_dictionary(shown).symbols, sentences) if shown else None,
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -78,10 +76,8 @@ def render_trace(path: Path, data: Path, sentences: int) -> str:
     Raises:
         UserError: if a file cannot be read, or is not a trace of these data.
     """
-    if sentences < 1:
-        raise UserError("--sentences must be 1 or more")
     trace = read_trace(path)
-    chains = trace_data(trace, path.name, target_pieces(data), sentences)
+    chains = trace_data(trace, path.name, target_dictionary(data).symbols, sentences)
     return _template("trace.html").render(
         name=path.name,
         shown=len(chains["runs"][0]["sentences"]),
@@ -143,11 +139,8 @@ def write_page(text: str, path: Path) -> None:
     Raises:
         UserError: if the file cannot be written.
     """
-    partial = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
+        write_whole(path, lambda file: file.write(text.encode()))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
