@@ -26,7 +26,7 @@ from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.outline import Outline, Template, outlines_of_templates
 from fairseq_mh.translation.given.phrases import outlines_of_phrases
 from fairseq_mh.translation.halves import Refused, in_halves
-from fairseq_mh.translation.lines import Line, LineReader, in_batches
+from fairseq_mh.translation.lines import Line, LineReader, in_batches, refusal
 from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepRecord, event_records, translation_of
@@ -294,7 +294,7 @@ class Translator:
             UserError: if it cannot be translated.
         """
         line = Line(0, 0, self.reader.tokens(text), None)
-        if reason := self.reader.refusal(line.tokens, text):
+        if reason := refusal(line.tokens, self.reader.longest, text):
             raise UserError(f"the source is {reason}")
         return source_of(self._sample([line]))
 
@@ -329,7 +329,7 @@ class Translator:
         readable = []
         for place, number in enumerate(numbers):
             line = Line(place, number, self.reader.tokens(texts[place]), outlines[place])
-            if reason := self.reader.refusal(line.tokens, texts[place]):
+            if reason := refusal(line.tokens, self.reader.longest, texts[place]):
                 yield Found(place, SentenceResult(texts[place], untranslated=reason))
             else:
                 readable.append(line)

@@ -15,7 +15,7 @@ from fairseq_mh.masked_lms.dictionaries import WORD, sentence_pieces
 from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.halves import Refused, in_halves
-from fairseq_mh.translation.lines import LineReader
+from fairseq_mh.translation.lines import LineReader, refusal
 
 SENTENCES_AT_ONCE = 20
 Candidates = list[tuple[float, str]]  # pairs of score and text
@@ -73,7 +73,7 @@ class Rescorer:
         self.task, models = load_checkpoint(parse_generate_options(str(data), options))
         self.task.load_dataset(subset)
         self.subset, self.dataset = subset, self.task.dataset(subset)
-        self.scorer, self.reader = self.task.scorer(models[:1]), LineReader(self.task, models[0])
+        self.scorer, self.longest = self.task.scorer(models[:1]), LineReader(self.task, models[0]).longest
 
     def target(self, text: str) -> Tensor:
         """Return the tokens of a translation: (T,) long."""
@@ -137,7 +137,7 @@ class Rescorer:
         """Return the reason if a sentence's candidates cannot be ordered by their energies, and otherwise None."""
         if uncut and len(one.texts) > 1:
             return f"{uncut} of its {len(one.texts)} candidates cannot be cut into the model's pieces"
-        why = self.reader.refusal(self.dataset[one.number]["source"])
+        why = refusal(self.dataset[one.number]["source"], self.longest)
         return f"its source is {why}" if why else None
 
     def _ordered(self, batch: Sequence[Cut]) -> Generator[None, None, tuple[dict[int, Candidates], int]]:

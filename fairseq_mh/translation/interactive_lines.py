@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from fairseq_mh.translation.lines import refusal
+
 logger = logging.getLogger(__name__)
-ONLY_BOS_EOS = 2  # the number of symbols of an empty source
 
 
 def take_any_bytes() -> None:
@@ -69,15 +70,8 @@ def readable(dataset: Any, indices: np.ndarray, longest: int) -> np.ndarray:
     """
     kept = []
     for index in indices.tolist():
-        symbols, number = len(dataset[index]["source"]), dataset.first_line + index + 1
-        if reason := dataset.broken.get(index):
-            logger.warning("line %d is not translated: %s", number, reason)
-        elif symbols <= ONLY_BOS_EOS:
-            logger.warning("line %d is not translated: it is empty", number)
-        elif symbols > longest:
-            logger.warning(
-                "line %d is not translated: it has %d symbols; the model reads at most %d", number, symbols, longest
-            )
+        if reason := dataset.broken.get(index) or refusal(dataset[index]["source"], longest):
+            logger.warning("line %d is not translated: %s", dataset.first_line + index + 1, reason)
         else:
             kept.append(index)
     return np.array(kept, dtype=indices.dtype)

@@ -11,6 +11,7 @@ from torch import Tensor
 from fairseq_mh.errors import not_unicode
 from fairseq_mh.translation.given.outline import Outline
 
+ONLY_BOS_EOS = 2  # the number of symbols of an empty source
 MAX_TOKENS = 12000  # of a batch, if neither --max-tokens nor --batch-size is given, as in fairseq-generate
 
 
@@ -38,6 +39,21 @@ class Line(NamedTuple):
         return len(self.tokens) - 2
 
 
+def refusal(tokens: Tensor, longest: int, text: str = "") -> str | None:
+    """Return the reason if a model cannot read a source, and otherwise None.
+
+    Args:
+        tokens: (S,) long, with BOS and EOS.
+        longest: the most symbols that the model reads.
+        text: the source's text, if it is known.
+    """
+    if reason := not_unicode(text):
+        return reason
+    if len(tokens) <= ONLY_BOS_EOS:
+        return "empty, because none of its characters has a piece of the model" if text.strip() else "empty"
+    return f"too long: {len(tokens)} symbols; the model reads {longest}" if len(tokens) > longest else None
+
+
 class LineReader:
     """Reads the sources of a model.
 
@@ -54,16 +70,6 @@ class LineReader:
         """Return a text's symbols (S,) long, with BOS and EOS."""
         pieces = self.dictionary.encode_line(self.task.pieces.cut(text), add_if_not_exist=False).long()  # with EOS
         return torch.cat([pieces.new_tensor([self.dictionary.bos()]), pieces])
-
-    def refusal(self, tokens: Tensor, text: str = "") -> str | None:
-        """Return the reason if the model cannot read these symbols (S,), or their text, and otherwise None."""
-        if reason := not_unicode(text):
-            return reason
-        if len(tokens) <= 2:
-            return "empty, because none of its characters has a piece of the model" if text.strip() else "empty"
-        if len(tokens) > self.longest:
-            return f"too long: {len(tokens)} symbols; the model reads {self.longest}"
-        return None
 
     def unknown(self, line: Line) -> int:
         """Count the symbols of a line that are not in the dictionary."""

@@ -49,8 +49,8 @@ def test_a_line_that_cannot_be_read_does_not_stop_the_others(tiny):
         result = cli("interactive", tiny, *OPTIONS, *size, stdin="".join(f"{line}\n" for line in lines))
         assert result.returncode == 0, result.stderr
         assert sorted(lines_of(result.stdout, "H")) == [0, 3, 6]
-        long = "line 3 is not translated: it has 13 symbols; the model reads at most 12"
-        for said in ("line 2 is not translated: it is empty", long, "line 5 is not translated: it is empty"):
+        long = "line 3 is not translated: too long: 13 symbols; the model reads 12"
+        for said in ("line 2 is not translated: empty", long, "line 5 is not translated: empty"):
             assert said in result.stderr
 
 
