@@ -17,6 +17,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from benchmarks.decoding import Decoder, load_decoder, sample_of
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translation.fairseq_format import source_of
 
 PRECISIONS = {"float32": (), "bf16": ("--bf16",), "fp16": ("--fp16",)}
@@ -55,7 +56,7 @@ def translate(decoder: Decoder, sentences: int | None) -> list[str]:
     """Return the best translation of each sentence."""
     generator, texts = decoder.generator, []
     for sample in batches(decoder, sentences):
-        best = generator.best(generator.decode(sample), [""] * len(sample["id"]))
+        best = generator.best(finish(generator.events(sample)), [""] * len(sample["id"]))
         texts.extend(text_of(decoder, found[0].tokens) for found in best)
     return texts
 

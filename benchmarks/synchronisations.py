@@ -17,6 +17,7 @@ from tabulate import tabulate
 
 from benchmarks.decoding import Decoder, load_decoder, sample_of
 from benchmarks.pretend_device import PretendDevice
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.translation.chains import decoders
 
@@ -67,7 +68,7 @@ def count(decoder: Decoder, sample: dict) -> Waits:
 
     counting = patch.multiple(Kernel, begin=begin_counting, advance=count_round)
     with PretendDevice(count_wait), counting, patch.object(decoders, "run", count_run):
-        decoder.generator.decode(sample)
+        finish(decoder.generator.events(sample))
     return waits
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +30,8 @@ from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.phrases import encoded, read_phrases
 from fairseq_mh.translation.given.pieces import Cutter, Pieces, warn_of_other_pieces
 from fairseq_mh.translation.given.references import References, reads_references
-from fairseq_mh.translation.interactive_lines import ONLY_BOS_EOS, InputLines, readable, take_any_bytes
+from fairseq_mh.translation.interactive_lines import InputLines, readable, take_any_bytes
+from fairseq_mh.translation.lines import ONLY_BOS_EOS
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.config import TranslationMHConfig, summands_of
 from fairseq_mh.translation.options.fairseq_options import with_defaults
@@ -66,7 +66,6 @@ class TranslationMHTask(TranslationLevenshteinTask):
         energies: energies of checkpoints by path and CMLM, likewise.
         own_errors: what replaces symbols in training (`--predicted-share`), or None.
         sentences: the number of sentences that `fairseq-generate` will decode, when it is known.
-        decoded, seconds: how many of them it has decoded, and the time that this took.
     """
 
     cfg: TranslationMHConfig
@@ -82,7 +81,6 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.energies: dict[Any, ModelEnergy] = {}
         self.own_errors = OwnErrors(cfg.predicted_share, cfg.noise, tgt_dict) if cfg.predicted_share else None
         self.sentences: int | None = None
-        self.decoded, self.seconds = 0, 0.0
 
     @classmethod
     def add_args(cls, parser: ArgumentParser) -> None:
@@ -307,7 +305,6 @@ class TranslationMHTask(TranslationLevenshteinTask):
             print(f"Translated 0 sentences: shard {shard} of {shards} has none")
             raise SystemExit(0)
         self.sentences = None if training else sum(map(len, batches.frozen_batches[shard::shards]))
-        self.decoded, self.seconds = 0, 0.0
         return batches
 
     def get_interactive_tokens_and_lengths(self, lines, encode_fn):
@@ -331,16 +328,4 @@ class TranslationMHTask(TranslationLevenshteinTask):
         elif self.phrases:
             lines = (self.phrases[sentence] for sentence in sample["id"].tolist())
             constraints = pack_constraints([encoded(line, self.pieces) for line in lines])
-        started = time.perf_counter()
-        found = super().inference_step(generator, models, sample, prefix_tokens, constraints)
-        if "typed" not in sample:
-            self._count(len(found), time.perf_counter() - started, generator.rows_spent)
-        return found
-
-    def _count(self, sentences: int, seconds: float, rows: int) -> None:
-        """Count a decoded batch, and print the run's cost after the last one, whatever becomes of log lines."""
-        self.decoded += sentences
-        self.seconds += seconds
-        if self.decoded == self.sentences:
-            cost = f"{self.decoded} sentences in {self.seconds:.1f}s, decoder rows so far: {rows}"
-            print(f"fairseq-mh: Translated {cost}")
+        return super().inference_step(generator, models, sample, prefix_tokens, constraints)

@@ -4,6 +4,7 @@ It encodes the sources once, runs C chains at each of the K likeliest lengths, a
 """
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from copy import copy
 from functools import partial
@@ -50,7 +51,7 @@ class MHGenerator:
         generation: fairseq's generation options.
         source_dictionary: the dictionary of the sources; by default, that of the targets.
         trace: the file to which the records of the chains are written, if there is one.
-        sentences: the number of sentences of all batches, for the bar; None if it is not known.
+        sentences: the number of sentences of all batches, for the bar and the line of cost; None if it is not known.
 
     Raises:
         UserError: as in `utility_of`, if the options choose minimum Bayes risk.
@@ -78,7 +79,7 @@ class MHGenerator:
         self.end = [self.eos] if self.references.allowed[self.eos] else []
         self.set_up = ChainSetup(scorer, cfg, generation, self.references, self.end)
         self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
-        self.warned = False
+        self.decoded, self.seconds, self.warned = 0, 0.0, False
         self.joined = subwords(dictionary)
         self.sentences, self.bar = sentences, None  # type: int | None, Progress | None
 
@@ -99,7 +100,7 @@ class MHGenerator:
         """
         if constraints is not None:
             sample = {**sample, "constraints": constraints}
-        ids, hypotheses, refused = sample["id"].tolist(), [], []
+        ids, hypotheses, refused, started = sample["id"].tolist(), [], [], time.perf_counter()
         for rows, decoded in self._decode_with_bar(sample):
             if isinstance(decoded, Refused):
                 refused.append(f"sentence {ids[rows[0]]}: {decoded.reason}")
@@ -114,7 +115,16 @@ class MHGenerator:
             raise SentenceError(refused[0])
         for reason in refused:
             logger.warning("not translated: %s", reason)
+        self._count(len(ids), time.perf_counter() - started)
         return hypotheses
+
+    def _count(self, sentences: int, seconds: float) -> None:
+        """Count a decoded batch, and print the run's cost after the last one, whatever becomes of log lines."""
+        self.decoded += sentences
+        self.seconds += seconds
+        if self.decoded == self.sentences:
+            cost = f"{self.decoded} sentences in {self.seconds:.1f}s, decoder rows so far: {self.rows_spent}"
+            print(f"fairseq-mh: Translated {cost}")
 
     def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | Refused]]:
         """Decode a batch; after two seconds, show one bar on standard error for all batches.
@@ -141,10 +151,6 @@ class MHGenerator:
             return [""] * len(sample["id"])
         lines = [utils.strip_pad(line, self.source_dictionary.pad()) for line in source_of(sample)[0]]
         return [self.source_dictionary.string(line, self.joined) for line in lines]
-
-    def decode(self, sample: dict, outlines: Sequence[Outline] | None = None) -> Decoded:
-        """Decode a batch; takes the arguments of `events`, and returns its result."""
-        return finish(self.events(sample, outlines))
 
     @torch.no_grad()
     def events(self, sample: dict, outlines: Sequence[Outline] | None = None, with_energies: bool = False) -> Decoding:

@@ -17,6 +17,7 @@ from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import read, scan
 from fairseq_mh.excepthook import report
 from fairseq_mh.masked_lms.cmlm import cmlm_of
+from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.mcmc.energy import ENERGIES
 from fairseq_mh.mcmc.moves.masked import SCANS
 from fairseq_mh.translation.chains.starts import STARTS
@@ -106,7 +107,7 @@ def test_any_options_decode_to_words_with_finite_energies(options, generation, k
     lines = [torch.tensor([DICTIONARY.bos(), *line, DICTIONARY.eos()]) for line in sources]
     padded = torch.nn.utils.rnn.pad_sequence(lines, batch_first=True, padding_value=DICTIONARY.pad())
     source = {"src_tokens": padded, "src_lengths": torch.tensor([len(line) for line in lines])}
-    decoded = generator.decode({"id": torch.arange(len(lines)), "net_input": source})
+    decoded = finish(generator.events({"id": torch.arange(len(lines)), "net_input": source}))
     best = generator.best(decoded, ["a b"] * len(lines))
     assert len(best) == len(lines)
     for candidates in best:
