@@ -95,16 +95,9 @@ class Chunks:
             number: the number of the chunk, from 0.
             contents: the names of its files, each with the function that writes the file.
         """
-        partial_folder = self._chunk(number).with_suffix(".part")
-        shutil.rmtree(partial_folder, ignore_errors=True)
-        partial_folder.mkdir(parents=True)
-        try:
+        with whole_folder(self._chunk(number)) as folder:
             for name in self.files:
-                write_whole(partial_folder / name, contents[name])
-            partial_folder.rename(self._chunk(number))
-        except BaseException:
-            shutil.rmtree(partial_folder, ignore_errors=True)
-            raise
+                write_whole(folder / name, contents[name])
 
     def join(self) -> None:
         """Join the files of all chunks, and remove the chunks; call it when no chunk is missing."""
