@@ -36,7 +36,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     Raises:
         UserError: if the command line cannot be used.
     """
-    parser = Parser(prog="fairseq-mh", description=fairseq_mh.__doc__, epilog=_command_list())
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
+    parser = Parser(prog="fairseq-mh", description=fairseq_mh.__doc__, epilog=f"commands:\n{listed}")
     parser.add_argument("--version", action="version", version=f"fairseq-mh {fairseq_mh.__version__}")
     parser.add_argument("command", metavar="COMMAND")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
@@ -49,23 +51,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     own, more = list(arguments[1:]), list[str]()
     if getattr(module, "TAKES_MORE", False):
         subparser.usage = f"{subparser.format_usage().removeprefix('usage: ').strip()} [-- OPTIONS OF fairseq-generate]"
-        own, more = _split_at_dashes(own)
+        at = own.index("--") if "--" in own else len(own)
+        own, more = own[:at], own[at + 1 :]
     args = subparser.parse_intermixed_args(own)
     args.more = more
     args.run = module.run
     return args
-
-
-def _split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Split a command line at its first `--`."""
-    position = arguments.index("--") if "--" in arguments else len(arguments)
-    return arguments[:position], arguments[position + 1 :]
-
-
-def _command_list() -> str:
-    """Return the list of subcommands for `fairseq-mh --help`."""
-    width = max(map(len, COMMANDS))
-    return "commands:\n" + "\n".join(f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -32,7 +32,6 @@ from fairseq_mh.corpus.sources import Source
 from fairseq_mh.errors import UserError, not_unicode, refuse
 from fairseq_mh.loading import with_pieces
 from fairseq_mh.progress import Progress
-from fairseq_mh.translation.given.phrases import split_phrases
 from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translation.samples import Samples
 from fairseq_mh.translator import Found, Translator
@@ -93,8 +92,8 @@ def print_translations(
     """Translate lines by `watch`, and print their translations or draws; the first line has the number `first`."""
     numbers, phrases = range(first, first + len(lines)), None
     if translator.cfg.generation.constraints:
-        split = [(line, []) if not_unicode(line) else split_phrases(line) for line in lines]
-        lines, phrases = [line for line, _ in split], [mine for _, mine in split]
+        split = [[line] if not_unicode(line) else line.split("\t") for line in lines]
+        lines, phrases = [line for line, *_ in split], [mine for _, *mine in split]
     events = watch(lines, numbers=numbers, template=args.template, phrases=phrases)
     for number, found in zip(numbers, in_order(events, len(lines), bar), strict=True):
         if isinstance(found, Samples):

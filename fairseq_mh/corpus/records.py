@@ -16,8 +16,8 @@ def record_of(source: Source, result: SentenceResult) -> Record:
         "sentence": source.sentence,
         "id": source.id,
         "source": source.text,
-        "translations": [_fields(translation) for translation in result.translations],
-        "samples": [_fields(sample) for sample in result.samples],
+        "translations": [fields_of(translation) for translation in result.translations],
+        "samples": [fields_of(sample) for sample in result.samples],
         "rows": result.rows,
         "untranslated": result.untranslated,
     }
@@ -31,14 +31,15 @@ def record_of_samples(source: Source, drawn: Samples) -> Record:
         "id": source.id,
         "source": source.text,
         "frequencies": [{**vars(one), "energy": json_number(one.energy)} for one in drawn.frequencies],
-        "samples": [_fields(sample) for sample in drawn.draws],
+        "samples": [fields_of(sample) for sample in drawn.draws],
         "convergence": {name: value and json_number(value) for name, value in found.items()},
         "rows": drawn.rows,
         "untranslated": drawn.untranslated,
     }
 
 
-def _fields(translation: Translation) -> Record:
+def fields_of(translation: Translation) -> Record:
+    """Return the fields of a translation for JSON, with None for a number that is infinite or NaN."""
     return {
         "text": translation.text,
         "score": json_number(translation.score),

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fairseq_mh.errors import UserError, not_unicode, reason
-from fairseq_mh.translation.given.phrases import split_phrases
 
 JSON_LINES = (".jsonl", ".ndjson")
 
@@ -145,7 +144,7 @@ def source(path: Path, sentence: int, line: bytes) -> Source:
 
 def with_phrases(source: Source) -> Source:
     """Return a source in which the phrases that follow the text, each after a tab, are moved into `phrases`."""
-    text, phrases = split_phrases(source.text)
+    text, *phrases = source.text.split("\t")
     return source._replace(text=text, phrases=(*phrases, *source.phrases))
 
 

@@ -43,11 +43,9 @@ def _name(row: dict[str, Any], rows: Sequence[dict[str, Any] | None]) -> str:
     unread = UNREAD.get(row.get("mh_decoding", ""), ())
     settings = [name for name in row if (name.startswith(("mh_", "iter_")) and name not in unread) or name == "seed"]
     differing = [name for name in settings if any(other.get(name) != row[name] for other in same)]
-    return ", ".join([row["decoder"], *(f"{_title(name)} {row[name]}" for name in differing)])
-
-
-def _title(setting: str) -> str:
-    return setting.removeprefix("mh_").replace("_", " ")
+    return ", ".join(
+        [row["decoder"], *(f"{name.removeprefix('mh_').replace('_', ' ')} {row[name]}" for name in differing)]
+    )
 
 
 def of_common_sentences(outputs: dict[str, Output]) -> dict[str, Output]:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fairseq_mh.corpus.records import fields_of
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.trace import json_number
 from fairseq_mh.masked_lms.dictionaries import GOES_ON, WORD, subwords
@@ -116,17 +117,8 @@ def alternatives(translator: Translator, wanted: Wanted, count: int) -> Event:
 
 def _translation(translator: Translator, found: Translation, log_probs: Tensor) -> Event:
     """Return a translation for the page, with the log-probability of each token (T,) given all others."""
-    return {
-        "text": found.text,
-        "tokens": found.tokens.tolist(),
-        "pieces": pieces_of(translator, found.tokens),
-        "log_probs": _numbers(log_probs),
-        "energy": json_number(found.energy),
-        "score": json_number(found.score),
-        "length": found.length,
-        "chain": found.chain,
-        "sweep": found.sweep,
-    }
+    tokens, pieces = found.tokens.tolist(), pieces_of(translator, found.tokens)
+    return {**fields_of(found), "tokens": tokens, "pieces": pieces, "log_probs": _numbers(log_probs)}
 
 
 def _numbers(values: Tensor) -> list[float | None]:

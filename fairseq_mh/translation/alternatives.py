@@ -11,7 +11,7 @@ from fairseq_mh.engine.linear import bf16_products
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.energy import as_energy, evaluate
 from fairseq_mh.mcmc.masked_lm import features_of, state_logits
-from fairseq_mh.translation.scorer import Bound, Scorer, Source
+from fairseq_mh.translation.scorer import Scorer, Source
 
 
 class Alternative(NamedTuple):
@@ -52,23 +52,19 @@ def alternatives(scorer: Scorer, source: Source, tokens: Tensor, position: int, 
     scorer.require_state(tokens)
     if not 0 <= position < len(tokens):
         raise UserError(f"there is no position {position}: give 0 to {len(tokens) - 1}")
-    with bf16_products(scorer.in_bf16):
-        return _alternatives(scorer.bind(source), source, tokens, position, count)
-
-
-def _alternatives(bound: Bound, source: Source, tokens: Tensor, position: int, count: int) -> list[Alternative]:
-    lm, energy, _ = bound
     tokens = tokens.to(source[0].device)
     here = torch.arange(len(tokens), device=tokens.device)[None] == position  # (1, T)
     context = tokens.new_zeros(1)
-    log_p = state_logits(lm, features_of(lm, tokens[None], here, context)).log_softmax(-1)[0]  # (V,)
-    symbols = log_p.topk(min(count, int(lm.allowed.sum()))).indices
-    current = tokens[position : position + 1]
-    if not (symbols == current).any():
-        symbols = torch.cat([symbols, current])
-    candidates = tokens.repeat(len(symbols), 1)  # (K, T)
-    candidates[:, position] = symbols
-    scores = evaluate(lm, energy, candidates, context.expand(len(symbols))).state.scores.cpu()
+    with bf16_products(scorer.in_bf16):
+        lm, energy, _ = scorer.bind(source)
+        log_p = state_logits(lm, features_of(lm, tokens[None], here, context)).log_softmax(-1)[0]  # (V,)
+        symbols = log_p.topk(min(count, int(lm.allowed.sum()))).indices
+        current = tokens[position : position + 1]
+        if not (symbols == current).any():
+            symbols = torch.cat([symbols, current])
+        candidates = tokens.repeat(len(symbols), 1)  # (K, T)
+        candidates[:, position] = symbols
+        scores = evaluate(lm, energy, candidates, context.expand(len(symbols))).state.scores.cpu()
     found = zip(symbols.tolist(), log_p[symbols].tolist(), candidates.cpu(), energy.total(scores).tolist(), strict=True)
     return [Alternative(*parts, shares) for parts, shares in zip(found, scores[..., energy.certainty], strict=True)]
 

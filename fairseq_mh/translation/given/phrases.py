@@ -15,8 +15,8 @@ import torch
 from fairseq.token_generation_constraints import unpack_constraints
 from torch import Tensor
 
-from fairseq_mh.errors import SentenceError, UserError, one_line
-from fairseq_mh.files.output import read_lines
+from fairseq_mh.errors import SentenceError, UserError
+from fairseq_mh.files.output import readable_lines
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
 from fairseq_mh.mcmc.state import FIRST_PHRASE, FIXED, FREE
 from fairseq_mh.translation.given.outline import OPEN, Outline
@@ -52,21 +52,12 @@ def read_phrases(path: str, sentences: int) -> list[list[str]]:
     Raises:
         UserError: if the file cannot be read, or has another number of lines.
     """
-    try:
-        lines = read_lines(Path(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--mh-phrases cannot be read: {one_line(error)}") from None
+    lines = readable_lines(Path(path))
     if len(lines) != sentences:
         raise UserError(
             f"--mh-phrases has {len(lines)} lines, but the subset has {sentences} sentences; it needs one line for each"
         )
     return [line.split("\t") for line in lines]
-
-
-def split_phrases(line: str) -> tuple[str, list[str]]:
-    """Split a line at its tabs into a source and the phrases of its translation, as fairseq does."""
-    source, *phrases = line.split("\t")
-    return source, phrases
 
 
 def encoded(phrases: Sequence[str], pieces: Pieces) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 import logging
 import unicodedata
-from collections.abc import Iterable
 from typing import Any
 
 from fairseq.data import Dictionary
@@ -106,7 +105,7 @@ def warn_of_other_pieces(bpe: Any, dictionary: Dictionary) -> None:
     if processor is None:
         return
     symbols = {s for s in dictionary.symbols[dictionary.nspecial :] if not s.startswith("madeupword")}
-    known = len(symbols & set(pieces_of(processor)))
+    known = len(symbols.intersection(map(processor.IdToPiece, range(processor.GetPieceSize()))))
     if known < FITS * len(symbols):
         logger.warning(
             "the SentencePiece model does not fit the dictionary: only %d of the %d symbols of the dictionary are its "
@@ -114,8 +113,3 @@ def warn_of_other_pieces(bpe: Any, dictionary: Dictionary) -> None:
             "--sentencepiece-model",
             *(known, len(symbols)),
         )
-
-
-def pieces_of(processor: Any) -> Iterable[str]:
-    """Return the pieces of a SentencePiece model."""
-    return (processor.IdToPiece(number) for number in range(processor.GetPieceSize()))
