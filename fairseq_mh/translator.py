@@ -15,7 +15,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import UserError, one_line, refuse
+from fairseq_mh.errors import SentenceError, UserError, one_line, refuse
 from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
 from fairseq_mh.mcmc.chain import convert_events
 from fairseq_mh.translation.alternatives import Alternative, alternatives, log_probs
@@ -25,7 +25,7 @@ from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.generator import MHGenerator
 from fairseq_mh.translation.given.outline import Outline, Template, outlines_of_templates
 from fairseq_mh.translation.given.phrases import outlines_of_phrases
-from fairseq_mh.translation.halves import Refused, in_halves
+from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.lines import Line, LineReader, in_batches, refusal
 from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
@@ -47,18 +47,6 @@ class Found(NamedTuple, Generic[Result]):
 
     place: int
     result: Result
-
-
-class Setting(NamedTuple):
-    """A set of options and its generator.
-
-    Attributes:
-        cfg: fairseq's configuration, with the options.
-        generator: the generator that decodes with the options.
-    """
-
-    cfg: Any
-    generator: MHGenerator
 
 
 class Translator:
@@ -85,7 +73,8 @@ class Translator:
             raise UserError(f"--tokenizer or --bpe cannot be loaded: {one_line(error)}") from None
         self.reader = LineReader(self.task, self.model)
         self._lock = threading.Lock()  # several threads may use one translator
-        self._settings: dict[tuple[str, ...], Setting] = {(): Setting(self.cfg, self.generator)}
+        # The configuration and the generator of each set of options.
+        self._settings: dict[tuple[str, ...], tuple[Any, MHGenerator]] = {(): (self.cfg, self.generator)}
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> "Translator":
@@ -288,11 +277,7 @@ class Translator:
         return log_probs(self.generator.scorer, self._source(text), translations)
 
     def _source(self, text: str) -> Source:
-        """Return a source as models read it.
-
-        Raises:
-            UserError: if it cannot be translated.
-        """
+        """Return a source as models read it."""
         line = Line(0, 0, self.reader.tokens(text), None)
         if reason := refusal(line.tokens, self.reader.longest, text):
             raise UserError(f"the source is {reason}")
@@ -307,7 +292,7 @@ class Translator:
                 cfg = parse_generate_options(self.data, [*self.arguments, *arguments])
                 task = copy.copy(self.task)
                 task.cfg = cfg.task
-                setting = Setting(cfg, task.build_generator(self.models, cfg.generation))
+                setting = cfg, task.build_generator(self.models, cfg.generation)
                 while len(self._settings) >= KEPT_OPTIONS:
                     self._settings.pop(next(key for key in self._settings if key))
                 self._settings[arguments] = setting
@@ -336,11 +321,9 @@ class Translator:
         for batch in in_batches(readable, self.cfg.dataset.max_tokens, self.cfg.dataset.batch_size):
             for part, decoded in (yield from in_halves(batch, partial(self._decode_batch, with_energies=trace))):
                 sources = [texts[line.place] for line in part]
-                if isinstance(decoded, Refused):
+                if isinstance(decoded, SentenceError):
                     symbols, unknown = part[0].symbols, self.reader.unknown(part[0])
-                    results = [
-                        SentenceResult(sources[0], untranslated=decoded.reason, symbols=symbols, unknown=unknown)
-                    ]
+                    results = [SentenceResult(sources[0], untranslated=str(decoded), symbols=symbols, unknown=unknown)]
                 else:
                     results = self._results(sources, part, decoded, samples, trace)
                 for line, result in zip(part, results, strict=True):

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
+from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.files.output import NBest
 from fairseq_mh.loading import PIECES, load_checkpoint, parse_generate_options, to_device
 from fairseq_mh.masked_lms.dictionaries import WORD, sentence_pieces
 from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translation.fairseq_format import source_of
-from fairseq_mh.translation.halves import Refused, in_halves
+from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.lines import LineReader, refusal
 
 SENTENCES_AT_ONCE = 20
@@ -119,8 +119,8 @@ class Rescorer:
         best_first: dict[int, Candidates] = {one.number: [] for one in batch}
         rows = 0
         for part, found in finish(in_halves([one for one in batch if one.number not in refused], self._ordered)):
-            if isinstance(found, Refused):
-                refused |= {one.number: found.reason for one in part}
+            if isinstance(found, SentenceError):
+                refused |= {one.number: str(found) for one in part}
             else:
                 ordered, spent = found
                 best_first |= ordered

@@ -31,7 +31,7 @@ from fairseq_mh.translation.fairseq_format import (
 )
 from fairseq_mh.translation.given.outline import Outline
 from fairseq_mh.translation.given.references import References, only_scoring
-from fairseq_mh.translation.halves import Refused, in_halves
+from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.ranking.minimum_bayes_risk import by_expected_utility, utility_of
 from fairseq_mh.translation.ranking.reranking import reranked
@@ -102,8 +102,8 @@ class MHGenerator:
             sample = {**sample, "constraints": constraints}
         ids, hypotheses, refused, started = sample["id"].tolist(), [], [], time.perf_counter()
         for rows, decoded in self._decode_with_bar(sample):
-            if isinstance(decoded, Refused):
-                refused.append(f"sentence {ids[rows[0]]}: {decoded.reason}")
+            if isinstance(decoded, SentenceError):
+                refused.append(f"sentence {ids[rows[0]]}: {decoded}")
                 hypotheses.append([no_hypothesis(self.eos)])
             else:
                 best = self.best(decoded, self._sources(part_of(sample, rows)))
@@ -126,7 +126,7 @@ class MHGenerator:
             cost = f"{self.decoded} sentences in {self.seconds:.1f}s, decoder rows so far: {self.rows_spent}"
             print(f"fairseq-mh: Translated {cost}")
 
-    def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | Refused]]:
+    def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | SentenceError]]:
         """Decode a batch; after two seconds, show one bar on standard error for all batches.
 
         Returns:

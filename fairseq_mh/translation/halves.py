@@ -1,7 +1,7 @@
 """Splitting of a batch into halves if it does not fit into memory, or if one of its sentences is refused."""
 
 from collections.abc import Callable, Generator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -15,19 +15,9 @@ Result = TypeVar("Result")
 SIGNS = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
 
-class Refused(NamedTuple):
-    """The outcome of a sentence that cannot be decoded.
-
-    Attributes:
-        reason: the message, `KIND: DETAILS`.
-    """
-
-    reason: str
-
-
 def in_halves(
     batch: Sequence[Item], work: Callable[[Sequence[Item]], Generator[Event, None, Result]]
-) -> Generator[Event, None, list[tuple[Sequence[Item], Result | Refused]]]:
+) -> Generator[Event, None, list[tuple[Sequence[Item], Result | SentenceError]]]:
     """Work on a batch, or on its halves if that fails.
 
     Args:
@@ -38,16 +28,16 @@ def in_halves(
         The events of the work.
 
     Returns:
-        The parts that were worked on together, each with its result. The result is `Refused` for a single item that
-        raises `SentenceError` or does not fit into memory.
+        The parts that were worked on together, each with its result. The result is an error, `KIND: DETAILS`, for a
+        single item that raises `SentenceError` or does not fit into memory.
     """
     try:
         return [(batch, (yield from work(batch)))]
     except (SentenceError, RuntimeError, MemoryError) as error:
         if isinstance(error, SentenceError):
-            refused = Refused(str(error))
+            refused = SentenceError(str(error))  # without the traceback, which keeps tensors alive
         elif out_of_memory(error):
-            refused = Refused("too little memory: reduce --mh-chains or --iter-decode-with-beam")
+            refused = SentenceError("too little memory: reduce --mh-chains or --iter-decode-with-beam")
         else:
             raise
     if len(batch) == 1:
