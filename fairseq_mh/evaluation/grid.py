@@ -130,11 +130,7 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
 
 
 def _content(path: Path) -> dict[str, Any]:
-    """Return the content of the YAML file.
-
-    Raises:
-        UserError: if the file cannot be read, or has a key that grids do not have.
-    """
+    """Return the content of the YAML file."""
     try:
         grid: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

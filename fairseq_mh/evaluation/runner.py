@@ -25,20 +25,16 @@ class Bench(Protocol):
     @property
     def arguments(self) -> tuple[str, ...]:
         """Further options of the program that are no settings of the sampler."""
-        ...
 
     @property
     def own(self) -> tuple[str, ...]:
         """The prefixes of the options that only the grid may give."""
-        ...
 
     def identity(self) -> tuple[str, ...]:
         """Return everything that decides a result besides the run itself."""
-        ...
 
     def settings(self, run: GridRun) -> dict[str, Any]:
         """Return every setting of the run, including those at their defaults."""
-        ...
 
     def execute(self, run: GridRun, folder: Path) -> None:
         """Run the program, and write the files that `measure` reads.
@@ -50,11 +46,9 @@ class Bench(Protocol):
         Raises:
             UserError: if the run fails.
         """
-        ...
 
     def measure(self, folder: Path) -> tuple[dict[str, Any], pl.DataFrame]:
         """Return the run's row of results, and its curve with a row for each sweep."""
-        ...
 
 
 def run_once(run: GridRun, bench: Bench, output: Path) -> Path:

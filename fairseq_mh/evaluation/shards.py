@@ -45,11 +45,7 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
 
 
 def _sentences(path: Path, lines: list[str]) -> dict[int, list[str]]:
-    """Return the lines of each sentence of a shard, by sentence number.
-
-    Raises:
-        UserError: if the shard is cut off, or if two runs wrote to the file.
-    """
+    """Return the lines of each sentence of a shard, by sentence number."""
     found: dict[int, list[str]] = {}
     for line in lines:
         if match := SENTENCE_LINE.match(line):

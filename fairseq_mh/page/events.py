@@ -61,11 +61,7 @@ def decode(translator: Translator, wanted: Wanted) -> Iterator[Event]:
 
 
 def _done(translator: Translator, result: SentenceResult, seconds: float) -> Event:
-    """Return the event of the translations and their cost.
-
-    Raises:
-        UserError: if the source cannot be translated.
-    """
+    """Return the event of the translations and their cost."""
     if result.untranslated:
         raise UserError(f"the source is not translated: {result.untranslated}")
     tokens = [one.tokens for one in result.translations]

@@ -190,11 +190,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _number(name: str, value: Any) -> float:
-    """Return the value of an option as a number of the right kind.
-
-    Raises:
-        UserError: if the value is not such a number, or is out of bounds.
-    """
+    """Return the value of an option as a number of the right kind."""
     bounds, title = NUMBERS[name], name.replace("_", " ")
     whole = type(value) is int or (type(value) is float and math.isfinite(value) and value == int(value))
     if type(value) not in (int, float) or (bounds.kind is int and not whole):

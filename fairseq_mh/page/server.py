@@ -65,11 +65,8 @@ class Server:
 
 
 async def _body(request: Request) -> bytes:
-    """Return the body of a request.
-
-    Raises:
-        UserError: if the content type is not JSON, which keeps out forms of other sites, or if the body is too long.
-    """
+    """Return the body of a request."""
+    # The content type keeps out forms of other sites.
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise UserError("the request is not understood: it must be JSON")
     body = b""
@@ -103,7 +100,7 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
         UserError: as in `Server`.
     """
     server = Server(translator, name)
-    routes = [Route(path, _asset(content, kind)) for path, (content, kind) in _assets().items()]
+    routes = [Route(path, asset, methods=["GET"]) for path, asset in _assets().items()]
     routes += [
         Route("/about", server.about),
         Route("/translate", server.translate, methods=["POST"]),
@@ -114,19 +111,13 @@ def application(translator: Translator, name: str, hosts: list[str]) -> Starlett
     return Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
 
 
-def _assets() -> dict[str, tuple[bytes, str]]:
-    """Return the content and the media type of the page's files, by their paths on the server."""
+def _assets() -> dict[str, Response]:
+    """Return the page's files as responses, by their paths on the server."""
     own = {file.name: file.read_bytes() for file in files("fairseq_mh.page").joinpath("assets").iterdir()}
     shared = {name: viewer.asset(name).encode() for name in (*viewer.SCRIPTS, viewer.STYLE)}
-    found = {f"/{name}": (content, KINDS["." + name.rpartition(".")[2]]) for name, content in (own | shared).items()}
+    kinds = {name: KINDS["." + name.rpartition(".")[2]] for name in own | shared}
+    found = {f"/{name}": Response(content, media_type=kinds[name]) for name, content in (own | shared).items()}
     return {"/": found.pop("/index.html"), **found}
-
-
-def _asset(content: bytes, kind: str) -> Any:
-    async def answer(request: Request) -> Response:
-        return Response(content, media_type=kind)
-
-    return answer
 
 
 def is_local(host: str) -> bool:

@@ -71,11 +71,7 @@ def trace_data(trace: pl.DataFrame, name: str, pieces: list[str], sentences: int
 
 
 def _vocabulary(shown: list[dict[str, Any]], pieces: list[str]) -> dict[int, tuple[str, bool]]:
-    """Return the text of each token that is shown, and whether it begins a word.
-
-    Raises:
-        UserError: if a token has no text.
-    """
+    """Return the text of each token that is shown, and whether it begins a word."""
     chains = [chain for run in shown for sentence in run["sentences"] for chain in sentence["chains"]]
     tokens = {token for chain in chains for record in chain["records"] for token in record["tokens"]}
     if tokens and max(tokens) >= len(pieces):

@@ -111,9 +111,6 @@ def _read(path: Path, text: tuple[str, ...], numbers: tuple[str, ...], counts: d
         text: names of the columns that hold text.
         numbers: names of the columns that hold numbers.
         counts: name -> type of the columns that hold whole numbers.
-
-    Raises:
-        UserError: if the file cannot be read, lacks a column, or lacks a value that every run must have.
     """
     try:
         table = pl.read_csv(path.read_bytes(), infer_schema=False)

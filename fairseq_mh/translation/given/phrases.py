@@ -184,9 +184,6 @@ def _likeliest(
         held: the role of each position, as in `State`; 0 is free.
         left: the phrases that are left, by their numbers.
         ordered: whether phrases must stand in the order of their numbers.
-
-    Raises:
-        SentenceError: if there is no such place with finite log-probabilities.
     """
     candidates = []
     for number, log_p in scores.items():
