@@ -24,7 +24,7 @@ from fairseq.data import data_utils
 from fairseq.dataclass import FairseqDataclass
 from fairseq.logging import metrics
 from fairseq.models.nat import CMLMNATransformerModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.architectures.mask_predict_transformer import random_mask
@@ -175,6 +175,13 @@ def noise_logits(energies: Tensor, log_q: Tensor, share: float) -> Tensor:
     return energies + log_q.to(energies) + math.log(share / (1 - share))
 
 
+def without_wrappers(model: nn.Module) -> Any:
+    """Return the model inside fairseq's wrappers for distributed training, of which there may be two."""
+    while isinstance(inner := getattr(model, "module", None), nn.Module):
+        model = inner
+    return model
+
+
 @register_criterion("electric_nce", dataclass=ElectricNCEConfig)
 class ElectricNCE(FairseqCriterion):
     """The loss of an `electric_transformer`; loss and gradients are sums over the masked positions.
@@ -205,7 +212,7 @@ class ElectricNCE(FairseqCriterion):
         return model.eval().requires_grad_(False)
 
     def forward(self, model, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        electric = getattr(model, "module", model)
+        electric = without_wrappers(model)
         source = sample["net_input"]["src_tokens"], sample["net_input"]["src_lengths"]
         reader = self.reader or self._prepare_reader(electric)
         encoded = electric.forward_encoder(source)

@@ -23,6 +23,7 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from fairseq_mh.architectures.electric_transformer import ElectricTransformer
+from fairseq_mh.criterions.electric_nce import without_wrappers
 from fairseq_mh.energies.electric import token_energies
 from fairseq_mh.errors import UserError
 from fairseq_mh.files.checkpoints import split_names
@@ -127,7 +128,7 @@ class ElectricRanking(FairseqCriterion):
         }
 
     def forward(self, model, sample: dict, reduce: bool = True) -> tuple[Tensor, int, dict[str, Any]]:
-        electric = getattr(model, "module", model)
+        electric = without_wrappers(model)
         lists = [self._candidates_of(number, model.training) for number in sample["id"].tolist()]
         scores = self._score(model, electric, sample, lists)
         loss = torch.stack([listwise_loss(own, one.quality) for own, one in zip(scores, lists, strict=True)]).sum()

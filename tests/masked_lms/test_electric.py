@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils
+from fairseq.distributed import ModuleProxyWrapper
 
 import fairseq_mh
 from fairseq_mh.criterions.electric_nce import ElectricNCE, add_noise, noise_logits
@@ -212,6 +213,18 @@ def test_training_without_a_cmlm(pairs, tmp_path):
     assert float(figures["loss"]) < 0.75
 
 
+class Wrapper(torch.nn.Module):
+    """Counts the calls of a model, in place of torch's wrapper for distributed training."""
+
+    def __init__(self, module):
+        super().__init__()
+        self.module, self.calls = module, 0
+
+    def forward(self, *inputs):
+        self.calls += 1
+        return self.module(*inputs)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_one_training_step_in_each_precision(tiny, dtype):
     """The noise model takes the precision of the model and shares its encoding; an empty target is refused."""
@@ -227,6 +240,11 @@ def test_one_training_step_in_each_precision(tiny, dtype):
     assert criterion.shared
     assert loss.isfinite()
     assert size == logging["sample_size"] > 0
+    wrapped = Wrapper(electric)
+    torch.manual_seed(1)
+    criterion(ModuleProxyWrapper(wrapped), sample)[0].backward()
+    assert wrapped.calls == 1  # so that a wrapper sees the pass
+    assert electric.energy.weight.grad is not None
     sample["target"] = torch.tensor([[0, 4, 5, 2], [0, 2, 1, 1]])
     with pytest.raises(UserError, match="target 1 is empty"):
         criterion(electric, sample)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import sacrebleu
 import torch
+from fairseq.distributed import ModuleProxyWrapper
 
 from fairseq_mh.criterions.electric_ranking import SHARPNESS, ElectricRanking, listwise_loss, read_candidates
 from fairseq_mh.errors import UserError
 from fairseq_mh.tasks.translation_mh import TranslationMHConfig, TranslationMHTask
-from tests.masked_lms.test_electric import energy_by_definition, sources_of, train
+from tests.masked_lms.test_electric import Wrapper, energy_by_definition, sources_of, train
 from tests.tiny_cmlm import Tiny, model_of, trace_of, write_data
 
 
@@ -69,7 +70,10 @@ def test_a_batch_has_the_loss_of_its_sentences(tiny, task, tmp_path):
     file = output_of(tmp_path / "nbest", {number: ("a b c", NBEST[: 1 + number % 3]) for number in range(6)})
     dataset, sources, expected = task.dataset("test"), sources_of(tiny), 0.0
     sample = dataset.collater([dataset[number] for number in (1, 2, 5)])
-    loss, size, logging = ElectricRanking(task, str(file), str(file), "none")(electric, sample)
+    criterion, wrapped = ElectricRanking(task, str(file), str(file), "none"), Wrapper(electric)
+    loss, size, logging = criterion(electric, sample)
+    assert criterion(ModuleProxyWrapper(wrapped), sample)[0] == loss  # as for distributed training
+    assert wrapped.calls == 1
     for number in sample["id"].tolist():
         texts = NBEST[: 1 + number % 3]
         tokens = [[tiny.dictionary.index(word) for word in text.split()] for text in texts]
