@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from logging import Logger
 
 SEEDS = range(2**32)  # the seeds that numpy and fairseq take
+MOST = 10**6  # of anything that options count: results of that many would not fit into memory
 BAD_SEED = f"--seed must be from 0 to {SEEDS[-1]}"
 
 
@@ -29,6 +30,11 @@ def refuse(refusals: Mapping[str, bool]) -> None:
     for message, refused in refusals.items():
         if refused:
             raise UserError(message)
+
+
+def too_many(**counts: int) -> dict[str, bool]:
+    """Return a message for each option that counts something, given by its name, and whether its value is too large."""
+    return {f"--{name.replace('_', '-')} must be at most {MOST}": count > MOST for name, count in counts.items()}
 
 
 def one_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 
-from fairseq_mh.errors import refuse
+from fairseq_mh.errors import refuse, too_many
 from fairseq_mh.mcmc.energy import ENERGIES, Energy
 from fairseq_mh.mcmc.kernel import Kernel
 from fairseq_mh.mcmc.masked_lm import MaskedLM
@@ -101,9 +101,10 @@ def schedule_of(cfg: SamplerConfig, burn_in: int = 0) -> Schedule:
     }
     for name, value in {"": cfg.mh_temperature, "final-": cfg.mh_final_temperature}.items():
         refusals[f"--mh-{name}temperature must be above 0 and finite"] = not 0 < value < math.inf
-    for name, size in {"": cfg.mh_block_size, "final-": cfg.mh_final_block_size}.items():
-        refusals[f"--mh-{name}block-size must be 1 or more, or 0 for all positions"] = size < 0
-    refuse(refusals)
+    sizes = {"mh_block_size": cfg.mh_block_size, "mh_final_block_size": cfg.mh_final_block_size}
+    for name, size in sizes.items():
+        refusals[f"--{name.replace('_', '-')} must be 1 or more, or 0 for all positions"] = size < 0
+    refuse(refusals | too_many(mh_sweeps=cfg.mh_sweeps, **sizes))
     return Schedule(
         cfg.mh_sweeps,
         burn_in,

@@ -15,12 +15,26 @@ from tests.tiny_cmlm import cli, command, generated_here, lines_of, refused, wri
 
 GENERATE = ("--gen-subset", "test")
 
+ENDLESS = "1" + 22 * "0"
+
 
 OPTIONS = {
     "unknown energy": (("--mh-energy", "cooked"), "cooked"),
     "unknown option": (("--mh-energie", "raw"), "--mh-energie"),
     "not a number": (("--mh-sweeps", "many"), "many"),
     "negative sweeps": (("--mh-sweeps", "-1"), "sweeps"),
+    "sweeps without end": (("--mh-sweeps", ENDLESS), "--mh-sweeps must be at most 1000000"),
+    "chains without end": (("--mh-chains", ENDLESS), "--mh-chains must be at most 1000000"),
+    "a block without end": (("--mh-block-size", ENDLESS), "--mh-block-size must be at most 1000000"),
+    "passes without end": (
+        ("--iter-decode-max-iter", ENDLESS),
+        "--iter-decode-max-iter must be at most 1000000",
+    ),
+    "lengths without end": (
+        ("--iter-decode-with-beam", ENDLESS),
+        "--iter-decode-with-beam must be at most 1000000",
+    ),
+    "a prefix without end": (("--prefix-size", ENDLESS), "--prefix-size must be at most 1000000"),
     "burn-in leaves nothing": (
         ("--mh-burn-in", "9", "--mh-sweeps", "3"),
         "--mh-burn-in must be from 0 to --mh-sweeps, which is 3",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from fairseq_mh.errors import BAD_SEED, SEEDS, refuse
+from fairseq_mh.errors import BAD_SEED, SEEDS, refuse, too_many
 from fairseq_mh.sampler_config import check_sampler
 from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, translation_schedule
 from fairseq_mh.translation.options.energy_sum import parse_energy
@@ -33,7 +33,8 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
 
 
 def _numbers(cfg: TranslationMHConfig, generation: Any) -> Refusals:
-    return {
+    counted = ("iter_decode_with_beam", "iter_decode_max_iter", "nbest", "prefix_size")
+    return too_many(mh_chains=chains_of(cfg), **{name: getattr(generation, name) for name in counted}) | {
         "--mh-chains must be 1 or more": chains_of(cfg) < 1,
         "--iter-decode-with-beam must be 1 or more": generation.iter_decode_with_beam < 1,
         "--iter-decode-max-iter must not be negative": generation.iter_decode_max_iter < 0,
