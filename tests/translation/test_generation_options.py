@@ -8,9 +8,25 @@ from fairseq.dataclass.configs import GenerationConfig
 from fairseq_mh.errors import UserError
 from fairseq_mh.loading import parse_generate_options
 from fairseq_mh.translation.options.checks import check
-from fairseq_mh.translation.options.fairseq_options import MINE, READ, WITHOUT_MEANING
+from fairseq_mh.translation.options.fairseq_options import MINE, WITHOUT_MEANING
 
 LANGUAGES = ("--source-lang", "de", "--target-lang", "en")
+
+
+READ = {
+    "iter_decode_force_max_iter",  # these decoders always run all passes
+    "iter_decode_max_iter",
+    "iter_decode_with_beam",
+    "iter_decode_with_external_reranker",
+    "nbest",
+    "no_seed_provided",  # set by fairseq itself
+    "prefix_size",
+    "print_step",
+    "retain_iter_history",
+    "sacrebleu",  # read by fairseq's scoring
+    "score_reference",
+    "constraints",
+}
 
 
 def test_every_option_of_fairseq_is_decided_on():
