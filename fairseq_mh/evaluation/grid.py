@@ -124,7 +124,8 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
             raise UserError(f"{path}: the option {empty[0]} has an empty list of values")
         choices = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in itertools.product(*choices):
-            chosen = {name: _with_data(value, data) for name, value in zip(options, values, strict=True)}
+            filled = (one.replace(DATA, str(data)) if data and isinstance(one, str) else one for one in values)
+            chosen = dict(zip(options, filled, strict=True))
             runs += [GridRun(path.stem, entry["decoder"], chosen, seed, str(grid.get("title", ""))) for seed in seeds]
     return runs
 
@@ -140,7 +141,3 @@ def _content(path: Path) -> dict[str, Any]:
         keys = ", ".join(sorted(KEYS))
         raise UserError(f"{path} is not a grid: it needs a non-empty list of runs, and may have only the keys {keys}")
     return grid
-
-
-def _with_data(value: Any, data: Path | None) -> Any:
-    return value.replace(DATA, str(data)) if data and isinstance(value, str) else value

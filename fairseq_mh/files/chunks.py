@@ -206,13 +206,6 @@ def fingerprint(path: Path) -> str:
     for file in sorted(path.iterdir()) if path.is_dir() else [path]:
         if file.is_file():
             digest.update(file.name.encode())
-            digest.update(_sha256(file))
+            with file.open("rb") as content:
+                digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()[:16]
-
-
-def _sha256(path: Path) -> bytes:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):  # a model may be too large to read at once
-            digest.update(part)
-    return digest.digest()

@@ -30,9 +30,6 @@ class Line(NamedTuple):
     tokens: Tensor
     outline: Outline | None
 
-    def __str__(self) -> str:
-        return f"sentence {self.number}"
-
     @property
     def symbols(self) -> int:
         """Return the number of symbols without BOS and EOS."""
