@@ -16,7 +16,7 @@ from pathlib import Path
 
 from fairseq_mh.cli.parser import at_least
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.rescorer import Rescored, Rescorer
+from fairseq_mh.evaluation.rescorer import Candidates, Rescorer
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
 from fairseq_mh.loading import arguments_of
 from fairseq_mh.progress import Progress
@@ -45,19 +45,17 @@ def run(args: Namespace) -> None:
     first, nbest = read_output(args.outputs[0]), pooled_nbest(args.outputs, args.limit)
     options = arguments_of({"path": args.path, "energy": args.energy})
     rescorer = Rescorer(args.data, args.gen_subset, options, args.sentencepiece_model)
-    rows = refused = uncut = outside = 0
     rescorer.check_sources({number: text for number, text in first.sources.items() if number in nbest})
     with Progress(unit=" sentences", total=len(nbest), leave=False, delay=2) as bar:
         for batch in rescorer.rescore(nbest):
-            print_batch(batch, first)
-            rows, refused = rows + batch.rows, refused + len(batch.refused)
-            uncut, outside = uncut + batch.uncut, outside + batch.outside
-            bar.update(len(batch.best_first))
+            print_batch(batch, rescorer.refused, first)
+            bar.update(len(batch))
     candidates = sum(map(len, nbest.values()))
+    uncut, refused, outside = rescorer.uncut, len(rescorer.refused), rescorer.outside
     if uncut == candidates:
         raise UserError(f"no candidate is cut into the model's pieces: {IN_PIECES}")
     told = f"{len(nbest)} sentences, {candidates} candidates"
-    print(f"{told}, decoder rows so far: {rows}")
+    print(f"{told}, decoder rows so far: {rescorer.rows}")
     advice = f"; {uncut} candidates cannot be cut into the model's pieces: {IN_PIECES}" if uncut else ""
     if refused:
         raise UserError(f"{refused} of {len(nbest)} sentences are not rescored{advice}")
@@ -66,14 +64,14 @@ def run(args: Namespace) -> None:
     print(f"fairseq-mh: {told} are written, best first{advice}", file=sys.stderr)
 
 
-def print_batch(batch: Rescored, first: Output) -> None:
+def print_batch(batch: dict[int, Candidates], refused: dict[int, str], first: Output) -> None:
     """Print the lines of a batch as fairseq does, with the sources and references of the first output.
 
     A sentence whose candidates cannot be ordered gets an empty translation, and a note on standard error.
     """
-    for number, why in batch.refused.items():
-        print(f"fairseq-mh: sentence {number} is not rescored: {why}", file=sys.stderr)
-    for number, candidates in batch.best_first.items():
+    for number, candidates in batch.items():
+        if number in refused:
+            print(f"fairseq-mh: sentence {number} is not rescored: {refused[number]}", file=sys.stderr)
         for kind, texts in (("S", first.sources), ("T", first.references)):
             if number in texts:
                 print(f"{kind}-{number}\t{texts[number]}")

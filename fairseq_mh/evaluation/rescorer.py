@@ -21,24 +21,6 @@ SENTENCES_AT_ONCE = 20
 Candidates = list[tuple[float, str]]  # pairs of score and text
 
 
-class Rescored(NamedTuple):
-    """A batch of sentences with their candidates in order, the best one first.
-
-    Attributes:
-        best_first: sentence number -> pairs of score and candidate; none if the sentence is refused.
-        refused: sentence number -> why its candidates cannot be ordered.
-        rows: the decoder rows that the energies took, including those of autoregressive models.
-        uncut: the number of candidates that cannot be cut into the model's pieces.
-        outside: the number of candidates that come last because the model has no targets of their length.
-    """
-
-    best_first: dict[int, Candidates]
-    refused: dict[int, str]
-    rows: int
-    uncut: int
-    outside: int
-
-
 class Cut(NamedTuple):
     """A sentence with its candidates in the model's pieces.
 
@@ -63,6 +45,12 @@ class Rescorer:
         pieces: the SentencePiece model that cuts candidates, unless they are in pieces already; by default the one in
             the data folder, if there is one.
 
+    Attributes:
+        refused: sentence number -> why its candidates cannot be ordered, of those rescored so far.
+        rows: the decoder rows that the energies took so far, including those of autoregressive models.
+        uncut: the number of candidates that cannot be cut into the model's pieces.
+        outside: the number of candidates that come last because the model has no targets of their length.
+
     Raises:
         UserError: if a checkpoint is of another kind, or a file is damaged.
     """
@@ -74,6 +62,8 @@ class Rescorer:
         self.task.load_dataset(subset)
         self.subset, self.dataset = subset, self.task.dataset(subset)
         self.scorer, self.longest = self.task.scorer(models[:1]), LineReader(self.task, models[0]).longest
+        self.refused: dict[int, str] = {}
+        self.rows = self.uncut = self.outside = 0
 
     def target(self, text: str) -> Tensor:
         """Return the tokens of a translation: (T,) long."""
@@ -100,8 +90,10 @@ class Rescorer:
                         "(--gen-subset must name the subset that the output translates)"
                     )
 
-    def rescore(self, nbest: NBest) -> Iterator[Rescored]:
-        """Yield the reranked sentences in batches; a score is minus the energy per token, in base 2 like fairseq's.
+    def rescore(self, nbest: NBest) -> Iterator[dict[int, Candidates]]:
+        """Yield the candidates of sentences in batches, best first; none if they cannot be ordered.
+
+        A score is minus the energy per token, in base 2 like fairseq's.
 
         Raises:
             UserError: if the subset lacks one of the sentences.
@@ -112,22 +104,20 @@ class Rescorer:
         for start in range(0, len(cut), SENTENCES_AT_ONCE):
             yield self._batch(cut[start : start + SENTENCES_AT_ONCE])
 
-    def _batch(self, batch: list[Cut]) -> Rescored:
+    def _batch(self, batch: list[Cut]) -> dict[int, Candidates]:
         """Order the candidates of each sentence of a batch."""
         uncut = {one.number: sum(not self._is_cut(tokens) for tokens in one.tokens) for one in batch}
-        refused = {one.number: why for one in batch if (why := self._refusal(one, uncut[one.number]))}
+        self.uncut += sum(uncut.values())
+        self.refused |= {one.number: why for one in batch if (why := self._refusal(one, uncut[one.number]))}
         best_first: dict[int, Candidates] = {one.number: [] for one in batch}
-        rows = 0
-        for part, found in finish(in_halves([one for one in batch if one.number not in refused], self._ordered)):
+        for part, found in finish(in_halves([one for one in batch if one.number not in self.refused], self._ordered)):
             if isinstance(found, SentenceError):
-                refused |= {one.number: str(found) for one in part}
+                self.refused |= {one.number: str(found) for one in part}
             else:
-                ordered, spent = found
-                best_first |= ordered
-                rows += spent
+                best_first |= found
         last = sum(score == -math.inf for listed in best_first.values() for score, _ in listed)
-        alone = sum(uncut[number] for number, listed in best_first.items() if listed)
-        return Rescored(best_first, refused, rows, sum(uncut.values()), last - alone)
+        self.outside += last - sum(uncut[number] for number, listed in best_first.items() if listed)
+        return best_first
 
     def _is_cut(self, tokens: Tensor) -> bool:
         """Tell whether every piece of a candidate (T,) long is one that the model generates."""
@@ -140,11 +130,11 @@ class Rescorer:
         why = refusal(self.dataset[one.number]["source"], self.longest)
         return f"its source is {why}" if why else None
 
-    def _ordered(self, batch: Sequence[Cut]) -> Generator[None, None, tuple[dict[int, Candidates], int]]:
-        """Evaluate the candidates of sentences; return those of each sentence, best first, and the decoder rows."""
+    def _ordered(self, batch: Sequence[Cut]) -> Generator[None, None, dict[int, Candidates]]:
+        """Evaluate the candidates of sentences; return those of each sentence, best first."""
         yield from ()
         if not batch:
-            return {}, 0
+            return {}
         sources = self.dataset.collater([self.dataset[one.number] for one in batch])
         sample = to_device(self.scorer.cmlm.model, sources)
         place = {number: context for context, number in enumerate(sample["id"].tolist())}
@@ -154,8 +144,8 @@ class Rescorer:
         lengths = found.energy.new_tensor([max(len(target), 1) for target in targets])
         scores = iter((-found.energy / lengths / math.log(2)).tolist())
         listed = {one.number: [(next(scores), text) for text in one.texts] for one in batch}
-        ordered = {number: sorted(found, key=lambda one: -one[0]) for number, found in listed.items()}
-        return ordered, sum(int(rows.sum()) for rows in found.cost)
+        self.rows += sum(int(rows.sum()) for rows in found.cost)
+        return {number: sorted(candidates, key=lambda one: -one[0]) for number, candidates in listed.items()}
 
 
 def letters(text: str) -> str:
