@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from fairseq.data import data_utils
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError, WarnOnce
@@ -54,8 +55,10 @@ class ChainSetup:
                 --score-reference.
         """
         lm, longest = bound.lm, int(self.scorer.longest_target)
-        reference = self.references(sample) if needs_lengths(self.cfg) else None
-        gold = None if reference is None else reference.ne(lm.pad).sum(1)
+        reference = gold = None
+        if needs_lengths(self.cfg):
+            reference = data_utils.collate_tokens(self.references.lines(sample), lm.pad)
+            gold = reference.ne(lm.pad).sum(1)
         if outlines and (self.generation.prefix_size or self.generation.score_reference):
             raise UserError("a template cannot be combined with --prefix-size or --score-reference")
         outlines = outlines or self._outlines(sample)

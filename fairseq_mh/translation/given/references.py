@@ -3,7 +3,6 @@
 from copy import copy
 from typing import Any
 
-from fairseq.data import data_utils
 from torch import Tensor
 
 from fairseq_mh.errors import UserError
@@ -40,14 +39,6 @@ class References:
 
     def __init__(self, cmlm: CMLM):
         self.cmlm, self.allowed = cmlm, cmlm.allowed.cpu()
-
-    def __call__(self, sample: dict) -> Tensor:
-        """Return the references' tokens: (B, T) long, padded.
-
-        Raises:
-            UserError: as in `lines`.
-        """
-        return data_utils.collate_tokens(self.lines(sample), self.cmlm.pad)
 
     def lines(self, sample: dict) -> list[Tensor]:
         """Return the references' tokens, (T,) long each.
