@@ -36,7 +36,7 @@ MEANINGS = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, help="the file of --mh-trace, or trace.jsonl of fairseq-mh sample")
-    parser.add_argument("--burn-in", type=int, default=0, help="first sweeps to discard; default: %(default)s")
+    parser.add_argument("--burn-in", type=at_least(0), default=0, help="first sweeps to discard; default: %(default)s")
     parser.add_argument("--limit", type=at_least(1), metavar="N", help="diagnose only the first N sentences")
     parser.add_argument("--output", type=Path, help="write a row for each sentence and length to this CSV file")
 

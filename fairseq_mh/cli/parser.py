@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -27,13 +28,16 @@ class Parser(argparse.ArgumentParser):
         self.hidden[action], action.help = action.help, argparse.SUPPRESS
 
 
-def at_least(least: int) -> Callable[[str], int]:
-    """Return the type of an option that takes a whole number of at least `least`, for `add_argument`."""
+def at_least(least: int, most: int = sys.maxsize) -> Callable[[str], int]:
+    """Return the type of an option that takes a whole number in these bounds, for `add_argument`."""
 
     def whole_number(text: str) -> int:
-        if int(text) < least:
+        number = int(text)
+        if number < least:
             raise argparse.ArgumentTypeError(f"must be {least} or more")
-        return int(text)
+        if number > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}")
+        return number
 
     return whole_number
 

@@ -59,9 +59,6 @@ def checked(args: CorpusOptions) -> Any:
     cfg = parse_generate_options(str(args.data), args.arguments)
     check(cfg.task, cfg.generation)
     refusals = {
-        "--chunk-size must be 1 or more": args.chunk_size < 1,
-        "--limit must be 1 or more": args.limit is not None and args.limit < 1,
-        "--workers must not be negative": args.workers is not None and args.workers < 0,
         "--address is for Ray workers, but --workers 0 starts none": args.workers == 0 and bool(args.address),
         "--samples writes states of chains, but --mh-decoding mask-predict has no chains": (
             args.samples and cfg.task.mh_decoding == "mask-predict"

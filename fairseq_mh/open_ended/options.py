@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
-from fairseq_mh.errors import BAD_SEED, SEEDS, UserError, refuse, unknown_option
+from fairseq_mh.errors import BAD_SEED, SEEDS, UserError, refuse, too_many, unknown_option
 from fairseq_mh.files.chunks import by_content
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler
 from fairseq_mh.template import check_template
@@ -130,5 +130,5 @@ def check_text_options(options: TextOptions) -> None:
             options.sentencepiece_model is not None and options.model.suffix != ".pt"
         ),
     }
-    refuse(refusals)
+    refuse(refusals | too_many(length=longest, chains=options.chains, batch_size=options.batch_size))
     check_template(options.text)

@@ -89,6 +89,26 @@ def test_the_error_for_an_unknown_option_names_the_nearest(command, capsys):
     assert said.count("\n") == 1
 
 
+ENDLESS = "1" + 22 * "0"
+TOO_MANY = {
+    "compare": ("x", "--samples"),
+    "corpus": (*FILLED["corpus"], "--chunk-size"),
+    "diagnose": ("x", "--burn-in"),
+    "experiments": (*FILLED["experiments"], "--limit"),
+    "sample": (*FILLED["sample"], "--chains"),
+    "translate": ("x", "--buffer-size"),
+}
+
+
+@pytest.mark.parametrize("command", TOO_MANY)
+def test_a_count_without_end_is_refused_in_one_line(command, capsys):
+    *given, option = TOO_MANY[command]
+    assert main([command, *given, option, ENDLESS]) == 1
+    said = capsys.readouterr().err
+    assert f"{option} must be at most" in said
+    assert said.count("\n") == 1
+
+
 def test_the_error_for_an_unknown_command_names_the_nearest(capsys):
     assert main(["experiment"]) == 1
     assert "did you mean experiments?" in capsys.readouterr().err
