@@ -83,7 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         failed(f"interrupted{'; ' if str(interrupted) else ''}{interrupted}")
         return INTERRUPTED
     except ModuleNotFoundError as error:
-        if not (extra := _extra_of(error.name)):
+        root = str(error.name).partition(".")[0]
+        extra = next((extra for extra, modules in EXTRAS.items() if root in modules), None)
+        if not extra:
             raise
         return failed(f"error: this needs {error.name}: pip install 'fairseq-mh[{extra}]'")
 
@@ -110,12 +112,6 @@ def failed(message: str) -> int:
     """Print one line to standard error, and return the exit status of a mistake."""
     print(f"fairseq-mh: {' '.join(message.split())}", file=sys.stderr)
     return 1
-
-
-def _extra_of(module: str | None) -> str | None:
-    """Return the extra that installs a module, if there is one."""
-    root = (module or "").split(".")[0]
-    return next((extra for extra, modules in EXTRAS.items() if root in modules), None)
 
 
 COMMANDS = {

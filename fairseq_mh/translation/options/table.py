@@ -6,8 +6,6 @@ from typing import NamedTuple, get_args
 
 from fairseq_mh.translation.options.config import TranslationMHConfig
 
-PREFIX = "mh_"
-
 
 class OptionRow(NamedTuple):
     """One option of the command line.
@@ -29,7 +27,7 @@ class OptionRow(NamedTuple):
 
 def option_table() -> list[OptionRow]:
     """Return the plugin's options, in the order in which `TranslationMHConfig` has them."""
-    return [_row(field) for field in fields(TranslationMHConfig) if field.name.startswith(PREFIX)]
+    return [_row(field) for field in fields(TranslationMHConfig) if field.name.startswith("mh_")]
 
 
 def _row(field) -> OptionRow:
