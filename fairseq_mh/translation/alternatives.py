@@ -56,7 +56,8 @@ def alternatives(scorer: Scorer, source: Source, tokens: Tensor, position: int, 
     here = torch.arange(len(tokens), device=tokens.device)[None] == position  # (1, T)
     context = tokens.new_zeros(1)
     with bf16_products(scorer.in_bf16):
-        lm, energy, _ = scorer.bind(source)
+        bound = scorer.bind(source)
+        lm, energy = bound.lm, bound.energy
         log_p = state_logits(lm, features_of(lm, tokens[None], here, context)).log_softmax(-1)[0]  # (V,)
         symbols = log_p.topk(min(count, int(lm.allowed.sum()))).indices
         current = tokens[position : position + 1]
