@@ -16,7 +16,6 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.modules import FairseqDropout
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 from fairseq_cli.train import cli_main
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -97,7 +96,6 @@ def inference_checkpoint(checkpoint: Path, arch: str) -> dict:
 
 TASKS = {
     "translation_bf16": (TranslationConfig, TranslationTask),
-    "translation_lev_bf16": (TranslationLevenshteinConfig, TranslationLevenshteinTask),
     "translation_mh_bf16": (TranslationMHConfig, TranslationMHTask),
 }
 

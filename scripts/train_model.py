@@ -5,10 +5,10 @@
 
 The teacher starts from the existing CMLM and learns from all corpora, then only from LibreOffice's.
 The new CMLM is trained by sequence-level knowledge distillation (Kim and Rush, 2016): it starts from
-the teacher's weights and learns the teacher's beam output, at first together with the references,
-which preserve rare words (Ding et al., 2021), and then without them. Electric starts from the CMLM
-and keeps its encoder. Every stage resumes from its own checkpoints, and is skipped if its result
-OUT/STAGE.pt exists.
+the teacher's weights and learns the teacher's beam output together with the references, which
+preserve rare words (Ding et al., 2021), at last fewer of them and among its own errors. Electric
+starts from the CMLM and keeps its encoder. Every stage resumes from its own checkpoints, and is
+skipped if its result OUT/STAGE.pt exists.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from scripts.scoring import BEAM, MASK_PREDICT, record_score, valid_bleu
 from scripts.weights import as_cmlm, as_teacher, average
 
 TEACHER = "--task translation_bf16 --arch transformer --criterion label_smoothed_cross_entropy --label-smoothing 0.1"
-CMLM = "--task translation_lev_bf16 --noise random_mask --arch cmlm_transformer --criterion nat_loss \
+CMLM = "--task translation_mh_bf16 --noise random_mask --arch cmlm_transformer --criterion nat_loss \
 --label-smoothing 0.1 --dropout 0.2"
 OPEN_ENDED = "--lr-scheduler inverse_sqrt --lr 8e-4"  # training may stop at any update
 TO_ZERO = "--lr-scheduler polynomial_decay --warmup-updates 200"  # the learning rate falls to 0 at the last update
@@ -66,8 +66,8 @@ STAGES = (
     ),
     Stage(
         "cmlm_distilled",
-        {"help_distilled": 3, "interface_distilled": 1, "manuals_distilled": 1, "descriptions_distilled": 1},
-        f"{CMLM} {TO_ZERO} --lr 5e-4",
+        {"help": 1, "interface": 1, "help_distilled": 4, "interface_distilled": 1, "manuals_distilled": 1},
+        f"{CMLM} {TO_ZERO} --lr 4e-4 --predicted-share 0.3",  # among its own errors, as the states of chains hold
         MASK_PREDICT,
         1000,
     ),
