@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
@@ -63,9 +62,11 @@ class CausalLM:
         return Judged(nats, torch.tensor([len(line) - 1 for line in lines]))
 
     def _nats(self, lines: list[list[int]]) -> Tensor:
-        rows = [torch.tensor(line, device=self.model.device) for line in lines]
-        tokens = pad_sequence(rows, batch_first=True)
-        valid = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        longest = max(map(len, lines))
+        valid = torch.tensor(
+            [[1] * len(line) + [0] * (longest - len(line)) for line in lines], device=self.model.device
+        )
+        tokens = torch.tensor([line + [0] * (longest - len(line)) for line in lines], device=self.model.device)
         logits = self.model(input_ids=tokens, attention_mask=valid).logits[:, :-1].double()
         log_probabilities = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
         return -(log_probabilities * valid[:, 1:]).sum(1).cpu()
