@@ -49,6 +49,7 @@ class LogitsLM:
 
 
 QUERY_ON_CPU = 64  # rows
+QUERY_TAKES = 128  # positions that take as long as one more query on a CPU
 QUERY_ON_ACCELERATOR = 2048  # rows on an accelerator that does not report its free memory
 FEWEST, MOST = 256, 16384  # rows of a query on a GPU
 QUERY_SHARE = 0.25  # of the free memory of a GPU
@@ -118,16 +119,36 @@ def _query_on(device: torch.device) -> int:
 
 
 def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:
-    """Return `lm.features` of any number of rows, in queries of `query_size` rows of about equal length.
+    """Return `lm.features` of any number of rows, in queries of at most `query_size` rows of about equal length.
 
     Its arguments and result are those of `Features.features`.
     """
-    by_length = tokens.ne(lm.pad).sum(1).argsort(stable=True)
+    lengths, by_length = tokens.ne(lm.pad).sum(1).sort(stable=True)
     queries = by_length.split(query_size(tokens))
+    if tokens.device.type == "cpu":
+        sizes = [size for part in lengths.split(query_size(tokens)) for size in _sizes_without_padding(part)]
+        queries = by_length.split(sizes)
     found = torch.cat([lm.features(tokens[rows], masked[rows], context[rows]) for rows in queries])
     # The row of each vector. The output size is known: without it, the CPU would wait for a GPU to sum the repeats.
     row = by_length.repeat_interleave(masked.sum(1)[by_length], output_size=len(found))
     return found[row.argsort(stable=True)]
+
+
+def _sizes_without_padding(lengths: Tensor) -> list[int]:
+    """Cut a query's rows where that saves more padding than another query takes.
+
+    Args:
+        lengths: (M,) long on the CPU, the rows' lengths in ascending order.
+
+    Returns:
+        The numbers of successive rows.
+    """
+    count = len(lengths)
+    saved = (lengths[-1:] - lengths) * torch.arange(1, count + 1, device=lengths.device)  # by a cut after each row
+    if count and saved.max() > QUERY_TAKES:
+        cut = int(saved.argmax()) + 1
+        return _sizes_without_padding(lengths[:cut]) + _sizes_without_padding(lengths[cut:])
+    return [count]
 
 
 def full_logits(lm: MaskedLM, features: Tensor) -> Tensor:
