@@ -18,7 +18,7 @@ from tests.programs import programs
 @pytest.mark.usefixtures("forked_runs")
 def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
     """The row of the teacher is left out, as the last line says; all other decoders are shown."""
-    decoders = ["mask-predict", "annealed MH (default)", "best, with the teacher"]
+    decoders = ["mask-predict", "annealed MH (default)", "best, ordered with the teacher"]
     grid = demo.read_grid
     monkeypatch.setattr(demo, "read_grid", lambda *given: [run for run in grid(*given) if run.decoder in decoders])
     assert main(["demo", str(tiny.folder), "--limit", "5"]) == 0
@@ -60,7 +60,7 @@ def test_the_embedded_model_has_every_decoder():
     grid, notes = demo_grid(model)
     assert len(grid) == 10
     assert not notes
-    assert grid[-1].options["mh-energy"] == f"two-stream,{model / 'teacher.pt'}:0.5"
+    assert grid[-1].options["mh-energy"] == f"two-stream,{model / 'teacher.pt'}:0/0.5"
     bench = demo_bench(model, False, None)
     assert bench.arguments[:2] == ("--post-process", "sentencepiece")
     assert bench.arguments[-2:] == ("--distributed-world-size", "10")

@@ -14,6 +14,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "rerank": (
         *("--mh-energy", "two-stream", "--mh-init", "mask-predict", "--mh-chains", "1", "--mh-sweeps", "0"),
         *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
+        *("--mh-length-select", "length-model", "--mh-length-reward", "0.4"),
     ),
     # Two-stream chains from mask-predict at the likeliest of five lengths.
     "fast": (
@@ -26,7 +27,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "best": (
         *("--mh-energy", "two-stream", "--mh-init", "mixed", "--mh-chains", "2", "--mh-sweeps", "3"),
         *("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9"),
-        *("--mh-length-select", "length-model", "--mh-length-reward", "0.2"),
+        *("--mh-length-select", "length-model", "--mh-length-reward", "0.4"),
     ),
     # The paper's annealed chain: single sites from a greedy fill (Table 5 of the paper; we chose the temperatures).
     "paper": (
