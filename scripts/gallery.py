@@ -57,10 +57,10 @@ class Decoder(NamedTuple):
 DECODERS = (
     Decoder("mask-predict", GREY, MEASURED, {**PASSES, "iter_decode_with_beam": 1}, (7, -6)),
     Decoder("mask-predict, 5 lengths", GREY, MEASURED, {**PASSES, "iter_decode_with_beam": 5}, (7, -11)),
-    Decoder("preset rerank", GREEN, "better/rerank.csv", {"decoder": "rerank"}, (-7, 0)),
+    Decoder("preset rerank", GREEN, "better/presets.csv", {"decoder": "rerank"}, (-7, 0)),
     Decoder("preset default", BLUE, "one_pass/results.csv", {"decoder": "MH, informed blocks, 3 chains"}, (7, -7)),
     Decoder("preset fast", BLUE, "same_wall_clock/results.csv", {"decoder": LIKELIEST}, (7, 5)),
-    Decoder("preset best", BLUE, "better/results.csv", {"decoder": "MH, best"}, (-7, 0)),
+    Decoder("preset best", BLUE, "better/presets.csv", {"decoder": "best"}, (-7, 0)),
     Decoder("paper's chain", BLUE, MEASURED, {"decoder": "MH, single site", "mh_energy": "norm"}, (-7, 0)),
     Decoder("degenerate Gibbs", ORANGE, MEASURED, GIBBS, (-7, 0)),
 )

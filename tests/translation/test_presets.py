@@ -43,8 +43,12 @@ def test_fairseq_generate_knows_them(tiny, tmp_path):
 
 
 def test_rerank_orders_the_translations_of_mask_predict_by_their_energy(tiny):
-    """It runs no chain, so that it costs two rows a translation more than mask-predict."""
+    """It runs no chain, so that it costs two rows a translation more than mask-predict.
+
+    Energies per token compare the lengths here, instead of the length model.
+    """
     lengths = {"iter_decode_with_beam": 5, "iter_decode_max_iter": 9, "nbest": 5}
+    lengths |= {"length_select": "token-mean", "length_reward": 0.0}
     translator = Translator.load(tiny.folder, source_lang="de", target_lang="en", **lengths)
     (heuristic,) = translator.decode(["abcab"], decoding="mask-predict", energy="two-stream")
     (reranked,) = translator.decode(["abcab"], preset="rerank")
