@@ -4,8 +4,8 @@
     python -m scripts.train_ranker OUT
 
 Mask-predict translates some sentences of the training corpus at five lengths; their references tell the quality of each
-translation. The CMLM was trained on the teacher's translations of these sentences, so its own translations are 2.8 chrF
-better on them than on validation. The program writes OUT/data, OUT/train.txt, OUT/valid.txt and OUT/ranker.pt, and
+translation. The CMLM was trained on the teacher's translations of these sentences, so its own translations are better
+on them than on validation. The program writes OUT/data, OUT/train.txt, OUT/valid.txt and OUT/ranker.pt, and
 keeps existing files.
 """
 

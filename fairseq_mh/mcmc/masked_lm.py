@@ -123,11 +123,11 @@ def features_of(lm: Features, tokens: Tensor, masked: Tensor, context: Tensor) -
 
     Its arguments and result are those of `Features.features`.
     """
-    lengths, by_length = tokens.ne(lm.pad).sum(1).sort(stable=True)
+    lengths = tokens.ne(lm.pad).sum(1)
+    by_length = lengths.argsort(stable=True)
     queries = by_length.split(query_size(tokens))
     if tokens.device.type == "cpu":
-        sizes = [size for part in lengths.split(query_size(tokens)) for size in _sizes_without_padding(part)]
-        queries = by_length.split(sizes)
+        queries = by_length.split([size for rows in queries for size in _sizes_without_padding(lengths[rows])])
     found = torch.cat([lm.features(tokens[rows], masked[rows], context[rows]) for rows in queries])
     # The row of each vector. The output size is known: without it, the CPU would wait for a GPU to sum the repeats.
     row = by_length.repeat_interleave(masked.sum(1)[by_length], output_size=len(found))
