@@ -22,7 +22,7 @@ from fairseq_mh.translation.options.energy_sum import checkpoints_of
 MODEL = Path("models", "libreoffice-de-en")
 SUBSET = "test"
 SHOWN = slice(3, 6)  # the segments whose translations are printed
-RECORDED = Path("results", "demo", "results.csv")  # the same grid on the whole test set, with the embedded model
+RECORDED = Path("results", "embedded", "results.csv")  # the same decoders on the whole test set
 ENERGY = "best_energy_two-stream"
 A_TENTH = ("--distributed-world-size", "10")  # fairseq decodes one of ten shards
 
@@ -101,7 +101,7 @@ def _tables(results: pl.DataFrame, bench: TranslationBench) -> Iterator[str]:
     segments, name = results["sentences"][0], bench.data.resolve().name
     yield f"\n{segments} segments of the test set of {name}\n\n{grouped_table(results)}"
     path = Path(fairseq_mh.__file__).parents[1] / RECORDED
-    recorded = pl.read_csv(path) if path.is_file() else results
+    recorded = pl.read_csv(path).filter(pl.col("seed") == results["seed"][0]) if path.is_file() else results
     whole = recorded["sentences"][0]
     if whole > segments and recorded["checkpoint"][0] == results["checkpoint"][0]:
         yield f"\nAll {whole} segments, recorded ({RECORDED})\n\n{grouped_table(recorded)}"

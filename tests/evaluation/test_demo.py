@@ -3,6 +3,7 @@
 import shutil
 import sys
 
+import polars as pl
 import pytest
 
 import fairseq_mh
@@ -11,6 +12,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation import demo
 from fairseq_mh.evaluation.demo import demo_bench, demo_grid, find_model
 from fairseq_mh.evaluation.translation_bench import TranslationBench
+from fairseq_mh.files.chunks import fingerprint
 from tests.programs import programs
 
 
@@ -66,6 +68,19 @@ def test_the_embedded_model_has_every_decoder():
     assert bench.arguments[-2:] == ("--distributed-world-size", "10")
     assert bench.reference == model / "test.en"
     assert "--distributed-world-size" not in demo_bench(model, False, 3).arguments
+
+
+def test_the_recorded_table_is_of_the_embedded_model_and_its_decoders():
+    """It is not shown beside the results of another checkpoint, so a replaced model needs a new record."""
+    model, recorded = find_model(), pl.read_csv(find_model().parents[1] / demo.RECORDED).filter(pl.col("seed") == 1)
+    assert set(recorded["checkpoint"]) == {f"checkpoint.pt {fingerprint(model / 'checkpoint.pt')}"}
+    assert recorded["decoder"].to_list() == [run.decoder for run in demo_grid(model)[0]]
+    beside = recorded.with_columns(sentences=50)
+    tables = "\n".join(demo._tables(beside, demo_bench(model, False, None)))
+    assert "All 500 segments, recorded" in tables
+    assert tables.count("the CMLM alone") == 2
+    others = beside.with_columns(checkpoint=pl.lit("checkpoint.pt of another model"))
+    assert "recorded" not in "\n".join(demo._tables(others, demo_bench(model, False, None)))
 
 
 def test_the_message_outside_a_clone(tmp_path, monkeypatch, capsys):
