@@ -273,7 +273,8 @@ def test_it_fits_and_can_be_read_by_everybody(opened, width):
     opened.set_viewport_size({"width": width, "height": 900})
     opened.locator("summary").click()
     opened.get_by_label("Compare with").select_option(index=3)
-    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # plotly redraws its figures a moment after the window has changed
+    opened.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
     found = axe.run(opened)
     assert found.response["violations"] == [], found.generate_report()
 
