@@ -175,11 +175,13 @@ class Kernel:
         scores, cost, undecided = self._evaluate_one_pass(state, proposed, changed, log_rest, log_u, temperature)
         single = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # the other tokens are those of the state
         new = (undecided & energy.samples_masked)[:, None] & valid
-        features = state.features.masked_fill(new[..., None], 0)
         free = new & single  # so its features are those of the state
-        if energy.samples_masked and len((places := free.nonzero(as_tuple=True))[0]):
-            features[places] = kept = state.features[places]
-            energy.set_masked(scores, places, self.lm, kept, proposed.candidate[places])
+        features = state.features
+        if energy.samples_masked:
+            features = features.masked_fill((new & ~free)[..., None], 0)
+            places = free.nonzero(as_tuple=True)
+            if len(places[0]):
+                energy.set_masked(scores, places, self.lm, features[places], proposed.candidate[places])
         bounded = energy.masked_bound > 0
         return Trial(
             state=state,
