@@ -66,7 +66,8 @@ class BoundAutoregressive:
     """
 
     def __init__(self, expert: Autoregressive, encoder_out: dict):
-        self.expert, self.pad, self.decode = expert, expert.pad, expert.decoder.bind(encoder_out)
+        self.expert, self.pad = expert, expert.pad
+        self.decode = expert.decoder.bind(expert.decoder.prepare_sources(encoder_out))
 
     def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
         """Return the decoder's features (P, D) at these sites; the arguments are those of `MaskedLM.features`."""

@@ -33,7 +33,7 @@ class TwoStream:
 
     def __init__(self, bound: BoundCMLM):
         self.bound, self.pad = bound, bound.pad
-        self.decode = bound.cmlm.decoder.bind_two_streams(bound.encoder_out, bound.mask)
+        self.decode = bound.cmlm.decoder.bind_two_streams(bound.sources, bound.mask)
 
     def features(self, tokens: Tensor, sites: Tensor, context: Tensor) -> Tensor:
         """Return the features g_t at these sites; the arguments are those of `MaskedLM.features`."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fairseq_mh.engine.decoder import Decode, DecoderEngine, unique_inputs
 from fairseq_mh.engine.layer import UniqueInputs
+from fairseq_mh.engine.source_attention import SourceAttention
 
 
 class CausalEngine(DecoderEngine):
@@ -24,9 +25,8 @@ class CausalEngine(DecoderEngine):
 
     kinds = (TransformerDecoder, TransformerDecoderBase)
 
-    def bind(self, encoder_out: dict) -> Decode:
-        """Return the decoder of these encoded sources; each input sees itself and the inputs before it."""
-        sources = self._prepare_sources(encoder_out)
+    def bind(self, sources: list[SourceAttention]) -> Decode:
+        """Return the decoder of these prepared sources; each input sees itself and the inputs before it."""
 
         def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
             length, x = inputs.size(1), self._embed(inputs)

@@ -47,9 +47,15 @@ class DecoderEngine:
         self.decoder = decoder
         self.layers = [Layer(layer) for layer in decoder.layers]
 
-    def bind(self, encoder_out: dict) -> Decode:
-        """Return the decoder of these encoded sources, a function from rows to the features at their sites."""
-        sources = self._prepare_sources(encoder_out)
+    def prepare_sources(self, encoder_out: dict) -> list[SourceAttention]:
+        """Compute what depends only on these encoded sources: each layer's attention to them."""
+        memory = encoder_out["encoder_out"][0].transpose(0, 1)  # (B, S, D)
+        padding = encoder_out["encoder_padding_mask"]
+        valid = ~padding[0] if padding else torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        return [layer.prepare_source(memory, valid) for layer in self.layers]
+
+    def bind(self, sources: list[SourceAttention]) -> Decode:
+        """Return the decoder of these prepared sources, a function from rows to the features at their sites."""
 
         def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
             x, padding = self.decoder.forward_embedding(inputs)  # (M, L, D)
@@ -58,7 +64,7 @@ class DecoderEngine:
 
         return decode
 
-    def bind_two_streams(self, encoder_out: dict, mask: int) -> Decode:
+    def bind_two_streams(self, sources: list[SourceAttention], mask: int) -> Decode:
         """Return the decoder whose features at a site do not see that site's symbol, from one row of 2 L inputs.
 
         A second stream follows the inputs, at the same positions, with the mask at each site (Yang et al., 2019). An
@@ -67,10 +73,9 @@ class DecoderEngine:
         of the other inputs depend on the symbol at that position.
 
         Args:
-            encoder_out: the encoded sources.
+            sources: the result of `prepare_sources`.
             mask: the mask's symbol.
         """
-        sources = self._prepare_sources(encoder_out)
 
         def decode(inputs: Tensor, sites: Tensor, context: Tensor) -> Tensor:
             streams = torch.cat([inputs, inputs.masked_fill(sites, mask)], 1)  # (M, 2 L)
@@ -81,12 +86,6 @@ class DecoderEngine:
             return self._features(torch.cat(embedded, 1), visible, unique, mask_sites, context, sources)
 
         return decode
-
-    def _prepare_sources(self, encoder_out: dict) -> list[SourceAttention]:
-        memory = encoder_out["encoder_out"][0].transpose(0, 1)  # (B, S, D)
-        padding = encoder_out["encoder_padding_mask"]
-        valid = ~padding[0] if padding else torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
-        return [layer.prepare_source(memory, valid) for layer in self.layers]
 
     def _features(
         self,

@@ -6,6 +6,8 @@ predicts the length of BOS X EOS. Mask-Predict's own model treats EOS as a token
 Shapes: B sources, M targets of a query, T positions, P sites, D features, V symbols.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from fairseq.data import Dictionary
@@ -31,7 +33,9 @@ class BoundCMLM:
     """
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
-        self.cmlm, self.encoder_out, self.decode = cmlm, encoder_out, cmlm.decoder.bind(encoder_out)
+        self.cmlm, self.encoder_out = cmlm, encoder_out
+        self.sources: Any = cmlm.decoder.prepare_sources(encoder_out)  # large: two streams read the same
+        self.decode = cmlm.decoder.bind(self.sources)
         self.pad, self.mask, self.allowed = cmlm.pad, cmlm.mask, cmlm.allowed
 
     def features(self, tokens: Tensor, masked: Tensor, context: Tensor) -> Tensor:

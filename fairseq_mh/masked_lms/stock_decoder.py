@@ -23,6 +23,10 @@ class StockDecoder:
         self.model, self.reason = model, reason
         logger.info("the stock decoder is used, several times slower: this model has %s", reason)
 
+    def prepare_sources(self, encoder_out: dict) -> dict:
+        """Return the encoded sources as they are: this decoder computes nothing ahead."""
+        return encoder_out
+
     def bind(self, encoder_out: dict) -> Decode:
         """Return the decoder of these encoded sources, as `DecoderEngine.bind` does."""
 

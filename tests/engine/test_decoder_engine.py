@@ -60,7 +60,7 @@ def test_logits_equal_those_of_the_stock_decoder(attention, options, monkeypatch
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, *query = queries(model)
     decoders = StockDecoder(model, ValueError()), decoder_of(model)
-    logits = [model.decoder.output_layer(decoder.bind(encoded)(*query)) for decoder in decoders]
+    logits = [model.decoder.output_layer(decoder.bind(decoder.prepare_sources(encoded))(*query)) for decoder in decoders]
     assert logits[0].std() > 0.01
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=0)
     assert isinstance(decoders[1], DecoderEngine)
@@ -84,7 +84,7 @@ def test_a_decoder_with_an_unsupported_part_is_run_by_the_stock_decoder(options,
     encoded, *query = queries(model)
     decoder = decoder_of(model)
     assert isinstance(decoder, StockDecoder)
-    assert decoder.bind(encoded)(*query).isfinite().all()
+    assert decoder.bind(decoder.prepare_sources(encoded))(*query).isfinite().all()
     assert "the stock decoder is used" in caplog.text
     with pytest.raises(UserError, match="two streams need a plain decoder; this model has scaled"):
         decoder.bind_two_streams(encoded, 3)
@@ -117,7 +117,8 @@ def test_two_streams_equal_the_stock_layers_with_that_attention_mask(options):
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, inputs, sites, context = queries(model)
     inputs = inputs.masked_fill(sites, 5)
-    found = decoder_of(model).bind_two_streams(encoded, 3)(inputs, sites, context)
+    decoder = decoder_of(model)
+    found = decoder.bind_two_streams(decoder.prepare_sources(encoded), 3)(inputs, sites, context)
     torch.testing.assert_close(
         found, two_streams_by_stock_layers(model, encoded, inputs, sites, context), atol=1e-5, rtol=0
     )
@@ -132,6 +133,7 @@ def test_two_streams_of_one_layer_equal_rows_that_mask_one_position(layers, same
     inputs, decoder = inputs.masked_fill(sites, 5), decoder_of(model)
     sequence, site = sites.nonzero(as_tuple=True)
     one_site = torch.arange(9) == site[:, None]
-    expected = decoder.bind(encoded)(inputs[sequence].masked_fill(one_site, 3), one_site, context[sequence])
-    found = decoder.bind_two_streams(encoded, 3)(inputs, sites, context)
+    sources = decoder.prepare_sources(encoded)
+    expected = decoder.bind(sources)(inputs[sequence].masked_fill(one_site, 3), one_site, context[sequence])
+    found = decoder.bind_two_streams(sources, 3)(inputs, sites, context)
     assert torch.allclose(found, expected, atol=1e-5) == same
