@@ -40,9 +40,11 @@ def conditional(logits: Tensor, temperature: float = 1.0, nucleus: float = 1.0, 
 def inverse_cdf(log_probs: Tensor, uniforms: Tensor) -> Tensor:
     """Return the symbol at which the cumulative probability first exceeds the uniform: (P, V), (P,) -> (P,) long.
 
-    The sums are in float64 and divided by the row's last sum, so that no symbol of probability 0 is ever drawn.
+    The sums are in float64, and the uniform is scaled to stay below the row's last sum, so that no symbol of
+    probability 0 is ever drawn.
     """
-    cumulated = log_probs.double().softmax(-1).cumsum(-1)
-    cumulated = cumulated / cumulated[:, -1:]
-    drawn = torch.searchsorted(cumulated, uniforms.double()[:, None], right=True)[:, 0]
+    cumulated = log_probs.to(torch.float64, copy=True).exp_().cumsum_(-1)  # in place: large
+    total = cumulated[:, -1]
+    scaled = (uniforms.double() * total).minimum(total.nextafter(torch.zeros_like(total)))
+    drawn = torch.searchsorted(cumulated, scaled[:, None], right=True)[:, 0]
     return drawn.clamp(max=log_probs.size(-1) - 1)  # only a row of NaN is out of range

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size, state_logits
@@ -37,7 +38,7 @@ def raw(logits: Tensor, symbols: Tensor) -> Tensor:
 
 def norm(logits: Tensor, symbols: Tensor) -> Tensor:
     """Return log p(X_t | X_\\t): (P, V), (P,) -> (P,) nats."""
-    return raw(logits, symbols) - logits.logsumexp(-1)
+    return -F.cross_entropy(logits, symbols, reduction="none")
 
 
 class OnePassEnergy(Protocol):
