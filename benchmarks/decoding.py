@@ -66,8 +66,13 @@ def trace_of(data: str, sentences: int, *options: str):
         return read_trace(path)
 
 
-def generate(data: str, *more: str) -> dict[str, float]:
+def generate(data: str, *more: str, threads: int) -> dict[str, float]:
     """Run `fairseq-generate` on the whole test set.
+
+    Args:
+        data: a fairseq data folder with checkpoint.pt.
+        more: options of `fairseq-generate`.
+        threads: the number of threads.
 
     Returns:
         BLEU and chrF against the data's own targets, seconds, decoder rows, and the peak memory in GB.
@@ -75,7 +80,8 @@ def generate(data: str, *more: str) -> dict[str, float]:
     command = [sys.executable, "-m", "fairseq_cli.generate", data, *PLUGIN, "--path", f"{data}/checkpoint.pt"]
     command += ["--gen-subset", "test", "--post-process", "sentencepiece", "--num-workers", "0", *more]
     with tempfile.NamedTemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        settings = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=settings)
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             sys.exit(f"a run failed: {' '.join(command)}")

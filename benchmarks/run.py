@@ -39,9 +39,7 @@ MASK_PREDICT += (
     "--required-batch-size-multiple",
     "1",
 )  # without this option fairseq drops sentences
-SAME_TIME = ("--task", "translation_mh", "--mh-init", "mask-predict", "--mh-length-select", "mask-predict")
-SAME_TIME += ("--iter-decode-with-beam", "5", "--iter-decode-max-iter", "9", "--mh-block-size", "1")
-SAME_TIME += ("--mh-scan", "random", "--mh-chains", "1", "--mh-sweeps", "3", "--mh-energy", "norm")
+PRESETS_COMPARED = ("rerank", "fast", "default", "best")
 
 
 def rows_per_update(trace: pl.DataFrame) -> dict[str, float]:
@@ -97,6 +95,7 @@ def main():
     parser.add_argument("--sentences", type=int, default=100, help="sentences, if a part does not decode all")
     parser.add_argument("--few", type=int, default=16, help="sentences that Algorithm 1, which is slow, decodes")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="default: %(default)s")
+    parser.add_argument("--expert", metavar="FILE", help="an autoregressive model that orders translations of `best`")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     args = parser.parse_args()
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -104,7 +103,7 @@ def main():
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
     figures: dict[str, dict] = {}
-    for part, measured, limits in parts(args.data, args.sentences, args.few, args.device):
+    for part, measured, limits in parts(args.data, args.sentences, args.few, args.device, args.expert):
         figures[part] = measured | {f"roofline of {name}": limit for name, limit in limits.items()}
         rows = [(part, name, value, format_limits(limits.get(name))) for name, value in measured.items()]
         print(tabulate(rows, tablefmt="plain", floatfmt=".3g"), flush=True)
@@ -117,8 +116,10 @@ def format_limits(limit: tuple[float, float] | None) -> str:
 
 
 @torch.no_grad()
-def parts(data: str, sentences: int, few: int, device: str) -> Iterator[tuple[str, dict, dict]]:
-    """Measure one part after the other; each part takes minutes.
+def parts(
+    data: str, sentences: int, few: int, device: str, expert: str | None = None
+) -> Iterator[tuple[str, dict, dict]]:
+    """Measure one part after the other; each part takes minutes. The arguments are the options of the program.
 
     Yields:
         A part's name, its figures, and the roofline of the figures that have one.
@@ -135,10 +136,34 @@ def parts(data: str, sentences: int, few: int, device: str) -> Iterator[tuple[st
     yield "one temperature", rows_per_update(trace_of(data, sentences, *PAPER, *AT_ONE, *device_options)), {}
     yield "annealed", rows_per_update(trace_of(data, sentences, *PAPER, *device_options)), {}
     yield "against algorithm 1", against_algorithm_1(data, BATCH, few, *device_options), {}
-    runs = {"stock mask-predict, 5 lengths": MASK_PREDICT, "MH from mask-predict, 5 lengths": SAME_TIME}
-    for name, options in {**runs, "default settings": ("--task", "translation_mh")}.items():
-        found = generate(data, *options, *device_options)
-        yield name, found, roofline.limits(found)
+    here = torch.get_num_threads()
+    for threads in sorted({1, here} if device == "cpu" else {here}):
+        for name, found in decoders(data, expert, threads, *device_options):
+            yield f"{name}, {threads} threads", found, roofline.limits(found) if threads == here else {}
+
+
+def decoders(data: str, expert: str | None, threads: int, *more: str) -> Iterator[tuple[str, dict[str, float]]]:
+    """Decode the whole test set by the stock decoder and by presets.
+
+    Args:
+        data: a fairseq data folder with checkpoint.pt.
+        expert: an autoregressive model that orders the translations of `best`, if there is one.
+        threads: the number of threads.
+        more: options of `fairseq-generate`.
+
+    Yields:
+        A decoder's name, and its figures; its seconds also in units of those of the stock decoder.
+    """
+    runs = {"stock mask-predict, 5 lengths": MASK_PREDICT}
+    runs |= {f"preset {name}": ("--task", "translation_mh", "--mh-preset", name) for name in PRESETS_COMPARED}
+    if expert:
+        ordered = ("--mh-energy", f"two-stream,{expert}:0/0.5")
+        runs["preset best, ordered with the expert"] = (*runs["preset best"], *ordered)
+    stock = None
+    for name, options in runs.items():
+        found = generate(data, *options, *more, threads=threads)
+        stock = stock or found["seconds"]
+        yield name, {**found, "seconds / stock": found["seconds"] / stock}
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import torch
 
+from benchmarks import run
 from benchmarks.algorithm_1 import Chain
 from benchmarks.correlation import compare_energies
 from benchmarks.decoding import PAPER, load_decoder, sample_of
@@ -14,6 +15,7 @@ from benchmarks.phrases import draw_phrases, shares_held
 from benchmarks.rates import EnergyRows
 from benchmarks.run import rows_per_update
 from fairseq_mh.masked_lms.dictionaries import allowed_symbols
+from fairseq_mh.translation.options.presets import PRESETS
 
 MODEL = str(Path(__file__).parents[2] / "models/libreoffice-de-en")
 
@@ -52,6 +54,24 @@ def test_rows_are_counted_in_units_of_the_length():
     figures = rows_per_update(pl.DataFrame(records, schema=columns, orient="row"))
     assert figures["rows per update / T"] == pytest.approx((11 + 27) / (16 + 100))
     assert figures["novel rate"] == pytest.approx((1 * 4 + 3 * 10) / (16 + 100))
+
+
+@pytest.mark.parametrize("expert", [None, "teacher.pt"])
+def test_seconds_are_compared_with_the_stock_decoder(monkeypatch, expert):
+    """A run takes as many seconds as it has options; all have the same threads."""
+    commands = []
+
+    def generate(data, *more, threads):
+        assert (data, threads) == ("data", 2)
+        commands.append(more)
+        return {"seconds": len(more)}
+
+    monkeypatch.setattr(run, "generate", generate)
+    found = dict(run.decoders("data", expert, 2, "--cpu"))
+    assert [figures["seconds / stock"] * len(commands[0]) for figures in found.values()] == [*map(len, commands)]
+    assert {name for name in PRESETS if f"preset {name}" in found} == {"rerank", "fast", "default", "best"}
+    assert all(command[-1] == "--cpu" for command in commands)
+    assert ("two-stream,teacher.pt:0/0.5" in commands[-1]) == bool(expert)
 
 
 @torch.no_grad()

@@ -60,7 +60,8 @@ def test_logits_equal_those_of_the_stock_decoder(attention, options, monkeypatch
     model = model_of(dictionary_of(), **{"decoder_layers": 3, "share_all_embeddings": True, **options})
     encoded, *query = queries(model)
     decoders = StockDecoder(model, ValueError()), decoder_of(model)
-    logits = [model.decoder.output_layer(decoder.bind(decoder.prepare_sources(encoded))(*query)) for decoder in decoders]
+    features = [decoder.bind(decoder.prepare_sources(encoded))(*query) for decoder in decoders]
+    logits = [model.decoder.output_layer(found) for found in features]
     assert logits[0].std() > 0.01
     torch.testing.assert_close(logits[0], logits[1], atol=1e-5, rtol=0)
     assert isinstance(decoders[1], DecoderEngine)
