@@ -231,6 +231,7 @@ def test_a_file_that_is_not_an_expert_is_refused_in_one_line(tiny, tmp_path, kin
         ("norm:0/1", "above 0"),
         ("norm:1/-1", "at least 0"),
         ("norm:1/2/3", "'1/2/3'"),
+        ("norm:1/", "'1/'"),
         ("norm:/2", "'/2'"),
     ],
 )

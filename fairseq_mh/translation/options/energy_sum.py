@@ -87,9 +87,9 @@ def checkpoints_of(given: str | None) -> list[str]:
 
 def _weights(given: str, part: str) -> tuple[float, float]:
     """Return the weights `WEIGHT[/ORDER_WEIGHT]` of a term."""
-    first, _, second = given.partition("/")
+    first, slash, second = given.partition("/")
     try:
-        weights = float(first), float(second or first)
+        weights = float(first), float(second if slash else first)
     except ValueError:
         raise UserError(
             f"--mh-energy {part}: the weight {given!r} is not a number (use TERM:WEIGHT, or TERM:WEIGHT/ORDER_WEIGHT)"
