@@ -221,7 +221,10 @@ def evaluate(
 
 
 def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) -> EvaluatedState:
-    """Evaluate these terms of states, for masked conditionals at the positions whose features are not known.
+    """Evaluate these terms of states as far as they are not known yet.
+
+    Terms from one pass are evaluated for the states whose scores are NaN, masked conditionals at the positions whose
+    features are not known.
 
     Args:
         lm: the model.
@@ -231,10 +234,15 @@ def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) 
     """
     state, cost = state._replace(scores=state.scores.clone()), no_cost(state.context)
     for term in terms:
-        if term.energy is not None:
-            shares, rows = term.energy(lm, state.tokens, state.context)
-            energy.set_one_pass(state.scores, term, torch.arange(len(rows), device=rows.device), shares)
-            cost = cost.plus(rows, term.expert)
+        if term.energy is None:
+            continue
+        unknown = state.scores[..., energy.columns.index(term.name)].isnan().any(1).nonzero()[:, 0]
+        if len(unknown):
+            shares, rows = term.energy(lm, state.tokens[unknown], state.context[unknown])
+            energy.set_one_pass(state.scores, term, unknown, shares)
+            cost = cost.plus(
+                torch.zeros_like(state.context).index_copy(0, unknown, rows.to(state.context)), term.expert
+            )
     if any(term.energy is None for term in terms):
         valid = state.tokens.ne(lm.pad)
         missing, features = valid & ~state.known, state.features.clone()

@@ -170,9 +170,11 @@ class Kernel:
             same: (M,) bool, whether the candidate is the state itself, which is always accepted.
         """
         energy, valid = self.energy, self._valid(state)
-        changed = (proposed.candidate != state.tokens).any(1) & self.metropolis
+        differs = (proposed.candidate != state.tokens).any(1)
+        changed = differs & self.metropolis
         log_rest = proposed.log_reverse - proposed.log_forward - self.move.log_choice(state, proposed.order)
-        scores, cost, undecided = self._evaluate_one_pass(state, proposed, changed, log_rest, log_u, temperature)
+        scores = self._unknown_scores(state, differs)
+        cost, undecided = self._evaluate_one_pass(state, proposed, scores, changed, log_rest, log_u, temperature)
         single = proposed.masked & proposed.masked.sum(1, keepdim=True).eq(1)  # the other tokens are those of the state
         new = (undecided & energy.samples_masked)[:, None] & valid
         free = new & single  # so its features are those of the state
@@ -202,19 +204,21 @@ class Kernel:
         self,
         state: State,
         proposed: Proposed,
+        scores: Tensor,
         changed: Tensor,
         log_rest: Tensor,
         log_u: Tensor,
         temperature: Tensor,
-    ) -> tuple[Tensor, Cost, Tensor]:
+    ) -> tuple[Cost, Tensor]:
         """Evaluate the terms from one pass, cheap ones first, until the rejection of a candidate is certain.
 
+        Args:
+            scores: (M, T, E), of the candidates; the terms that are evaluated are written in place.
+
         Returns:
-            The candidates' scores (M, T, E), 0 where a deciding term is not known yet; the cost; and whether each
-            candidate is undecided (M,) bool.
+            The cost; and whether each candidate is undecided (M,) bool.
         """
         energy, cost, undecided = self.energy, no_cost(state.context).plus(proposed.rows), changed
-        scores = self._unknown_scores(state, changed)
         for term, bounded in energy.stages():
             if bounded:
                 rise = (energy.total(scores) - energy.total(state.scores)) / temperature
@@ -225,17 +229,17 @@ class Kernel:
                 energy.set_one_pass(scores, term, mine, shares)
                 spent = torch.zeros_like(state.context).index_copy(0, mine, rows.to(state.context))
                 cost = cost.plus(spent, term.expert)
-        return scores, cost, undecided
+        return cost, undecided
 
-    def _unknown_scores(self, state: State, changed: Tensor) -> Tensor:
+    def _unknown_scores(self, state: State, differs: Tensor) -> Tensor:
         """Return scores of candidates before anything is evaluated: 0, and NaN for terms that decide nothing.
 
         Args:
-            changed: (M,) bool, which candidates differ from their states; the others keep their scores.
+            differs: (M,) bool, which candidates differ from their states; the others keep their scores.
         """
-        scores, new = state.scores.clone(), changed[:, None] & self._valid(state)
+        scores, new = state.scores.clone(), differs[:, None] & self._valid(state)
         for column, term in enumerate(self.energy.terms):
-            scores[..., column].masked_fill_(new, 0 if term in self.energy.deciding else torch.nan)
+            scores[..., column].masked_fill_(new, torch.nan if term in self.late_terms else 0)
         return scores
 
     def _ask(self, trial: Trial) -> Trial:

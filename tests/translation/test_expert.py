@@ -165,6 +165,11 @@ def test_the_score_of_a_hypothesis_is_the_sum_per_token(tiny, expert, tmp_path):
         assert float(line.split("\t")[0]) * np.log(2) == pytest.approx(-record["energy"] / record["length"], abs=1e-4)
 
 
+def is_new(record: dict) -> bool:
+    """Tell whether a sweep ends in a state that was not evaluated at the end of the sweep before."""
+    return record["sweep"] == 0 or record["novel"] > 0
+
+
 def test_a_term_may_only_order_the_hypotheses(tiny, expert, tmp_path):
     """The chains are those without the term; the score is that of the sum with the weights after the slash.
 
@@ -186,6 +191,8 @@ def test_a_term_may_only_order_the_hypotheses(tiny, expert, tmp_path):
     for one in records:
         total = 0.5 * one["energy_two-stream"] + WEIGHT * one["energy_teacher"]
         scores.setdefault(one["id"], set()).add(round(-total / one["length"], 4))
+        assert one["expert_rows"] == is_new(one)
+    assert {is_new(one) for one in records} == {True, False}
     for number, lines in ordered.items():
         listed = [float(line.split("\t")[0]) * np.log(2) for line in lines]
         assert listed == sorted(listed, reverse=True)
@@ -248,7 +255,7 @@ def test_decoders_without_acceptance_are_scored_by_the_sum(tiny, expert, stock, 
         assert record["energy_teacher"] == pytest.approx(stock(record["tokens"]), abs=1e-5)
         total = record["energy_norm"] + WEIGHT * record["energy_teacher"]
         assert record["energy"] == pytest.approx(total, abs=1e-6)
-        assert (record["expert_rows"] > 0) == (decoding == "gibbs")
+        assert (record["expert_rows"] > 0) == (decoding == "gibbs" and is_new(record))
 
 
 def test_a_source_too_long_for_the_expert_stays_untranslated(tiny, tmp_path):
