@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from fairseq.data import Dictionary, data_utils
-from fairseq.models.transformer import TransformerModelBase
+from fairseq.models.transformer import TransformerDecoderBase, TransformerModelBase
 from torch import Tensor
 
 from fairseq_mh.engine.causal import CausalEngine
@@ -82,14 +82,17 @@ class BoundAutoregressive:
         outputs = torch.cat([tokens, tokens.new_full((len(tokens), 1), self.pad)], 1).scatter(1, length, eos)
         sites = inputs.ne(self.pad)
         places = sites.nonzero(as_tuple=True)
-        features, symbols = features_of(self, inputs, sites, context), outputs[places]
-        parts = zip(features.split(query_size(features)), symbols.split(query_size(features)), strict=True)
+        features = features_of(self, inputs, sites, context)
         log_p = torch.zeros(inputs.shape, dtype=torch.float64, device=tokens.device)
-        log_p[places] = torch.cat([norm(self._logits(some), of) for some, of in parts]).double()
+        log_p[places] = symbol_log_probs(self.expert.model.decoder, features, outputs[places]).double()
         shares = log_p[:, :-1].masked_fill(~valid, 0)
         return shares.scatter_add(1, length - 1, log_p.gather(1, length)), torch.ones_like(context)
 
-    def _logits(self, features: Tensor) -> Tensor:
-        """Return the logits of the whole vocabulary in at least float32: (P, D) -> (P, V)."""
-        logits = apply_linear(self.expert.model.decoder.output_projection, features)
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+def symbol_log_probs(decoder: TransformerDecoderBase, features: Tensor, symbols: Tensor) -> Tensor:
+    """Return log p of symbols over the whole vocabulary, in at least float32: (P, D), (P,) long -> (P,) nats."""
+    found = []
+    for some, of in zip(features.split(query_size(features)), symbols.split(query_size(features)), strict=True):
+        logits = apply_linear(decoder.output_projection, some)
+        found.append(norm(logits.to(torch.promote_types(logits.dtype, torch.float32)), of))
+    return torch.cat(found)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.electric import Electric
+from fairseq_mh.energies.noisy_channel import NoisyChannel
 from fairseq_mh.energies.two_stream import OtherCMLM
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
@@ -59,7 +60,7 @@ class ModelEnergy(Protocol):
         ...
 
 
-def model_energy(path: str, model: Any, dictionary: Dictionary, cmlm: CMLM) -> ModelEnergy:
+def model_energy(path: str, model: Any, dictionary: Dictionary, cmlm: CMLM, reverse: bool = False) -> ModelEnergy:
     """Return the energy of a loaded model.
 
     Args:
@@ -67,14 +68,20 @@ def model_energy(path: str, model: Any, dictionary: Dictionary, cmlm: CMLM) -> M
         model: the model; it is moved to the CMLM's precision and device.
         dictionary: the dictionary of the targets.
         cmlm: the model of the chains.
+        reverse: whether the model translates targets into sources.
 
     Raises:
         UserError: if the model is of no kind in `KINDS`, or its kind cannot use it.
     """
     model = model.eval().to(next(cmlm.model.parameters()))
-    for kind in KINDS:
+    for kind in (NoisyChannel,) if reverse else KINDS:
         if kind.reads(model):
             return kind(model, dictionary, cmlm)
+    if reverse:
+        raise UserError(
+            f"{path} holds a {type(model).__name__} that translates targets into sources, which has no energy; of that "
+            "direction, use an autoregressive transformer"
+        )
     raise UserError(
         f"{path} holds a {type(model).__name__}, which has no energy; use an autoregressive transformer, an "
         "electric_transformer or a cmlm_transformer"

@@ -47,7 +47,8 @@ def load_model(
     Args:
         path: of the checkpoint.
         option: that named it, for the message of an error.
-        task: fairseq's, with the model's dictionaries; None for the task that the checkpoint names.
+        task: fairseq's, with the model's dictionaries; None for the task that the checkpoint names; or a function that
+            chooses it by the configuration of the checkpoint.
         overrides: settings of the model to change.
 
     Returns:
@@ -61,6 +62,7 @@ def load_model(
     allow_fairseq_types()
     try:
         state = checkpoint_state(str(path), dict(overrides or {}))
+        task = task(state["cfg"]) if callable(task) else task
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
     except UserError:
         raise

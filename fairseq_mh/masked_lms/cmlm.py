@@ -6,7 +6,7 @@ predicts the length of BOS X EOS. Mask-Predict's own model treats EOS as a token
 Shapes: B sources, M targets of a query, T positions, P sites, D features, V symbols.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -34,7 +34,7 @@ class BoundCMLM:
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
         self.cmlm, self.encoder_out = cmlm, encoder_out
-        self.sources: Any = cmlm.decoder.prepare_sources(encoder_out)  # large: two streams read the same
+        self.sources = cast(Any, cmlm.decoder.prepare_sources(encoder_out))  # large: two streams read the same
         self.decode = cmlm.decoder.bind(self.sources)
         self.pad, self.mask, self.allowed = cmlm.pad, cmlm.mask, cmlm.allowed
 

@@ -4,6 +4,7 @@ import json
 import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         lines: the input lines of `fairseq-interactive`.
         pieces: the tokenizer and subword model that split text into pieces.
         phrases: the phrases of each sentence of the data set (`--mh-phrases`).
-        checkpoints: models of `--mh-energy` by path, each loaded once.
+        checkpoints: models of `--mh-energy` and their tasks by path, each loaded once.
         traces: trace files by path.
         cmlms: CMLMs by model and dtype, each arranged once; `--eval-bleu` forgets them, as training changes them.
         energies: energies of checkpoints by path and CMLM, likewise.
@@ -75,7 +76,7 @@ class TranslationMHTask(TranslationLevenshteinTask):
         self.lines = InputLines()
         self.pieces = Pieces(tgt_dict)
         self.phrases: list[list[str]] = []
-        self.checkpoints: dict[str, Any] = {}
+        self.checkpoints: dict[str, tuple[Any, Any]] = {}
         self.traces: dict[str, TraceFile] = {}
         self.cmlms: dict[Any, CMLM] = {}
         self.energies: dict[Any, ModelEnergy] = {}
@@ -178,11 +179,25 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """Return the energy of a checkpoint, which is loaded once."""
         require_cmlm_transformer(cmlm)
         if path not in self.checkpoints:
-            self.checkpoints[path], _ = load_model(path, "--mh-energy", task=self)
+            self.checkpoints[path] = load_model(path, "--mh-energy", task=self._in_direction_of)
         if (path, id(cmlm)) not in self.energies:
-            energy = model_energy(path, self.checkpoints[path], self.target_dictionary, cmlm)
+            model, task = self.checkpoints[path]
+            energy = model_energy(path, model, self.target_dictionary, cmlm, reverse=task is not self)
             self.energies[path, id(cmlm)] = energy
         return self.energies[path, id(cmlm)]
+
+    def _in_direction_of(self, trained: Any) -> "TranslationMHTask":
+        """Return the task in the direction in which a model was trained: this task, or a copy that is reversed.
+
+        Args:
+            trained: the configuration in the model's checkpoint.
+        """
+        languages = [getattr(trained.task, f"{side}_lang", None) for side in ("target", "source")]
+        if languages != [self.cfg.source_lang, self.cfg.target_lang]:
+            return self
+        reverse = copy(self)
+        reverse.src_dict, reverse.tgt_dict = self.tgt_dict, self.src_dict
+        return reverse
 
     def _forget_weights(self) -> None:
         """Forget the arranged weights of models that training changes."""

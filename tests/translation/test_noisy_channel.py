@@ -1,0 +1,139 @@
+"""An autoregressive model of the other direction as a term of the energy, through `fairseq-generate`."""
+
+import itertools
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
+
+from fairseq_mh.translation.options.energy_sum import parse_energy
+from tests.tiny_cmlm import generated_here, lines_of, refused, trace_of, write_checkpoint
+
+WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
+REVERSED = {"source_lang": "en", "target_lang": "de"}
+
+
+@pytest.fixture(scope="module")
+def reverse(tiny, tmp_path_factory):
+    """A tiny random autoregressive model from targets to sources, with large logits."""
+    path = tmp_path_factory.mktemp("reverse") / "reverse.pt"
+    write_checkpoint(path, tiny.dictionary, arch="transformer", scale=2.0, share_all_embeddings=True, **REVERSED)
+    return path
+
+
+@pytest.fixture(scope="module")
+def channel(tiny, reverse):
+    """Return a function that gives -log p(n-th test source | target): one target at a time, without padding."""
+    cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
+    task = TranslationLevenshteinTask.setup_task(cfg)
+    (model,), _ = checkpoint_utils.load_model_ensemble([str(reverse)], task=task)
+    model.eval().double()
+    task.load_dataset("test")
+    eos, bos = tiny.dictionary.eos(), tiny.dictionary.bos()
+
+    @torch.no_grad()
+    def energy(target, number=0) -> float:
+        source = task.dataset("test")[number]["source"]
+        source = [symbol for symbol in source.tolist() if symbol not in (bos, eos)]
+        read, written = torch.tensor([[*target, eos]]), torch.tensor([[eos, *source]])
+        log_p = model(read, torch.tensor([read.size(1)]), written)[0].double().log_softmax(-1)[0]
+        return -sum(float(log_p[place, symbol]) for place, symbol in enumerate([*source, eos]))
+
+    return energy
+
+
+def test_its_energies_are_those_of_the_stock_model(tiny, reverse, channel, tmp_path):
+    """For sources and targets of several lengths in one batch; the sum of both terms is the energy."""
+    options = ("--mh-energy", f"two-stream,{reverse}:{WEIGHT}", "--mh-sweeps", 2, "--iter-decode-with-beam", 4)
+    records = trace_of(tiny, tmp_path / "trace", *options)
+    assert len({record["id"] for record in records}) == 6
+    assert len({record["length"] for record in records}) > 2
+    for record in records:
+        expected = channel(record["tokens"], record["id"])
+        assert record["energy_reverse"] == pytest.approx(expected, abs=1e-5)
+        total = record["energy_two-stream"] + WEIGHT * record["energy_reverse"]
+        assert record["energy"] == pytest.approx(total, abs=1e-6)
+
+
+def test_the_languages_of_the_checkpoint_decide_the_direction(tiny, reverse, channel, tmp_path):
+    """The same weights in the direction of the task are an expert of targets, with other energies and rows."""
+    forward = tmp_path / "forward.pt"
+    write_checkpoint(forward, tiny.dictionary, arch="transformer", scale=2.0, share_all_embeddings=True)
+    energy = f"two-stream,{reverse}:0,{forward}:0"
+    records = trace_of(tiny, tmp_path / "trace", "--mh-energy", energy, "--mh-sweeps", 0)
+    assert all(record["expert_rows"] == 2 + 1 for record in records)
+    differences = [record["energy_reverse"] - record["energy_forward"] for record in records]
+    assert max(map(abs, differences)) > 0.1
+    assert records[0]["energy_reverse"] == pytest.approx(channel(records[0]["tokens"], records[0]["id"]), abs=1e-5)
+
+
+@pytest.mark.usefixtures("large_queries")
+def test_the_chains_sample_the_product_of_both_models(tiny, reverse, channel, tmp_path):
+    """The last states of 5,000 chains are compared with the enumerated exp(-(E + w E_channel) / tau).
+
+    The bound and its false-alarm rate are those of `test_expert`: 1e-8. As a control, the same chains are further than
+    that from either model's own distribution.
+    """
+    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-block-size", 1)
+    options += ("--mh-scan", "random", "--mh-energy", f"two-stream,{reverse}:{WEIGHT}")
+    options += ("--mh-temperature", TEMPERATURE, "--mh-final-temperature", TEMPERATURE)
+    options += ("--mh-proposal-temperature", 1.3, "--mh-chains", CHAINS, "--mh-sweeps", SWEEPS)
+    records = trace_of(tiny, tmp_path / "trace", *options)
+    ends = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS)
+    states = list(itertools.product([tiny.dictionary.index(word) for word in "abc"], repeat=3))
+    mine = {tuple(record["tokens"]): record["energy_two-stream"] for record in records}
+    assert set(mine) == set(states)
+    cmlm, other = np.array([mine[state] for state in states]), np.array([channel(state) for state in states])
+    frequencies = np.array([ends[state] for state in states]) / CHAINS
+    bound = np.sqrt(len(states) / CHAINS) / 2 + 0.043
+
+    def distance(energies):
+        weights = np.exp(-energies / TEMPERATURE)
+        return np.abs(frequencies - weights / weights.sum()).sum() / 2
+
+    assert distance(cmlm + WEIGHT * other) < bound
+    assert distance(cmlm) > bound
+    assert distance(other) > bound
+
+
+def test_translations_do_not_depend_on_the_batch(tiny, reverse):
+    found = []
+    for size in (1, 4):
+        result = generated_here(tiny, "--mh-energy", f"two-stream,{reverse}:0/{WEIGHT}", "--batch-size", size)
+        assert result.returncode == 0, result.stderr
+        found.append({number: lines[0].split("\t")[1] for number, lines in lines_of(result.stdout, "H").items()})
+    assert found[0] == found[1]
+
+
+def test_its_limits_are_those_of_what_it_reads_and_writes(tiny, tmp_path):
+    """It writes sources with EOS and reads targets with EOS: 5 positions leave out a source of 6 symbols."""
+    short = tmp_path / "short.pt"
+    write_checkpoint(short, tiny.dictionary, arch="transformer", max_target_positions=5, **REVERSED)
+    result = generated_here(tiny, "--mh-energy", f"two-stream,{short}", "--mh-sweeps", 1)
+    assert result.returncode == 0, result.stderr
+    texts = {number: found[0] for number, found in lines_of(result.stdout, "D").items()}
+    assert [number for number, text in texts.items() if text.startswith("-inf")] == [2]
+    reads = tmp_path / "reads.pt"
+    write_checkpoint(reads, tiny.dictionary, arch="transformer", max_source_positions=4, **REVERSED)
+    records = trace_of(tiny, tmp_path / "trace", "--mh-energy", f"two-stream,{reads}", "--mh-sweeps", 1)
+    assert max(record["length"] for record in records) == 3
+
+
+def test_another_kind_of_model_of_that_direction_is_refused(tiny, tmp_path):
+    path = tmp_path / "other.pt"
+    write_checkpoint(path, tiny.dictionary, share_all_embeddings=True, **REVERSED)
+    said = refused(generated_here(tiny, "--mh-energy", f"two-stream,{path}"))
+    assert "translates targets into sources" in said
+    assert "CMLMNATransformerModel" in said
+
+
+def test_its_column_is_named_by_its_file(tiny, reverse, tmp_path):
+    assert [one.name for one in parse_energy(f"two-stream,{reverse}:0/0.5")] == ["two-stream", "reverse"]
+    trace = tmp_path / "trace"
+    result = generated_here(tiny, "--mh-energy", f"two-stream,{reverse}:0/0.5", "--mh-trace", trace)
+    assert result.returncode == 0, result.stderr
+    assert "energy_reverse" in json.loads(trace.read_text().splitlines()[0])
