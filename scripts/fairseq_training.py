@@ -84,6 +84,7 @@ def inference_checkpoint(checkpoint: Path, arch: str) -> dict:
     names = {action.dest for action in parser._actions} | {"max_source_positions", "max_target_positions"}
     args = argparse.Namespace(**{k: v for k, v in vars(trained["cfg"]["model"]).items() if k in names})
     args.arch, args.task, args.criterion = arch, "translation_lev", "nat_loss"
+    args.source_lang, args.target_lang = (trained["cfg"]["task"][f"{side}_lang"] for side in ("source", "target"))
     ARCH_CONFIG_REGISTRY[arch](args)
     halves: dict[int, torch.Tensor] = {}  # address -> tensor, so that shared embeddings are stored once
     return {

@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
-"""Retrain the embedded models: an autoregressive teacher, its distilled corpora, the CMLM, and an Electric.
+"""Retrain the embedded models: a teacher, its distilled corpora, the CMLM, a reverse model, and an Electric.
 
     python -m scripts.train_model OUT        # OUT as written by mix_corpora.py
 
 The teacher starts from the existing CMLM and learns from all corpora, then only from LibreOffice's.
 The new CMLM is trained by sequence-level knowledge distillation (Kim and Rush, 2016): it starts from
 the teacher's weights and learns the teacher's beam output together with the references, which
-preserve rare words (Ding et al., 2021), at last fewer of them and among its own errors. Electric
-starts from the CMLM and keeps its encoder. Every stage resumes from its own checkpoints, and is
-skipped if its result OUT/STAGE.pt exists.
+preserve rare words (Ding et al., 2021), at last fewer of them and among its own errors. The reverse
+model translates English into German, for the energy of the noisy channel, and starts from the
+teacher. Electric starts from the CMLM and keeps its encoder. Every stage resumes from its own
+checkpoints, and is skipped if its result OUT/STAGE.pt exists.
 """
 
 import argparse
@@ -30,6 +31,7 @@ CMLM = "--task translation_mh_bf16 --noise random_mask --arch cmlm_transformer -
 --label-smoothing 0.1 --dropout 0.2"
 OPEN_ENDED = "--lr-scheduler inverse_sqrt --lr 8e-4"  # training may stop at any update
 TO_ZERO = "--lr-scheduler polynomial_decay --warmup-updates 200"  # the learning rate falls to 0 at the last update
+REVERSED = "--source-lang en --target-lang de"
 ELECTRIC = "--task translation_mh_bf16 --arch electric_transformer --criterion electric_nce --freeze-encoder \
 --distil 1 --dropout 0.1 --lr 5e-4 --max-tokens 2048"
 AVERAGED = 5  # number of checkpoints to average
@@ -135,6 +137,15 @@ def export(out: Path, model: Path, folder: Path) -> None:
     torch.save(inference_checkpoint(out / "teacher_domain.pt", "transformer"), folder / "teacher.pt")
 
 
+def train_reverse(out: Path, folder: Path, start: Path, updates: int) -> None:
+    """Train a model from targets to sources on the teacher's corpora, from the teacher's weights."""
+    options = f"{TEACHER} --dropout 0.2 {TO_ZERO} --lr 8e-4 --total-num-update {updates} {REVERSED}"
+    data = out / "teacher_general_data"
+    fairseq_train(data, out / "reverse", updates, *options.split(), "--finetune-from-model", str(start))
+    state = inference_checkpoint(out / "reverse" / "checkpoint_last.pt", "transformer")
+    torch.save(state, folder / "reverse.pt")
+
+
 def train_electric(out: Path, folder: Path, updates: int) -> None:
     """Train an Electric from the exported CMLM; that CMLM's weights are rounded, so both encoders stay equal."""
     cmlm = str(folder / "checkpoint.pt")
@@ -151,6 +162,7 @@ def main():
     parser.add_argument(
         "--updates", type=int, nargs=4, default=(15000, 5000, 5000, 10000), help="updates of each stage"
     )
+    parser.add_argument("--reverse-updates", type=int, default=2600, help="updates of the reverse model; 0: none")
     parser.add_argument("--electric-updates", type=int, default=4000, help="updates of the Electric; 0: no Electric")
     parser.add_argument("--save-every", type=int, default=250, help="updates between checkpoints")
     args = parser.parse_args()
@@ -165,6 +177,8 @@ def main():
             start = as_cmlm(start, out / "cmlm_start.pt")
         start = run_stage(stage, out, args.model, start, updates, args.save_every)
     export(out, args.model, folder)
+    if args.reverse_updates:
+        train_reverse(out, folder, out / "teacher_domain.pt", args.reverse_updates)
     if args.electric_updates:
         train_electric(out, folder, args.electric_updates)
 

@@ -101,9 +101,11 @@ def _tables(results: pl.DataFrame, bench: TranslationBench) -> Iterator[str]:
     segments, name = results["sentences"][0], bench.data.resolve().name
     yield f"\n{segments} segments of the test set of {name}\n\n{grouped_table(results)}"
     path = Path(fairseq_mh.__file__).parents[1] / RECORDED
-    recorded = pl.read_csv(path).filter(pl.col("seed") == results["seed"][0]) if path.is_file() else results
-    whole = recorded["sentences"][0]
-    if whole > segments and recorded["checkpoint"][0] == results["checkpoint"][0]:
+    if not path.is_file():
+        return
+    same = [pl.col(name) == results[name][0] for name in ("seed", "checkpoint")]
+    recorded = pl.read_csv(path).filter(*same, pl.col("decoder").is_in(results["decoder"].to_list()))
+    if len(recorded) and (whole := recorded["sentences"][0]) > segments:
         yield f"\nAll {whole} segments, recorded ({RECORDED})\n\n{grouped_table(recorded)}"
 
 
