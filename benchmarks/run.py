@@ -139,7 +139,11 @@ def parts(
     here = torch.get_num_threads()
     for threads in sorted({1, here} if device == "cpu" else {here}):
         for name, found in decoders(data, expert, threads, *device_options):
-            yield f"{name}, {threads} threads", found, roofline.limits(found) if threads == here else {}
+            yield (
+                f"{name}, {threads} thread{'s' * (threads > 1)}",
+                found,
+                roofline.limits(found) if threads == here else {},
+            )
 
 
 def decoders(data: str, expert: str | None, threads: int, *more: str) -> Iterator[tuple[str, dict[str, float]]]:

@@ -8,8 +8,8 @@ The new CMLM is trained by sequence-level knowledge distillation (Kim and Rush, 
 the teacher's weights and learns the teacher's beam output together with the references, which
 preserve rare words (Ding et al., 2021), at last fewer of them and among its own errors. The reverse
 model translates English into German, for the energy of the noisy channel, and starts from the
-teacher. Electric starts from the CMLM and keeps its encoder. Every stage resumes from its own
-checkpoints, and is skipped if its result OUT/STAGE.pt exists.
+teacher. Electric starts from the CMLM and keeps its encoder. Everything resumes from its own
+checkpoints, and a stage is skipped if its result OUT/STAGE.pt exists.
 """
 
 import argparse
@@ -35,7 +35,7 @@ REVERSED = "--source-lang en --target-lang de"
 ELECTRIC = "--task translation_mh_bf16 --arch electric_transformer --criterion electric_nce --freeze-encoder \
 --distil 1 --dropout 0.1 --lr 5e-4 --max-tokens 2048"
 AVERAGED = 5  # number of checkpoints to average
-NOT_COPIED = ("checkpoint.pt", "electric.pt", "en-de.tsv.gz", "README.md")
+NOT_COPIED = ("checkpoint.pt", "electric.pt", "reverse.pt", "en-de.tsv.gz", "README.md")
 
 
 @dataclass(frozen=True)

@@ -27,13 +27,15 @@ class Autoregressive:
         cmlm: the model of the chains.
 
     Raises:
-        UserError: if the engine does not know the decoder, or the CMLM is not a `cmlm_transformer`.
+        UserError: if the engine does not know the decoder, the model has an adaptive softmax, or the CMLM is not a
+            `cmlm_transformer`.
     """
 
     bounded, autoregressive = True, True
 
     def __init__(self, model: TransformerModelBase, dictionary: Dictionary, cmlm: CMLM):
         require_cmlm_transformer(cmlm)
+        require_output_projection(model)
         source, target = model.max_positions()
         self.longest_source, self.longest_target = source + 1, target - 1  # its sources have no BOS
         self.model, self.pad, self.eos, self.bos = model, dictionary.pad(), dictionary.eos(), dictionary.bos()
@@ -87,6 +89,16 @@ class BoundAutoregressive:
         log_p[places] = symbol_log_probs(self.expert.model.decoder, features, outputs[places]).double()
         shares = log_p[:, :-1].masked_fill(~valid, 0)
         return shares.scatter_add(1, length - 1, log_p.gather(1, length)), torch.ones_like(context)
+
+
+def require_output_projection(model: TransformerModelBase) -> None:
+    """Refuse a model whose output layer is not one product with logits of all symbols.
+
+    Raises:
+        UserError: if the model has an adaptive softmax.
+    """
+    if model.decoder.adaptive_softmax is not None:
+        raise UserError("a model with --adaptive-softmax-cutoff lacks the logits of some symbols, which energies need")
 
 
 def symbol_log_probs(decoder: TransformerDecoderBase, features: Tensor, symbols: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Other models whose energies of whole targets are terms of the sampled energy.
 
-To add a kind of model, write a class with the methods of `ModelEnergy`, and add it to `KINDS`.
+To add a kind of model, write a class with the methods of `ModelEnergy`, and add it to `KINDS`, or to `REVERSE_KINDS` if
+the model translates targets into sources.
 """
 
 from typing import Any, Protocol
@@ -71,10 +72,10 @@ def model_energy(path: str, model: Any, dictionary: Dictionary, cmlm: CMLM, reve
         reverse: whether the model translates targets into sources.
 
     Raises:
-        UserError: if the model is of no kind in `KINDS`, or its kind cannot use it.
+        UserError: if the model is of no kind in the list of its direction, or its kind cannot use it.
     """
     model = model.eval().to(next(cmlm.model.parameters()))
-    for kind in (NoisyChannel,) if reverse else KINDS:
+    for kind in REVERSE_KINDS if reverse else KINDS:
         if kind.reads(model):
             return kind(model, dictionary, cmlm)
     if reverse:
@@ -89,3 +90,4 @@ def model_energy(path: str, model: Any, dictionary: Dictionary, cmlm: CMLM, reve
 
 
 KINDS: tuple[type[ModelEnergy], ...] = (Electric, OtherCMLM, Autoregressive)
+REVERSE_KINDS: tuple[type[ModelEnergy], ...] = (NoisyChannel,)

@@ -3,7 +3,7 @@
 E(X) = - sum_s log p(S_s | S_<s, X) - log p(EOS | S, X), with S the source
 
 The model reads the target, so that nothing of it can be computed once for each source: a target takes two rows, one of
-the encoder and one of the decoder.
+the encoder and one of the decoder. Both are fairseq's own.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor
 
-from fairseq_mh.energies.autoregressive import Autoregressive, symbol_log_probs
+from fairseq_mh.energies.autoregressive import Autoregressive, require_output_projection, symbol_log_probs
 from fairseq_mh.masked_lms.cmlm import CMLM, require_cmlm_transformer
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
@@ -29,13 +29,14 @@ class NoisyChannel:
         cmlm: the model of the chains.
 
     Raises:
-        UserError: if the CMLM is not a `cmlm_transformer`.
+        UserError: if the CMLM is not a `cmlm_transformer`, or the model has an adaptive softmax.
     """
 
     bounded, autoregressive = True, True
 
     def __init__(self, model: TransformerModelBase, dictionary: Dictionary, cmlm: CMLM):
         require_cmlm_transformer(cmlm)
+        require_output_projection(model)
         read, written = model.max_positions()
         self.longest_source, self.longest_target = written + 1, read - 1  # sources without BOS, targets with EOS
         self.model, self.pad, self.eos, self.bos = model, dictionary.pad(), dictionary.eos(), dictionary.bos()
@@ -75,7 +76,7 @@ class BoundNoisyChannel:
         inside = outputs.ne(self.pad)
         outputs, inside = outputs[:, : int(inside.sum(1).max())], inside[:, : int(inside.sum(1).max())]
         before = torch.cat([outputs.new_full((len(outputs), 1), eos), outputs[:, :-1]], 1)
-        before = before.masked_fill(~inside, self.pad)
+        before = before.masked_fill(before.eq(self.pad), eos)  # behind the end, which no output that counts sees
         features, _ = model(inputs, lengths + 1, before, features_only=True)
         log_p = torch.zeros(outputs.shape, dtype=torch.float64, device=outputs.device)
         log_p[inside] = symbol_log_probs(model.decoder, features[inside], outputs[inside]).double()

@@ -65,8 +65,8 @@ class Term:
     Args:
         name: the name of its column in scores, trace and output; for masked conditionals, a name of `ENERGIES`.
         energy: the energy from one pass, or None for masked conditionals.
-        weight: w, 0 or more. A term of weight 0 decides nothing. It is evaluated at the end of each sweep, for
-            trace and output, or with every candidate if another term needs its rows anyway.
+        weight: w, 0 or more. A term of weight 0 decides nothing. It is evaluated at the end of each sweep that changed
+            the state, for trace and output, or with every candidate if another term needs its rows anyway.
         bounded: whether every position's share is at least 0, so that the evaluated part bounds the energy from below.
         expert: whether its rows are those of an autoregressive model, which are counted separately.
     """

@@ -28,7 +28,8 @@ class Trial(NamedTuple):
 
     Attributes:
         state: the states that the candidates come from.
-        candidate: the candidates; scores of deciding terms and features that are not known yet are 0.
+        candidate: the candidates; scores and features that are not known yet are 0, and scores of late terms NaN.
+            Energies from one pass read no features, and their candidates share the tensor of their states.
         log_rest: (M,) nats, the log ratio without the two energies and without the candidate's choice of positions.
         log_u: (M,) the log of the acceptance's uniform.
         temperature: (M,) tau of the target.
@@ -232,7 +233,7 @@ class Kernel:
         return cost, undecided
 
     def _unknown_scores(self, state: State, differs: Tensor) -> Tensor:
-        """Return scores of candidates before anything is evaluated: 0, and NaN for terms that decide nothing.
+        """Return scores of candidates before anything is evaluated: 0, and NaN for late terms.
 
         Args:
             differs: (M,) bool, which candidates differ from their states; the others keep their scores.

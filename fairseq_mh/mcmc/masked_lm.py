@@ -162,4 +162,4 @@ def state_logits(lm: MaskedLM, features: Tensor) -> Tensor:
 
     Energies and proposals both read these, so that they normalise over the same symbols.
     """
-    return full_logits(lm, features) + lm.allowed.log()  # 0 or minus infinity; four times as fast as `masked_fill`
+    return full_logits(lm, features).where(lm.allowed, -torch.inf)  # faster than `masked_fill`

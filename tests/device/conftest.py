@@ -9,7 +9,7 @@ from tests.tiny_cmlm import write_checkpoint, write_data
 
 @pytest.fixture(scope="package")
 def others(tiny, tmp_path_factory):
-    """Write checkpoints of an Electric, of an autoregressive model and of another CMLM with the tiny CMLM's dictionary.
+    """Write checkpoints of an Electric, of autoregressive models of both directions and of another CMLM.
 
     The tiny CMLM's data gets a subset `few` with sentences of two lengths.
     """
@@ -18,6 +18,7 @@ def others(tiny, tmp_path_factory):
     kinds = {
         "electric": {"arch": "electric_transformer"},
         "teacher": {"arch": "transformer", "scale": 2.0},
+        "reverse": {"arch": "transformer", "scale": 2.0, "source_lang": "en", "target_lang": "de"},
         "cmlm": {"scale": 1.1},
     }
     for name, options in kinds.items():

@@ -20,7 +20,7 @@ HALVES = {"fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = {"fp16": 0.005, "bf16": 0.04}  # nats a token; bf16 has an eighth of the precision of fp16
 SIZES = {"decoder_layers": 2, "max_source_positions": 256, "max_target_positions": 256, "share_all_embeddings": True}
 LONG, WORDS = 128, (4, 5, 6)
-SUM = "norm:0.5,transformer.pt:0.5"
+SUM, REVERSE = "norm:0.5,transformer.pt:0.5", "reverse.pt"
 
 
 def nats_a_token(dtype, energy):
@@ -28,17 +28,25 @@ def nats_a_token(dtype, energy):
     dictionary = dictionary_of()
     architectures = ("cmlm_transformer", "electric_transformer", "transformer")
     models = {f"{arch}.pt": model_of(dictionary, arch, **SIZES).to(dtype) for arch in architectures}
+    models[REVERSE] = models["transformer.pt"]
     cmlm = CMLM(models["cmlm_transformer.pt"], dictionary)
-    scorer = Scorer(cmlm, parse_energy(energy), lambda path: model_energy(path, models[path], dictionary, cmlm))
+
+    def load(path):
+        return model_energy(path, models[path], dictionary, cmlm, reverse=path == REVERSE)
+
+    scorer = Scorer(cmlm, parse_energy(energy), load)
     generator = torch.Generator().manual_seed(1)
     targets = [torch.randint(4, 7, (length,), generator=generator) for length in (1, 7, 30, LONG)]
     source = torch.randint(4, 7, (2, LONG), generator=generator)
     found = scorer.evaluate((source, torch.tensor([LONG, LONG])), targets, torch.tensor([0, 1, 0, 1]))
-    return found.energy / torch.tensor([len(target) for target in targets])
+    scored = [LONG if energy == REVERSE else len(target) for target in targets]  # a reverse model scores the source
+    return found.energy / torch.tensor(scored)
 
 
 @pytest.mark.parametrize("half", HALVES)
-@pytest.mark.parametrize("energy", ["norm", "raw", "two-stream", "electric_transformer.pt", "transformer.pt", SUM])
+@pytest.mark.parametrize(
+    "energy", ["norm", "raw", "two-stream", "electric_transformer.pt", "transformer.pt", REVERSE, SUM]
+)
 def test_energies_are_close_to_float32(half, energy):
     found, expected = nats_a_token(HALVES[half], energy), nats_a_token(torch.float32, energy)
     assert found.isfinite().all()

@@ -27,6 +27,8 @@ DECODERS = {
     "two-stream": {"energy": "two-stream"},
     "electric": {"energy": "ELECTRIC"},
     "experts": {"energy": "two-stream,TEACHER:0.7,CMLM:0.5,ELECTRIC"},
+    "noisy channel": {"energy": "two-stream,REVERSE:0.7"},
+    "noisy channel, only for the order": {"energy": "two-stream,REVERSE:0/0.7"},
     "norm and two-stream": {"energy": "norm:0.5,two-stream"},
     "norm and teacher": {"energy": "norm,TEACHER:0.5", "block_size": 1},
     "two-stream, others reported": {"energy": "two-stream,norm:0,ELECTRIC:0"},

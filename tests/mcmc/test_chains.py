@@ -223,3 +223,24 @@ def test_terms_without_weight_are_evaluated_at_the_end_of_sweeps_and_change_noth
             torch.testing.assert_close(found, column(at(both, other.end.tokens), both, reported.name))
         rows = [sum(int(sweep.cost.rows.sum()) for sweep in one.sweeps) for one in runs]
         assert rows[0] < rows[1]
+
+
+@pytest.mark.parametrize("metropolis", [True, False])
+def test_a_term_without_weight_is_evaluated_again_only_if_the_state_changed(metropolis):
+    """Its rows are those of the sweeps that changed the state, and its energies are those of all states."""
+    table, start, schedule = TableEnergy(LM, seed=6), torch.zeros(200, 3, dtype=torch.long), Schedule(4)
+    kernels = [
+        kernel_of(LM, sum_of(terms), metropolis, **Q)
+        for terms in ([Term("norm")], [Term("norm"), Term("table", table, weight=0.0)])
+    ]
+    plain, both = (run_from(kernel, start, schedule, seed=3).sweeps for kernel in kernels)
+    once = table(LM, start[:1], start[:1, 0])[1]
+    unchanged = 0
+    for number, (one, other) in enumerate(zip(plain, both, strict=True)):
+        assert torch.equal(one.end.tokens, other.end.tokens)
+        changed = other.novel.gt(0) if number else torch.ones_like(other.novel, dtype=torch.bool)
+        assert torch.equal(other.cost.rows - one.cost.rows, changed * once)
+        unchanged += int((~changed).sum())
+        found = column(other.end, kernels[1], "table")
+        torch.testing.assert_close(found, column(at(kernels[1], other.end.tokens), kernels[1], "table"))
+    assert unchanged > 0

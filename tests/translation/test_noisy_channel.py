@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from argparse import Namespace
 from collections import Counter
 
 import numpy as np
@@ -10,8 +11,14 @@ import torch
 from fairseq import checkpoint_utils
 from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 
+from fairseq_mh.energies.autoregressive import Autoregressive
+from fairseq_mh.energies.noisy_channel import NoisyChannel
+from fairseq_mh.errors import UserError
+from fairseq_mh.masked_lms.cmlm import CMLM
+from fairseq_mh.tasks.translation_mh import TranslationMHTask
+from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.options.energy_sum import parse_energy
-from tests.tiny_cmlm import generated_here, lines_of, refused, trace_of, write_checkpoint
+from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, model_of, refused, trace_of, write_checkpoint
 
 WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
 REVERSED = {"source_lang": "en", "target_lang": "de"}
@@ -121,6 +128,26 @@ def test_its_limits_are_those_of_what_it_reads_and_writes(tiny, tmp_path):
     write_checkpoint(reads, tiny.dictionary, arch="transformer", max_source_positions=4, **REVERSED)
     records = trace_of(tiny, tmp_path / "trace", "--mh-energy", f"two-stream,{reads}", "--mh-sweeps", 1)
     assert max(record["length"] for record in records) == 3
+
+
+def test_the_dictionaries_are_exchanged(tmp_path):
+    """With dictionaries of different sizes, the reverse model's encoder has the embeddings of the targets."""
+    source, target = dictionary_of("abcdefghijklm"), dictionary_of()
+    cfg = TranslationMHConfig(data="", source_lang="de", target_lang="en")
+    task = TranslationMHTask(cfg, source, target)
+    for languages, sizes in ((("en", "de"), (len(target), len(source))), (("de", "en"), (len(source), len(target)))):
+        trained = Namespace(task=Namespace(source_lang=languages[0], target_lang=languages[1]))
+        directed = task._in_direction_of(trained)
+        assert (directed is task) == (languages == ("de", "en"))
+        assert (len(directed.source_dictionary), len(directed.target_dictionary)) == sizes
+    assert (len(task.source_dictionary), len(task.target_dictionary)) == (len(source), len(target))
+
+
+@pytest.mark.parametrize("kind", [Autoregressive, NoisyChannel])
+def test_a_model_without_the_logits_of_all_symbols_is_refused(tiny, kind):
+    model = model_of(tiny.dictionary, arch="transformer", adaptive_softmax_cutoff="4")
+    with pytest.raises(UserError, match="adaptive-softmax"):
+        kind(model, tiny.dictionary, CMLM(model_of(tiny.dictionary), tiny.dictionary))
 
 
 def test_another_kind_of_model_of_that_direction_is_refused(tiny, tmp_path):

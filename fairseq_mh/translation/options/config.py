@@ -50,9 +50,9 @@ class TranslationMHConfig(TranslationLevenshteinConfig, SamplerConfig):
         "energy of the CMLM: minus the sum of its logits (raw) or of its log-probabilities (norm), which both take a "
         "decoder row for each position, or an approximation of norm that takes two rows (two-stream); or the "
         "checkpoint of another model with the same dictionary: an autoregressive transformer, also of the other "
-        "direction, an electric_transformer or a cmlm_transformer. A term of weight 0 is only written to trace and output. The name of an existing file "
-        "may hold commas and colons. Default: two-stream; norm with --mh-decoding gibbs, and for decoders "
-        "for which two streams cannot be computed",
+        "direction, an electric_transformer or a cmlm_transformer. A term of weight 0 is only written to trace and "
+        "output. The name of an existing file may hold commas and colons. Default: two-stream; norm with "
+        "--mh-decoding gibbs, and for decoders for which two streams cannot be computed",
     )
     mh_chains: Optional[int] = option(  # noqa: UP045  (fairseq cannot read `int | None`)
         None,
