@@ -131,14 +131,20 @@ energy: of each segment's best state, in nats a token; rows and milliseconds: of
 
 
 def what_chains_give(results: pl.DataFrame) -> Iterator[str]:
-    """Yield what the sampler gives and mask-predict does not, with the energies of their decoders of one length."""
-    energies = dict(results.select("decoder", ENERGY).iter_rows())
+    """Yield what the sampler gives and mask-predict does not, with figures of decoders that read the same models."""
+    energies, bleu = (dict(results.select("decoder", column).iter_rows()) for column in (ENERGY, "bleu"))
     heuristic, chains = (energies.get(name) for name in ("mask-predict", "annealed MH (default)"))
     if heuristic is not None and chains is not None:
         yield (
             f"\nAt one length, the chains find translations of {chains:.3f} nats a token, mask-predict of "
             f"{heuristic:.3f}.\nOnly the chains draw samples with their frequencies (--samples), keep given phrases "
             "wherever they stand\n(--constraints), and give the probability of each alternative (fairseq-mh page)."
+        )
+    reordered, states = (bleu.get(name) for name in ("rerank, with both", "best, ordered with both"))
+    if reordered is not None and states is not None:
+        yield (
+            f"Ordered by the CMLM, its teacher and the reverse model, mask-predict's translations have {reordered:.1f} "
+            f"BLEU,\nand the states of the chains {states:.1f}."
         )
 
 

@@ -80,6 +80,9 @@ def test_the_recorded_table_is_of_the_embedded_model_and_its_decoders():
     tables = "\n".join(demo._tables(beside, demo_bench(model, False, None)))
     assert "All 500 segments, recorded" in tables
     assert tables.count("the CMLM alone") == 2
+    said = "\n".join(demo.what_chains_give(recorded))
+    for decoder in ("rerank, with both", "best, ordered with both"):
+        assert f"{recorded.filter(decoder=decoder)['bleu'][0]:.1f}" in said.split("Ordered by")[1]
     others = beside.with_columns(checkpoint=pl.lit("checkpoint.pt of another model"))
     assert "recorded" not in "\n".join(demo._tables(others, demo_bench(model, False, None)))
 
