@@ -35,7 +35,7 @@ class Autoregressive:
 
     def __init__(self, model: TransformerModelBase, dictionary: Dictionary, cmlm: CMLM):
         require_cmlm_transformer(cmlm)
-        require_output_projection(model)
+        require_all_logits(model)
         source, target = model.max_positions()
         self.longest_source, self.longest_target = source + 1, target - 1  # its sources have no BOS
         self.model, self.pad, self.eos, self.bos = model, dictionary.pad(), dictionary.eos(), dictionary.bos()
@@ -91,7 +91,7 @@ class BoundAutoregressive:
         return shares.scatter_add(1, length - 1, log_p.gather(1, length)), torch.ones_like(context)
 
 
-def require_output_projection(model: TransformerModelBase) -> None:
+def require_all_logits(model: TransformerModelBase) -> None:
     """Refuse a model whose output layer is not one product with logits of all symbols.
 
     Raises:

@@ -13,7 +13,7 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor
 
-from fairseq_mh.energies.autoregressive import Autoregressive, require_output_projection, symbol_log_probs
+from fairseq_mh.energies.autoregressive import Autoregressive, require_all_logits, symbol_log_probs
 from fairseq_mh.masked_lms.cmlm import CMLM, require_cmlm_transformer
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
@@ -36,7 +36,7 @@ class NoisyChannel:
 
     def __init__(self, model: TransformerModelBase, dictionary: Dictionary, cmlm: CMLM):
         require_cmlm_transformer(cmlm)
-        require_output_projection(model)
+        require_all_logits(model)
         read, written = model.max_positions()
         self.longest_source, self.longest_target = written + 1, read - 1  # sources without BOS, targets with EOS
         self.model, self.pad, self.eos, self.bos = model, dictionary.pad(), dictionary.eos(), dictionary.bos()
