@@ -177,7 +177,7 @@ def test_three_decoders_of_one_sentence(open_page):
 
 def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
     tab = open_page(
-        hash="#compare=1&a.sweeps=1&a.chains=1&b.decoding=mh&b.preset=sample&b.sweeps=16&b.chains=4&b.seed=1"
+        hash="#compare=1&a.sweeps=1&a.chains=1&b.decoding=mh&b.preset=sample&b.sweeps=48&b.chains=4&b.seed=1"
     )
     tab.get_by_label("Source sentence").fill(LONG)
     tab.get_by_role("button", name="Translate").click()
@@ -194,7 +194,7 @@ def test_a_decoder_goes_on_while_the_other_one_samples_the_rest(open_page):
     assert first.locator(".held").count() > 0
     second.locator(".listed").wait_for(timeout=2 * WAIT)
     tab.locator("#status", has_text="Translated in").wait_for()
-    assert tab.locator("#step-number").text_content() == "16 of 16"
+    assert tab.locator("#step-number").text_content() == "48 of 48"
 
 
 def test_one_refusal_does_not_affect_the_other_decoder(open_page):
