@@ -271,10 +271,10 @@ def test_a_button_of_the_legend_hides_a_sampler(opened):
 def test_it_fits_and_can_be_read_by_everybody(opened, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-core is not installed").Axe()
     opened.set_viewport_size({"width": width, "height": 900})
+    opened.reload()  # plotly redraws its figures a moment after the window has changed
     opened.locator("summary").click()
     opened.get_by_label("Compare with").select_option(index=3)
-    # plotly redraws its figures a moment after the window has changed
-    opened.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     found = axe.run(opened)
     assert found.response["violations"] == [], found.generate_report()
 
