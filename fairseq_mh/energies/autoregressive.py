@@ -13,7 +13,7 @@ from torch import Tensor
 from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.engine.linear import apply_linear
 from fairseq_mh.errors import UserError
-from fairseq_mh.masked_lms.cmlm import CMLM, require_cmlm_transformer
+from fairseq_mh.masked_lms.cmlm import CMLM, require_all_logits, require_cmlm_transformer
 from fairseq_mh.mcmc.energy import norm
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of, query_size
 
@@ -53,8 +53,7 @@ class Autoregressive:
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundAutoregressive":
         """Encode the sources by this model, and return the energy of their targets; see `ModelEnergy.bind`."""
-        lines = [line[line.ne(self.pad) & line.ne(self.bos)] for line in source[0]]  # autoregressive models see no BOS
-        tokens = data_utils.collate_tokens(lines, self.pad, left_pad=True)
+        tokens = data_utils.collate_tokens(lines_without_bos(source[0], self.pad, self.bos), self.pad, left_pad=True)
         lengths = tokens.ne(self.pad).sum(1)
         return BoundAutoregressive(self, self.model.encoder(tokens, src_lengths=lengths))
 
@@ -81,7 +80,7 @@ class BoundAutoregressive:
         valid, eos = tokens.ne(self.pad), self.expert.eos
         length = valid.sum(1, keepdim=True)
         inputs = torch.cat([tokens.new_full((len(tokens), 1), eos), tokens], 1)  # (M, T + 1)
-        outputs = torch.cat([tokens, tokens.new_full((len(tokens), 1), self.pad)], 1).scatter(1, length, eos)
+        outputs = with_eos(tokens, self.pad, eos)
         sites = inputs.ne(self.pad)
         places = sites.nonzero(as_tuple=True)
         features = features_of(self, inputs, sites, context)
@@ -91,14 +90,15 @@ class BoundAutoregressive:
         return shares.scatter_add(1, length - 1, log_p.gather(1, length)), torch.ones_like(context)
 
 
-def require_all_logits(model: TransformerModelBase) -> None:
-    """Refuse a model whose output layer is not one product with logits of all symbols.
+def lines_without_bos(source: Tensor, pad: int, bos: int) -> list[Tensor]:
+    """Return the lines of a CMLM's sources (B, S) without padding and BOS, which autoregressive models do not see."""
+    return [line[line.ne(pad) & line.ne(bos)] for line in source]
 
-    Raises:
-        UserError: if the model has an adaptive softmax.
-    """
-    if model.decoder.adaptive_softmax is not None:
-        raise UserError("a model with --adaptive-softmax-cutoff lacks the logits of some symbols, which energies need")
+
+def with_eos(tokens: Tensor, pad: int, eos: int) -> Tensor:
+    """Put EOS behind each target: (M, T) long -> (M, T + 1) long, both padded on the right."""
+    longer = torch.cat([tokens, tokens.new_full((len(tokens), 1), pad)], 1)
+    return longer.scatter(1, tokens.ne(pad).sum(1, keepdim=True), eos)
 
 
 def symbol_log_probs(decoder: TransformerDecoderBase, features: Tensor, symbols: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from fairseq.data import Dictionary, data_utils
 from fairseq.models.transformer import TransformerModelBase
 from torch import Tensor
 
-from fairseq_mh.energies.autoregressive import Autoregressive, require_all_logits, symbol_log_probs
-from fairseq_mh.masked_lms.cmlm import CMLM, require_cmlm_transformer
+from fairseq_mh.energies.autoregressive import Autoregressive, lines_without_bos, symbol_log_probs, with_eos
+from fairseq_mh.masked_lms.cmlm import CMLM, require_all_logits, require_cmlm_transformer
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
 ROWS_PER_TARGET = 2
@@ -48,7 +48,7 @@ class NoisyChannel:
 
     def bind(self, encoder_out: dict, source: tuple[Tensor, Tensor]) -> "BoundNoisyChannel":
         """Return the energy of targets of these sources; see `ModelEnergy.bind`."""
-        lines = [line[line.ne(self.pad) & line.ne(self.bos)] for line in source[0]]  # autoregressive models see no BOS
+        lines = lines_without_bos(source[0], self.pad, self.bos)
         return BoundNoisyChannel(self, data_utils.collate_tokens(lines, self.pad))
 
 
@@ -70,11 +70,10 @@ class BoundNoisyChannel:
         """
         model, eos = self.channel.model, self.channel.eos
         lengths = tokens.ne(self.pad).sum(1)
-        inputs = torch.cat([tokens, tokens.new_full((len(tokens), 1), self.pad)], 1).scatter(1, lengths[:, None], eos)
-        inputs = inputs[:, : int(lengths.max()) + 1]
+        inputs = with_eos(tokens, self.pad, eos)[:, : int(lengths.max()) + 1]
         outputs = self.sources[context]
+        outputs = outputs[:, : int(outputs.ne(self.pad).sum(1).max())]
         inside = outputs.ne(self.pad)
-        outputs, inside = outputs[:, : int(inside.sum(1).max())], inside[:, : int(inside.sum(1).max())]
         before = torch.cat([outputs.new_full((len(outputs), 1), eos), outputs[:, :-1]], 1)
         before = before.masked_fill(before.eq(self.pad), eos)  # behind the end, which no output that counts sees
         features, _ = model(inputs, lengths + 1, before, features_only=True)

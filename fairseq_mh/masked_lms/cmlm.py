@@ -176,6 +176,16 @@ def require_cmlm_transformer(cmlm: CMLM) -> CMLM:
     return cmlm
 
 
+def require_all_logits(model: Any) -> None:
+    """Refuse a model whose output layer is not one product with the logits of all symbols.
+
+    Raises:
+        UserError: if the model has an adaptive softmax.
+    """
+    if model.decoder.adaptive_softmax is not None:
+        raise UserError("a model with --adaptive-softmax-cutoff lacks the logits of some symbols, which energies need")
+
+
 def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
     """Return the CMLM of a loaded model.
 
@@ -187,6 +197,5 @@ def cmlm_of(model: CMLMNATransformerModel, dictionary: Dictionary) -> CMLM:
         raise UserError(f"the checkpoint holds a {type(model).__name__}, not a CMLM ({kinds})")
     if model.decoder.src_embedding_copy:
         raise UserError("a model with --src-embedding-copy is not a CMLM: its first pass does not see the mask")
-    if model.decoder.adaptive_softmax is not None:
-        raise UserError("a model with --adaptive-softmax-cutoff lacks the logits of some symbols, which energies need")
+    require_all_logits(model)
     return (MaskPredictCMLM if isinstance(model, MaskPredictTransformer) else CMLM)(model, dictionary)

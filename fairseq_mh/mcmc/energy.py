@@ -158,9 +158,26 @@ class Energy:
         """Return each term's energy in nats, without its weight: (N, T, E) -> (N,)."""
         return {name: -scores[..., column].sum(-1) for column, name in enumerate(self.columns)}
 
-    def set_one_pass(self, scores: Tensor, term: Term, which: Tensor, shares: Tensor) -> None:
-        """Write minus a term's shares in these sequences, in place: (N, T, E), (M,) long, (M, T)."""
+    def evaluate_one_pass(
+        self, term: Term, lm: MaskedLM, tokens: Tensor, context: Tensor, which: Tensor, scores: Tensor
+    ) -> Tensor:
+        """Evaluate a term from one pass for some sequences, and write minus its shares in place.
+
+        Args:
+            term: the term.
+            lm: the model.
+            tokens: (N, T) long, all sequences.
+            context: (N,) long.
+            which: (M,) long, the indices of the sequences to evaluate.
+            scores: (N, T, E) nats.
+
+        Returns:
+            The rows spent on each of all sequences (N,) long.
+        """
+        assert term.energy is not None
+        shares, rows = term.energy(lm, tokens[which], context[which])
         scores[which, :, self.columns.index(term.name)] = shares.to(scores)
+        return torch.zeros_like(context).index_copy(0, which, rows.to(context))
 
     def set_masked(self, scores: Tensor, places: Places, lm: MaskedLM, features: Tensor, symbols: Tensor) -> None:
         """Write minus the shares of all masked terms at these places, in place.
@@ -238,11 +255,8 @@ def complete(lm: MaskedLM, energy: Energy, state: State, terms: Sequence[Term]) 
             continue
         unknown = state.scores[..., energy.columns.index(term.name)].isnan().any(1).nonzero()[:, 0]
         if len(unknown):
-            shares, rows = term.energy(lm, state.tokens[unknown], state.context[unknown])
-            energy.set_one_pass(state.scores, term, unknown, shares)
-            cost = cost.plus(
-                torch.zeros_like(state.context).index_copy(0, unknown, rows.to(state.context)), term.expert
-            )
+            rows = energy.evaluate_one_pass(term, lm, state.tokens, state.context, unknown, state.scores)
+            cost = cost.plus(rows, term.expert)
     if any(term.energy is None for term in terms):
         valid = state.tokens.ne(lm.pad)
         missing, features = valid & ~state.known, state.features.clone()

@@ -225,11 +225,8 @@ class Kernel:
                 rise = (energy.total(scores) - energy.total(state.scores)) / temperature
                 undecided = undecided & (log_u < log_rest - rise)
             if len(mine := undecided.nonzero()[:, 0]):
-                assert term.energy is not None
-                shares, rows = term.energy(self.lm, proposed.candidate[mine], state.context[mine])
-                energy.set_one_pass(scores, term, mine, shares)
-                spent = torch.zeros_like(state.context).index_copy(0, mine, rows.to(state.context))
-                cost = cost.plus(spent, term.expert)
+                rows = energy.evaluate_one_pass(term, self.lm, proposed.candidate, state.context, mine, scores)
+                cost = cost.plus(rows, term.expert)
         return cost, undecided
 
     def _unknown_scores(self, state: State, differs: Tensor) -> Tensor:
@@ -238,9 +235,9 @@ class Kernel:
         Args:
             differs: (M,) bool, which candidates differ from their states; the others keep their scores.
         """
-        scores, new = state.scores.clone(), differs[:, None] & self._valid(state)
+        scores, new, late = state.scores.clone(), differs[:, None] & self._valid(state), self.late_terms
         for column, term in enumerate(self.energy.terms):
-            scores[..., column].masked_fill_(new, torch.nan if term in self.late_terms else 0)
+            scores[..., column].masked_fill_(new, torch.nan if term in late else 0)
         return scores
 
     def _ask(self, trial: Trial) -> Trial:

@@ -1,6 +1,5 @@
 """Experts through `fairseq-generate`: other models whose energies are terms of the sum that the chains sample."""
 
-import itertools
 import json
 import shutil
 from collections import Counter
@@ -8,16 +7,12 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from fairseq import checkpoint_utils
-from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 
 from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.engine.decoder import DecoderEngine
 from fairseq_mh.translation.options.energy_sum import parse_energy
 from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, refused, trace_of, write_checkpoint
-
-WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
-SINGLE = ("--mh-block-size", 1, "--mh-scan", "random")
+from tests.translation.products import WEIGHT, check_product, stock_model
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +26,8 @@ def expert(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def stock(tiny, expert):
     """Return a function that gives -log p(state | first test source) by fairseq's own decoder, in float64."""
-    cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
-    task = TranslationLevenshteinTask.setup_task(cfg)
-    (model,), _ = checkpoint_utils.load_model_ensemble([str(expert)], task=task)
-    model.eval().double()
-    task.load_dataset("test")
-    source = task.dataset("test")[0]["source"]
+    model, sentences = stock_model(tiny, expert)
+    source = sentences[0]["source"]
     eos, bos = tiny.dictionary.eos(), tiny.dictionary.bos()
     source = source[source.ne(bos)][None]  # the CMLM's sources begin with BOS, an autoregressive model's do not
 
@@ -52,47 +43,7 @@ def stock(tiny, expert):
 @pytest.mark.usefixtures("large_queries")
 @pytest.mark.parametrize("own", ["norm", "two-stream"])
 def test_the_chains_sample_the_product_of_two_models(tiny, expert, stock, tmp_path, own):
-    """The last states of 5,000 chains are compared with the enumerated exp(-(E + w E_expert) / tau).
-
-    The distance is total variation. For C chains over S states, a right sampler's expected distance is at most
-    sqrt(S / C) / 2 = 0.037, and exceeds that by more than 0.043 with probability below exp(-2 C 0.043^2) = 1e-8
-    (McDiarmid). As a control, the same chains are further than that from either model's own distribution.
-    """
-    options = (
-        "--gen-subset",
-        "one",
-        "--mh-gold-length",
-        "--mh-init",
-        "random",
-        "--mh-energy",
-        f"{own},{expert}:{WEIGHT}",
-        *SINGLE,
-    )
-    options += ("--mh-temperature", TEMPERATURE, "--mh-final-temperature", TEMPERATURE)
-    options += ("--mh-proposal-temperature", 1.3, "--mh-chains", CHAINS, "--mh-sweeps", SWEEPS)
-    records = trace_of(tiny, tmp_path / "trace", *options)
-    ends = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS)
-    words = [tiny.dictionary.index(word) for word in "abc"]
-    states = list(itertools.product(words, repeat=3))
-    mine = {tuple(record["tokens"]): record[f"energy_{own}"] for record in records}
-    assert set(mine) == set(states)
-    cmlm = np.array([mine[state] for state in states])
-    teacher = np.array([stock(state) for state in states])
-    frequencies = np.array([ends[state] for state in states]) / CHAINS
-    bound = np.sqrt(len(states) / CHAINS) / 2 + 0.043
-
-    def distance(energies):
-        weights = np.exp(-energies / TEMPERATURE)
-        return np.abs(frequencies - weights / weights.sum()).sum() / 2
-
-    assert distance(cmlm + WEIGHT * teacher) < bound
-    assert distance(cmlm) > bound
-    assert distance(teacher) > bound
-    number = {state: i for i, state in enumerate(states)}
-    for record in records[:200]:  # fairseq's decoder has a float32 softmax in its attention, in float64 too
-        index = number[tuple(record["tokens"])]
-        assert record["energy_teacher"] == pytest.approx(teacher[index], abs=1e-5)
-        assert record["energy"] == pytest.approx(cmlm[index] + WEIGHT * record["energy_teacher"], abs=1e-6)
+    check_product(tiny, tmp_path / "trace", own, expert, stock)
 
 
 @pytest.mark.parametrize("start", ["masked", "mixed"])

@@ -1,15 +1,10 @@
 """An autoregressive model of the other direction as a term of the energy, through `fairseq-generate`."""
 
-import itertools
 import json
 from argparse import Namespace
-from collections import Counter
 
-import numpy as np
 import pytest
 import torch
-from fairseq import checkpoint_utils
-from fairseq.tasks.translation_lev import TranslationLevenshteinConfig, TranslationLevenshteinTask
 
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.noisy_channel import NoisyChannel
@@ -19,8 +14,8 @@ from fairseq_mh.tasks.translation_mh import TranslationMHTask
 from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.options.energy_sum import parse_energy
 from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, model_of, refused, trace_of, write_checkpoint
+from tests.translation.products import WEIGHT, check_product, stock_model
 
-WEIGHT, TEMPERATURE, SWEEPS, CHAINS = 0.7, 2.0, 12, 5000
 REVERSED = {"source_lang": "en", "target_lang": "de"}
 
 
@@ -35,16 +30,12 @@ def reverse(tiny, tmp_path_factory):
 @pytest.fixture(scope="module")
 def channel(tiny, reverse):
     """Return a function that gives -log p(n-th test source | target): one target at a time, without padding."""
-    cfg = TranslationLevenshteinConfig(data=str(tiny.folder), source_lang="de", target_lang="en", dataset_impl="mmap")
-    task = TranslationLevenshteinTask.setup_task(cfg)
-    (model,), _ = checkpoint_utils.load_model_ensemble([str(reverse)], task=task)
-    model.eval().double()
-    task.load_dataset("test")
+    model, sentences = stock_model(tiny, reverse)
     eos, bos = tiny.dictionary.eos(), tiny.dictionary.bos()
 
     @torch.no_grad()
     def energy(target, number=0) -> float:
-        source = task.dataset("test")[number]["source"]
+        source = sentences[number]["source"]
         source = [symbol for symbol in source.tolist() if symbol not in (bos, eos)]
         read, written = torch.tensor([[*target, eos]]), torch.tensor([[eos, *source]])
         log_p = model(read, torch.tensor([read.size(1)]), written)[0].double().log_softmax(-1)[0]
@@ -80,31 +71,7 @@ def test_the_languages_of_the_checkpoint_decide_the_direction(tiny, reverse, cha
 
 @pytest.mark.usefixtures("large_queries")
 def test_the_chains_sample_the_product_of_both_models(tiny, reverse, channel, tmp_path):
-    """The last states of 5,000 chains are compared with the enumerated exp(-(E + w E_channel) / tau).
-
-    The bound and its false-alarm rate are those of `test_expert`: 1e-8. As a control, the same chains are further than
-    that from either model's own distribution.
-    """
-    options = ("--gen-subset", "one", "--mh-gold-length", "--mh-init", "random", "--mh-block-size", 1)
-    options += ("--mh-scan", "random", "--mh-energy", f"two-stream,{reverse}:{WEIGHT}")
-    options += ("--mh-temperature", TEMPERATURE, "--mh-final-temperature", TEMPERATURE)
-    options += ("--mh-proposal-temperature", 1.3, "--mh-chains", CHAINS, "--mh-sweeps", SWEEPS)
-    records = trace_of(tiny, tmp_path / "trace", *options)
-    ends = Counter(tuple(record["tokens"]) for record in records if record["sweep"] == SWEEPS)
-    states = list(itertools.product([tiny.dictionary.index(word) for word in "abc"], repeat=3))
-    mine = {tuple(record["tokens"]): record["energy_two-stream"] for record in records}
-    assert set(mine) == set(states)
-    cmlm, other = np.array([mine[state] for state in states]), np.array([channel(state) for state in states])
-    frequencies = np.array([ends[state] for state in states]) / CHAINS
-    bound = np.sqrt(len(states) / CHAINS) / 2 + 0.043
-
-    def distance(energies):
-        weights = np.exp(-energies / TEMPERATURE)
-        return np.abs(frequencies - weights / weights.sum()).sum() / 2
-
-    assert distance(cmlm + WEIGHT * other) < bound
-    assert distance(cmlm) > bound
-    assert distance(other) > bound
+    check_product(tiny, tmp_path / "trace", "two-stream", reverse, channel)
 
 
 def test_translations_do_not_depend_on_the_batch(tiny, reverse):
