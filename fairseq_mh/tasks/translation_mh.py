@@ -5,6 +5,7 @@ import logging
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,21 +180,25 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """Return the energy of a checkpoint, which is loaded once."""
         require_cmlm_transformer(cmlm)
         if path not in self.checkpoints:
-            self.checkpoints[path] = load_model(path, "--mh-energy", task=self._in_direction_of)
+            self.checkpoints[path] = load_model(path, "--mh-energy", task=partial(self._in_direction_of, path))
         if (path, id(cmlm)) not in self.energies:
             model, task = self.checkpoints[path]
             energy = model_energy(path, model, self.target_dictionary, cmlm, reverse=task is not self)
             self.energies[path, id(cmlm)] = energy
         return self.energies[path, id(cmlm)]
 
-    def _in_direction_of(self, trained: Any) -> "TranslationMHTask":
+    def _in_direction_of(self, path: str, trained: Any) -> "TranslationMHTask":
         """Return the task in the direction in which a model was trained: this task, or a copy that is reversed.
 
         Args:
-            trained: the configuration in the model's checkpoint.
+            path: the model's checkpoint, for a warning if it has other languages.
+            trained: the configuration in the checkpoint.
         """
-        languages = [getattr(trained.task, f"{side}_lang", None) for side in ("target", "source")]
-        if languages != [self.cfg.source_lang, self.cfg.target_lang]:
+        languages = [getattr(trained.task, f"{side}_lang", None) for side in ("source", "target")]
+        own = [self.cfg.source_lang, self.cfg.target_lang]
+        if languages != own[::-1]:
+            if None not in languages and languages != own:
+                logger.warning("%s was trained from %s to %s and is used from %s to %s", path, *languages, *own)
             return self
         reverse = copy(self)
         reverse.src_dict, reverse.tgt_dict = self.tgt_dict, self.src_dict

@@ -97,6 +97,15 @@ def test_its_limits_are_those_of_what_it_reads_and_writes(tiny, tmp_path):
     assert max(record["length"] for record in records) == 3
 
 
+@pytest.mark.parametrize(("languages", "warned"), [("de en", False), ("en de", False), ("de fr", True)])
+def test_other_languages_are_warned_of(languages, warned, caplog):
+    task = TranslationMHTask(TranslationMHConfig(data="", source_lang="de", target_lang="en"), *[dictionary_of()] * 2)
+    source, target = languages.split()
+    task._in_direction_of("ar.pt", Namespace(task=Namespace(source_lang=source, target_lang=target)))
+    said = ["ar.pt was trained from de to fr and is used from de to en"]
+    assert [record.getMessage() for record in caplog.records] == said * warned
+
+
 def test_the_dictionaries_are_exchanged(tmp_path):
     """With dictionaries of different sizes, the reverse model's encoder has the embeddings of the targets."""
     source, target = dictionary_of("abcdefghijklm"), dictionary_of()
@@ -104,7 +113,7 @@ def test_the_dictionaries_are_exchanged(tmp_path):
     task = TranslationMHTask(cfg, source, target)
     for languages, sizes in ((("en", "de"), (len(target), len(source))), (("de", "en"), (len(source), len(target)))):
         trained = Namespace(task=Namespace(source_lang=languages[0], target_lang=languages[1]))
-        directed = task._in_direction_of(trained)
+        directed = task._in_direction_of("ar.pt", trained)
         assert (directed is task) == (languages == ("de", "en"))
         assert (len(directed.source_dictionary), len(directed.target_dictionary)) == sizes
     assert (len(task.source_dictionary), len(task.target_dictionary)) == (len(source), len(target))
