@@ -1,11 +1,10 @@
-"""Tables of the plugin's options and presets, from the same source as `fairseq-mh options`."""
+"""The table of the plugin's options, from the same source as `fairseq-mh options`."""
 
 import re
 
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from fairseq_mh.translation.options.presets import PRESETS
 from fairseq_mh.translation.options.table import OptionRow, option_table
 
 
@@ -20,20 +19,6 @@ class OptionTable(SphinxDirective):
         found = self.parse_text_to_nodes(table)
         found[0]["classes"].append("options")  # for static/tables.css
         return found
-
-
-class PresetTable(SphinxDirective):
-    """A row for each preset, with the options that it stands for."""
-
-    has_content = False
-
-    def run(self):
-        rows = [f"| `{name}` | {shown_options(options)} |" for name, options in PRESETS.items()]
-        return self.parse_text_to_nodes("\n".join(["| preset | options |", "|---|---|", *rows]))
-
-
-def shown_options(options: tuple[str, ...]) -> str:
-    return f"`{' '.join(options)}`" if options else "none: the options' own defaults"
 
 
 def shown_default(row: OptionRow) -> str:
@@ -60,5 +45,4 @@ def _with_code(text: str) -> str:
 
 def setup(app: Sphinx) -> dict:
     app.add_directive("option-table", OptionTable)
-    app.add_directive("preset-table", PresetTable)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from fairseq_mh.translation.options.presets import PRESETS
 from tests.docs.markdown import COMMANDS, FENCE, PAGES, ROOT, SHOWN, Block, blocks, links, sessions
 from tests.docs.stage import set_stage
 from tests.programs import programs
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
-README, CONTRIBUTING = ROOT / "README.md", ROOT / "CONTRIBUTING.md"
+README, CONTRIBUTING, OPTIONS = ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "docs" / "options.md"
 BYTES = {README: 10_000, CONTRIBUTING: 12_000}
 
 
@@ -85,6 +86,13 @@ def test_a_heading_begins_with_a_hash(page):
     assert not re.findall(r"^.*\n *(?:=+|-+) *$", prose, flags=re.M)
 
 
+def test_the_page_of_options_lists_what_presets_stand_for():
+    found = dict(
+        re.findall(r"^\| `(\w+)` \| (?:`(--.*)`|none: .*) \|$", OPTIONS.read_text(encoding="utf-8"), flags=re.M)
+    )
+    assert found == {preset: " ".join(options) for preset, options in PRESETS.items()}
+
+
 @pytest.mark.parametrize("page", BYTES, ids=name)
 def test_pages_for_a_first_look_are_short(page):
     assert page.stat().st_size <= BYTES[page]
@@ -98,9 +106,9 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     scripts = re.findall(r'<(?:script|link)[^>]+(?:src|href)="(https?://[^"]+)', (tmp_path / "api.html").read_text())
     assert not scripts, "a page must open without network"
-    options = (tmp_path / "options.html").read_text(encoding="utf-8")
-    assert "τ<sub>q</sub>\u00a0.5" in options, "typography.py sets subscripts, and keeps figures in one line"
-    assert "τ_q" not in options
+    archive = (tmp_path / "archive.html").read_text(encoding="utf-8")
+    assert "τ<sub>q</sub>\u00a0.5" in archive, "typography.py sets subscripts, and keeps figures in one line"
+    assert "τ_q" not in archive
 
 
 def test_nothing_of_another_machine_is_in_the_documentation():
