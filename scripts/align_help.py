@@ -10,13 +10,13 @@ tabs. The help is MPL-2.0 (see the packages' copyright files), and so is the out
 """
 
 import argparse
-import gzip
-import subprocess
 import tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 
-PACKAGES = ("libreoffice-help-en-us", "libreoffice-help-de")
+from scripts.parallel_text import unpack, write_rows
+
+PACKAGES, HELP = ("libreoffice-help-en-us", "libreoffice-help-de"), "usr/share/libreoffice/help"
 VOID = {"img", "br", "meta", "link", "input", "hr", "wbr", "col"}  # tags that are never closed
 WORDS = (4, 60)  # fewest and most words of the English side
 TAGS = {"p", "h1", "h2", "h3", "h4", "h5", "h6"}
@@ -67,14 +67,6 @@ def paragraphs(page: Path) -> dict[str, str]:
     return parser.texts
 
 
-def extract(folder: Path) -> Path:
-    """Download and unpack both packages into `folder`; return the help's root."""
-    subprocess.run(["apt-get", "download", *PACKAGES], cwd=folder, check=True)
-    for package in sorted(folder.glob("*.deb")):
-        subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-    return folder / "usr/share/libreoffice/help"
-
-
 def align(root: Path, words: tuple[int, int] = WORDS) -> list[tuple[str, str, str]]:
     """Pair the paragraphs that both languages have; of equal pairs, keep the first.
 
@@ -105,10 +97,8 @@ def main():
     parser.add_argument("--words", type=int, nargs=2, default=WORDS, help="fewest and most words of the English side")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        rows = align(args.root or extract(Path(folder)), tuple(args.words))
-    with gzip.open(args.output, "wt", encoding="utf-8") as out:
-        out.writelines("\t".join(row) + "\n" for row in rows)
-    print(f"{len(rows)} segments -> {args.output}")
+        rows = align(args.root or unpack(PACKAGES, Path(folder)) / HELP, tuple(args.words))
+    write_rows(rows, args.output)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from fairseq_cli.train import cli_main
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fairseq_mh.architectures import electric_transformer  # noqa: F401  (registers it)
+from fairseq_mh.files.checkpoints import UNTRAINED
 from fairseq_mh.tasks.translation_mh import TranslationMHTask
 from fairseq_mh.translation.options.config import TranslationMHConfig
 
@@ -90,8 +91,7 @@ def inference_checkpoint(checkpoint: Path, arch: str) -> dict:
     return {
         "args": args,
         "model": {name: halves.setdefault(w.data_ptr(), w.half()) for name, w in trained["model"].items()},
-        "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
-        "extra_state": {"train_iterator": {"epoch": 1}},
+        **UNTRAINED,
     }
 
 

@@ -10,7 +10,6 @@ splits).
 """
 
 import argparse
-import gzip
 import hashlib
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 import sentencepiece
 
 from fairseq_mh.files.output import read_lines
+from scripts.parallel_text import read_rows
 
 RESERVE_PERCENT = 3
 HELDOUT_PERCENT = 4  # share of the pages for test, and the same share for validation
@@ -105,8 +105,7 @@ def main():
     parser.add_argument("corpus", type=Path, help="a .tsv.gz of page, English and German")
     parser.add_argument("output", type=Path, help="the folder to write")
     args = parser.parse_args()
-    with gzip.open(args.corpus, "rt", encoding="utf-8") as lines:
-        splits = split([tuple(line.rstrip("\n").split("\t")) for line in lines])
+    splits = split(read_rows(args.corpus))
     raw, pieces, model = args.output / "raw", args.output / "spm", args.output / "spm.model"
     write_text(splits, raw)
     train_pieces(raw, model)

@@ -5,11 +5,9 @@ from pathlib import Path
 
 import torch
 
+from fairseq_mh.files.checkpoints import UNTRAINED
+
 Weights = dict[str, torch.Tensor]
-NEW_STATE = {
-    "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
-    "extra_state": {"train_iterator": {"epoch": 1}},
-}
 LENGTHS = "decoder.embed_length.weight"  # only a CMLM has this weight
 RESIDUALS = ("self_attn.out_proj", "fc2")  # the last modules of the residual branches of an encoder layer
 
@@ -61,6 +59,6 @@ def write(state: dict, weights: Weights, output: Path) -> Path:
     model = {key: state[key] for key in ("args", "cfg", "criterion") if key in state}
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_suffix(".part")
-    torch.save(model | NEW_STATE | {"model": weights}, partial)
+    torch.save(model | UNTRAINED | {"model": weights}, partial)
     partial.rename(output)
     return output

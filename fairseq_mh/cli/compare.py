@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.errors import MOST, UserError
 from fairseq_mh.evaluation.comparison import comparison_table, of_common_sentences, system_names, warnings_about
 from fairseq_mh.files.output import first_sentences, read_output, read_references
@@ -20,10 +20,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("outputs", type=Path, nargs="+", help="the output of the baseline, then the other outputs")
     parser.add_argument("--reference", type=Path, help="plain text, one sentence per line; default: T- lines")
     parser.add_argument(
-        "--samples", type=at_least(1, MOST), default=1000, help="number of bootstrap resamples; default: %(default)s"
+        "--samples",
+        type=whole_number(1, MOST),
+        default=1000,
+        help="number of bootstrap resamples; default: %(default)s",
     )
     parser.add_argument("--common", action="store_true", help="compare only the sentences that all outputs hold")
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="compare only the first N sentences")
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="compare only the first N sentences")
 
 
 def run(args: Namespace) -> None:

@@ -14,12 +14,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
-from fairseq_mh.cli.parser import Parser, at_least
+from fairseq_mh.cli.parser import Parser, whole_number
 from fairseq_mh.corpus.driver import corpus_summary, translate
 from fairseq_mh.corpus.options import CorpusOptions
 from fairseq_mh.loading import with_pieces
 
-TAKES_MORE = True
+TAKES_MORE = "OPTIONS OF fairseq-generate"
 
 
 def add_arguments(parser: Parser) -> None:
@@ -30,17 +30,17 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--samples", action="store_true", help="also write every state that the chains visited")
     parser.add_argument(
         "--chunk-size",
-        type=at_least(1),
+        type=whole_number(1),
         default=500,
         help="lines that are written, or lost, together; default: %(default)s",
     )
     parser.add_argument(
         "--workers",
-        type=at_least(0),
+        type=whole_number(0),
         help="number of Ray workers; 0: only this process; default: one for each GPU or core",
     )
     parser.add_argument("--address", help="address of a Ray cluster; default: Ray is started for this run only")
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="translate only the first N lines")
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="translate only the first N lines")
     add_decoding_options(parser)
 
 

@@ -10,7 +10,7 @@ The grid `demo` (fairseq-mh experiments demo ...) defines the decoders. No files
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.demo import demo_bench, demo_grid, demonstrate, find_model
 
@@ -21,7 +21,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--all", action="store_true", help="translate the whole test set instead of a tenth")
     parser.add_argument(
-        "--limit", type=at_least(1), metavar="N", help="translate the first N segments instead of a tenth"
+        "--limit", type=whole_number(1), metavar="N", help="translate the first N segments instead of a tenth"
     )
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.convergence import CONVERGED
 from fairseq_mh.evaluation.diagnostics import advice_on, diagnose, diagnosis_summary, first_ids
 from fairseq_mh.evaluation.scores import read_trace
+from fairseq_mh.files.chunks import write_whole
 
 MEANINGS = {
     "groups": "number of pairs of sentence and length",
@@ -36,8 +37,10 @@ MEANINGS = {
 
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("trace", type=Path, help="the file of --mh-trace, or trace.jsonl of fairseq-mh sample")
-    parser.add_argument("--burn-in", type=at_least(0), default=0, help="first sweeps to discard; default: %(default)s")
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="diagnose only the first N sentences")
+    parser.add_argument(
+        "--burn-in", type=whole_number(0), default=0, help="first sweeps to discard; default: %(default)s"
+    )
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="diagnose only the first N sentences")
     parser.add_argument("--output", type=Path, help="write a row for each sentence and length to this CSV file")
 
 
@@ -50,5 +53,5 @@ def run(args: Namespace) -> None:
         print(advice)
     if args.output:
         args.output.parent.mkdir(parents=True, exist_ok=True)
-        table.write_csv(args.output)
+        write_whole(args.output, table.write_csv)
         print(f"{args.output} is written: a row for each of {len(table)} pairs of sentence and length")

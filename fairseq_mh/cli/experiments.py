@@ -8,18 +8,20 @@ OUTPUT/results.csv has a row for each run, with all of its settings; OUTPUT/curv
 OUTPUT/runs/ has the printed output and the trace of each run. After an interruption, run the same command to continue.
 """
 
+import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.cli.parser import at_least
-from fairseq_mh.errors import UserError
+from fairseq_mh.cli.parser import whole_number
+from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import results_table
+from fairseq_mh.files.chunks import lock
 from fairseq_mh.files.data_files import require_folder
 from fairseq_mh.progress import Progress
 
-TAKES_MORE = True
+TAKES_MORE = "OPTIONS OF fairseq-generate, or of fairseq-mh sample for texts"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -29,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--path", type=Path, help="the checkpoint; default: DATA/checkpoint.pt")
     parser.add_argument("--gen-subset", default="test", help="the subset to translate; default: %(default)s")
     parser.add_argument(
-        "--limit", type=at_least(1), metavar="N", help="translate only the first N sentences of the subset"
+        "--limit", type=whole_number(1), metavar="N", help="translate only the first N sentences of the subset"
     )
     parser.add_argument("--reference", type=Path, help="plain text, one sentence per line; default: the targets")
     parser.add_argument(
@@ -41,10 +43,12 @@ def run(args: Namespace) -> None:
     grid = read_grid(find_grid(args.grid), args.data)
     refuse_missing_files(grid)
     bench, folders = bench_of(args), []
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clusters send it to a job whose time is over
     try:
-        for one in Progress(grid, desc=grid[0].experiment, unit=" runs"):
-            folders.append(run_once(one, bench, args.output))
-            results = collect(folders, args.output)
+        with lock(args.output):
+            for one in Progress(grid, desc=grid[0].experiment, unit=" runs"):
+                folders.append(run_once(one, bench, args.output))
+                results = collect(folders, args.output)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command again to continue") from None
     print(results_table(results))
@@ -67,6 +71,10 @@ def bench_of(args: Namespace) -> Bench:
 
     if args.causal_lm:
         raise UserError("--causal-lm judges texts; these runs translate")
+    given = {argument.partition("=")[0] for argument in args.more}
+    refuse(
+        {f"give {name} before --, so that the results name it": name in given for name in ("--path", "--gen-subset")}
+    )
     require_folder(args.data)
     path = args.path or args.data / "checkpoint.pt"
     bench = TranslationBench(args.data, path, args.gen_subset, args.reference, tuple(args.more), args.limit)

@@ -1,8 +1,8 @@
 """The command `fairseq-mh`: it runs the module of a subcommand, and reports mistakes in one line.
 
 A subcommand is a module in this folder with `add_arguments(parser)` and `run(args)`, and a line in `COMMANDS`. Only the
-module of the given subcommand is imported. Its `run` may return an exit status. If it sets `TAKES_MORE = True`, the
-arguments after `--` are in `args.more`.
+module of the given subcommand is imported. Its `run` may return an exit status. If it sets `TAKES_MORE`, which says
+what may follow `--`, the arguments after `--` are in `args.more`.
 """
 
 import argparse
@@ -49,8 +49,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     subparser = Parser(prog=f"fairseq-mh {given.command}", description=module.__doc__)
     module.add_arguments(subparser)
     own, more = list(arguments[1:]), list[str]()
-    if getattr(module, "TAKES_MORE", False):
-        subparser.usage = f"{subparser.format_usage().removeprefix('usage: ').strip()} [-- OPTIONS OF fairseq-generate]"
+    if following := getattr(module, "TAKES_MORE", ""):
+        subparser.usage = f"{subparser.format_usage().removeprefix('usage: ').strip()} [-- {following}]"
         at = own.index("--") if "--" in own else len(own)
         own, more = own[:at], own[at + 1 :]
     args = subparser.parse_intermixed_args(own)

@@ -13,7 +13,7 @@ from fairseq_mh.loading import with_pieces
 from fairseq_mh.page.server import application, is_local, listen, serve
 from fairseq_mh.translator import Translator
 
-TAKES_MORE = True
+TAKES_MORE = "OPTIONS OF fairseq-generate"
 HERE = "127.0.0.1"
 
 

@@ -28,18 +28,21 @@ class Parser(argparse.ArgumentParser):
         self.hidden[action], action.help = action.help, argparse.SUPPRESS
 
 
-def at_least(least: int, most: int = sys.maxsize) -> Callable[[str], int]:
+def whole_number(least: int, most: int = sys.maxsize) -> Callable[[str], int]:
     """Return the type of an option that takes a whole number in these bounds, for `add_argument`."""
 
-    def whole_number(text: str) -> int:
-        number = int(text)
+    def parsed(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError("must be a whole number") from None
         if number < least:
             raise argparse.ArgumentTypeError(f"must be {least} or more")
         if number > most:
             raise argparse.ArgumentTypeError(f"must be at most {most}")
         return number
 
-    return whole_number
+    return parsed
 
 
 class HelpAll(argparse.Action):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.errors import UserError, one_line, refuse
 from fairseq_mh.files.chunks import whole_folder
 from fairseq_mh.files.output import readable_lines
@@ -24,7 +24,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         "texts", nargs="+", metavar="TEXT", help="names of parallel texts, without .LANGUAGE at the end"
     )
     parser.add_argument("--languages", nargs=2, required=True, metavar="LANGUAGE", help="how the files' names end")
-    parser.add_argument("--size", type=at_least(1), default=8000, metavar="N", help="the most pieces; default: 8000")
+    parser.add_argument(
+        "--size", type=whole_number(1), default=8000, metavar="N", help="the most pieces; default: 8000"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the folder to write, which must not exist")
 
 

@@ -9,7 +9,7 @@ sampler each text is from.
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.errors import BAD_SEED, SEEDS, refuse
 from fairseq_mh.evaluation.rating_sheet import key_path, mix_texts, read_sampler, write_sheet
 
@@ -17,7 +17,7 @@ from fairseq_mh.evaluation.rating_sheet import key_path, mix_texts, read_sampler
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("samplers", nargs="+", metavar="NAME=FILE", help="samples.jsonl of fairseq-mh sample")
     parser.add_argument(
-        "--texts", type=at_least(1), default=50, help="number of texts per sampler; default: %(default)s"
+        "--texts", type=whole_number(1), default=50, help="number of texts per sampler; default: %(default)s"
     )
     parser.add_argument("--seed", type=int, default=1, help="seed for choosing the texts; default: %(default)s")
     parser.add_argument("--output", type=Path, default=Path("sheet.csv"), help="the sheet; default: %(default)s")

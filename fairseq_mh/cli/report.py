@@ -12,7 +12,7 @@ no chains are shown. With --trace, the page only has the viewer of one trace (--
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.report.page import read_paper, render_page, render_trace, write_page
 
@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="fairseq's data folder, for the tokens in the chain viewer")
     parser.add_argument(
         "--sentences",
-        type=at_least(1),
+        type=whole_number(1),
         default=20,
         metavar="N",
         help="show the chains of the first N; default: %(default)s",

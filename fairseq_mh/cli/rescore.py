@@ -14,7 +14,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from fairseq_mh.cli.parser import at_least
+from fairseq_mh.cli.parser import whole_number
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.rescorer import Candidates, Rescorer
 from fairseq_mh.files.output import Output, pooled_nbest, read_output
@@ -38,7 +38,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         type=Path,
         help="the SentencePiece model for D- lines; default: DATA/spm.model, unless they are pieces",
     )
-    parser.add_argument("--limit", type=at_least(1), metavar="N", help="rescore only the first N sentences")
+    parser.add_argument("--limit", type=whole_number(1), metavar="N", help="rescore only the first N sentences")
 
 
 def run(args: Namespace) -> None:
@@ -71,9 +71,9 @@ def print_batch(batch: dict[int, Candidates], refused: dict[int, str], first: Ou
     """
     for number, candidates in batch.items():
         if number in refused:
-            print(f"fairseq-mh: sentence {number} is not rescored: {refused[number]}", file=sys.stderr)
+            Progress.write(f"fairseq-mh: sentence {number} is not rescored: {refused[number]}", file=sys.stderr)
         for kind, texts in (("S", first.sources), ("T", first.references)):
             if number in texts:
-                print(f"{kind}-{number}\t{texts[number]}")
+                Progress.write(f"{kind}-{number}\t{texts[number]}")
         for score, text in candidates or [(-math.inf, "")]:
-            print(f"H-{number}\t{score}\t{text}\nD-{number}\t{score}\t{text}")
+            Progress.write(f"H-{number}\t{score}\t{text}\nD-{number}\t{score}\t{text}")

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from fairseq_mh.cli.decoding_options import add_decoding_options, decoding_arguments
-from fairseq_mh.cli.parser import Parser, at_least
+from fairseq_mh.cli.parser import Parser, whole_number
 from fairseq_mh.convergence import arviz
 from fairseq_mh.corpus.records import record_of, record_of_samples
 from fairseq_mh.corpus.sources import Source
@@ -36,7 +36,7 @@ from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translation.samples import Samples
 from fairseq_mh.translator import Found, Translator
 
-TAKES_MORE = True
+TAKES_MORE = "OPTIONS OF fairseq-generate"
 BUFFER = 100  # lines, if they do not come from a terminal
 COUNTS = ("chains", "burn_in")
 OF_SAMPLES = ("preset", *COUNTS)  # options that `Translator.watch_samples` takes itself
@@ -53,18 +53,21 @@ def add_arguments(parser: Parser) -> None:
         help="template of all translations, as 'Click {2} to {}.'; {2}: a blank of 2 tokens, {}: of any number",
     )
     parser.add_argument(
-        "--samples", type=at_least(1), metavar="N", help="draw N translations of each sentence by four chains"
+        "--samples", type=whole_number(1), metavar="N", help="draw N translations of each sentence by four chains"
     )
     parser.add_argument(
         "--thin",
-        type=at_least(1),
+        type=whole_number(1),
         metavar="N",
         help="with --samples: sweeps from one draw of a chain to its next; default: 1",
     )
     parser.add_argument("--json", action="store_true", help="print a JSON record per line: translations with energies")
-    parser.add_argument("--limit", type=at_least(0), metavar="N", help="translate only the first N sentences")
+    parser.add_argument("--limit", type=whole_number(0), metavar="N", help="translate only the first N sentences")
     parser.add_argument(
-        "--buffer-size", type=at_least(1), metavar="N", help="lines read at once; default: 100, or 1 from a terminal"
+        "--buffer-size",
+        type=whole_number(1),
+        metavar="N",
+        help="lines read at once; default: 100, or 1 from a terminal",
     )
     add_decoding_options(parser)
 
@@ -173,10 +176,10 @@ def print_result(as_json: bool, nbest: int, number: int, result: SentenceResult)
     if as_json:
         print_record(record_of(Source(number, str(number), result.source), result))
     elif nbest == 1:
-        print(result.translations[0].text if result.translations else "")
+        Progress.write(result.translations[0].text if result.translations else "")
     else:
         for found in result.translations:
-            print(f"{number}\t{found.text}")
+            Progress.write(f"{number}\t{found.text}")
 
 
 def print_samples(as_json: bool, number: int, drawn: Samples) -> None:
@@ -186,7 +189,7 @@ def print_samples(as_json: bool, number: int, drawn: Samples) -> None:
         print_record(record_of_samples(Source(number, str(number), drawn.source), drawn))
     else:
         for one in drawn.frequencies:
-            print(f"{number}\t{one.frequency:.4g}\t{one.energy:.3f}\t{one.text}")
+            Progress.write(f"{number}\t{one.frequency:.4g}\t{one.energy:.3f}\t{one.text}")
     if drawn.draws:
         found = drawn.convergence
         figures = [] if found.r_hat is None else [f"R-hat {found.r_hat:.3f}"]
@@ -197,10 +200,12 @@ def print_samples(as_json: bool, number: int, drawn: Samples) -> None:
 
 def print_record(record: dict[str, Any]) -> None:
     """Print a record as a line of JSON, which has lone surrogates as \\udcf6, in any encoding of the output."""
-    print(json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace").decode())
+    Progress.write(json.dumps(record, ensure_ascii=False).encode(errors="backslashreplace").decode())
 
 
 def print_reason(number: int, untranslated: str | None) -> None:
     """Print to standard error why a line is not translated, unless it is empty."""
     if untranslated and untranslated != "empty":
-        print(f"fairseq-mh: line {number + 1} is not translated: {untranslated}", file=sys.stderr)
+        Progress.write(
+            f"fairseq-mh: sentence {number} (line {number + 1}) is not translated: {untranslated}", file=sys.stderr
+        )

@@ -12,6 +12,7 @@ from torch import Tensor
 from fairseq_mh.architectures.mask_predict_transformer import MASK, MaskPredictTransformer
 from fairseq_mh.convert.published_format import CHECKPOINT, KEPT, SHARED, Files, fairseq_names, load_published
 from fairseq_mh.errors import UserError, one_line, reason
+from fairseq_mh.files.checkpoints import UNTRAINED
 from fairseq_mh.files.chunks import whole_folder
 
 
@@ -84,12 +85,7 @@ def convert(files: Files, out: Path) -> Namespace:
     texts, (source, target) = zip(*(dictionary_of(files, language) for language in languages), strict=True)
     args = converted_arguments(old)
     weights = converted_weights(args, weights, source, target)
-    state = {
-        "args": args,
-        "model": weights,
-        "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
-        "extra_state": {"train_iterator": {"epoch": 1}},
-    }
+    state = {"args": args, "model": weights, **UNTRAINED}
     with whole_folder(out) as folder:
         torch.save(state, folder / "checkpoint.pt")
         for language, text in zip(languages, texts, strict=True):

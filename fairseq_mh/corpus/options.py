@@ -13,6 +13,7 @@ from fairseq_mh.errors import refuse
 from fairseq_mh.files.chunks import by_content, fingerprint
 from fairseq_mh.files.data_files import require_folder
 from fairseq_mh.loading import parse_generate_options
+from fairseq_mh.translation.given.references import reads_references
 from fairseq_mh.translation.options.checks import check
 from fairseq_mh.translation.options.energy_sum import parse_energy
 
@@ -67,9 +68,8 @@ def checked(args: CorpusOptions) -> Any:
             cfg.task.mh_phrases
         ),
         "--mh-trace has no effect here; --samples writes the states that chains visited": bool(cfg.task.mh_trace),
-        "--mh-gold-length and --mh-init reference need references, but a corpus has none": (
-            cfg.task.mh_gold_length or cfg.task.mh_init == "reference"
-        ),
+        "--mh-gold-length, --mh-init reference, --prefix-size and --score-reference need references, but a corpus has "
+        "none": reads_references(cfg.task, cfg.generation),
     }
     refuse(refusals | {f"--{name} has no effect here": bool(used) for name, used in unused(cfg).items()})
     return cfg

@@ -29,7 +29,7 @@ def schema(terms: Sequence[str]) -> dict[str, Any]:
 
 def write_parquet(records: str, file: BinaryIO) -> None:
     """Write records, given as JSON lines, to a Parquet file whose columns have the terms of the records."""
-    found = (json.loads(line) for line in records.splitlines())
+    found = (json.loads(line) for line in StringIO(records))  # splitlines would also split at U+2028
     names = {name: None for record in found for part in LISTS for one in record[part] for name in one}
     terms = [name for name in names if name.startswith(TERM)]
     with _as_os_error():

@@ -11,7 +11,7 @@ from sacrebleu.significance import PairedTest
 from tabulate import tabulate
 
 from fairseq_mh.errors import UserError
-from fairseq_mh.evaluation.tables import UNREAD
+from fairseq_mh.evaluation.tables import UNREAD, settings_of
 from fairseq_mh.files.output import Output, in_order
 
 HEADERS = ("output", "BLEU", "95 %", "p", "chrF", "95 %", "p", "wins", "losses", "rows", "seconds")
@@ -41,7 +41,7 @@ def _row(path: Path) -> dict[str, Any] | None:
 def _name(row: dict[str, Any], rows: Sequence[dict[str, Any] | None]) -> str:
     same = [other for other in rows if other and other["decoder"] == row["decoder"]]
     unread = UNREAD.get(row.get("mh_decoding", ""), ())
-    settings = [name for name in row if (name.startswith(("mh_", "iter_")) and name not in unread) or name == "seed"]
+    settings = [name for name in ["seed", *settings_of(row)] if name in row and name not in unread]
     differing = [name for name in settings if any(other.get(name) != row[name] for other in same)]
     return ", ".join(
         [row["decoder"], *(f"{name.removeprefix('mh_').replace('_', ' ')} {row[name]}" for name in differing)]

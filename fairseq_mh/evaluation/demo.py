@@ -2,8 +2,10 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
+from shutil import rmtree
 
 import polars as pl
 from tabulate import tabulate
@@ -77,18 +79,21 @@ def demonstrate(grid: list[GridRun], bench: TranslationBench) -> Iterator[str]:
     """Run the grid, and yield lines to print: tables of results, what they say, and translations of some segments.
 
     Raises:
-        UserError: if a run fails, after the results of the earlier runs were yielded.
+        UserError: if a run fails, after the results of the earlier runs were yielded. Its output is kept.
     """
     failure, folders = None, []
-    with tempfile.TemporaryDirectory(prefix="fairseq-mh.") as name:
+    folder = Path(tempfile.mkdtemp(prefix="fairseq-mh."))
+    with ExitStack() as stack:
+        stack.callback(rmtree, folder)
         try:
             for run in Progress(grid, "decoders", unit=""):
-                folders.append(run_once(run, bench, Path(name)))
+                folders.append(run_once(run, bench, folder))
         except UserError as error:
             failure = error
+            stack.pop_all()
         if folders:
             found = {run.decoder: read_output(f / "output.txt") for run, f in zip(grid, folders, strict=False)}
-            results = collect(folders, Path(name))
+            results = collect(folders, folder)
             yield from _tables(results, bench)
             yield from what_chains_give(results)
             yield from _translations(found, bench)

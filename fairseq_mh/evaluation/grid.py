@@ -31,6 +31,7 @@ KEYS = {"title", "options", "seeds", "runs"}
 RUN_KEYS = {"decoder", "options", "seeds"}
 DATA = "{data}"
 FILE_OPTIONS = ("mh-energy", "path")  # options whose values are files that a run reads
+NAMED = ("mh-", "iter-", "path")  # begin the names of options by which tables tell runs apart
 GRIDS = Path(__file__).parent / "grids"
 
 
@@ -122,6 +123,9 @@ def read_grid(path: Path, data: Path | None = None) -> list[GridRun]:
         options = given[0] | given[1]
         if empty := [name for name, value in options.items() if value == []]:
             raise UserError(f"{path}: the option {empty[0]} has an empty list of values")
+        several = [name for name, value in options.items() if isinstance(value, list)]
+        if unnamed := [name for name in several if not name.startswith(NAMED)]:
+            raise UserError(f"{path}: {unnamed[0]} may not have several values, only {', '.join(NAMED)} options may")
         choices = [value if isinstance(value, list) else [value] for value in options.values()]
         for values in itertools.product(*choices):
             filled = (one.replace(DATA, str(data)) if data and isinstance(one, str) else one for one in values)

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 
 from fairseq_mh.errors import UserError
+from fairseq_mh.files.chunks import write_whole
 from fairseq_mh.files.output import read_samples
 
 Sample = dict[str, Any]  # has the keys `sampler`, `id` and `text`
@@ -62,5 +63,5 @@ def write_sheet(table: pl.DataFrame, sheet: Path) -> None:
     """Write the sheet for the raters, with empty columns to fill in, and the key, which the raters do not get."""
     blank = pl.lit(None, dtype=pl.String)
     sheet.parent.mkdir(parents=True, exist_ok=True)
-    table.drop("text").write_csv(key_path(sheet))
-    table.select("item", "text", fluency=blank, comment=blank).write_csv(sheet)
+    write_whole(key_path(sheet), table.drop("text").write_csv)
+    write_whole(sheet, table.select("item", "text", fluency=blank, comment=blank).write_csv)

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 import polars as pl
 
+import fairseq_mh
 from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.grid import GridRun
 from fairseq_mh.evaluation.tables import without_unread
 from fairseq_mh.files.chunks import fingerprint, write_whole
 
-PACKAGES = ("fairseq-mh", "ve-fairseq", "torch", "transformers", "sacrebleu")
+PACKAGES = ("ve-fairseq", "torch", "transformers", "sacrebleu")
 
 
 class Bench(Protocol):
@@ -70,7 +71,7 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
             raise UserError(f"{argument} belongs in the grid, so that the results name it")
     settings = bench.settings(run)
     fingerprints = [fingerprint(Path(file)) for file in run.files(run.options) if Path(file).is_file()]
-    key = run.key(*map(str, (*settings.items(), version("fairseq-mh"), *bench.identity(), *fingerprints)))
+    key = run.key(*map(str, (*settings.items(), fairseq_mh.__version__, *bench.identity(), *fingerprints)))
     folder, partial = output / "runs" / key, output / "runs" / f"{key}.part"
     if folder.exists():
         return folder
@@ -94,8 +95,8 @@ def run_once(run: GridRun, bench: Bench, output: Path) -> Path:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of those installed packages that can change results."""
-    found = {}
+    """Return the versions of this package and of those installed ones that can change results."""
+    found = {"fairseq-mh": fairseq_mh.__version__}
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             found[name] = version(name)

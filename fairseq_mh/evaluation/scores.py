@@ -15,7 +15,7 @@ COUNTS = ("proposals", "accepted", "novel", "rows")
 EXPERT_ROWS = "expert_rows"  # a trace of texts has none
 CHAIN = ("id", "length", "chain")
 KINDS: dict[str, Any] = dict.fromkeys((*CHAIN, *COUNTS, "sweep"), pl.Int64)
-KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64}
+KINDS |= {"tokens": pl.List(pl.Int64), "energy": pl.Float64, "temperature": pl.Float64}
 TERM = "energy_"  # begins the name of the energy of a term
 
 
@@ -59,8 +59,8 @@ def read_trace(path: Path) -> pl.DataFrame:
         )  # given a path, polars would expand `*` in it
         if missing := KINDS.keys() - set(trace.columns):
             raise UserError(f"{path} is not a trace: it lacks {', '.join(sorted(missing))}")
-        optional = [name for name in trace.columns if name.startswith(TERM) or name == "temperature"]
-        kinds: dict[Any, Any] = KINDS | dict.fromkeys(optional, pl.Float64)
+        terms = [name for name in trace.columns if name.startswith(TERM)]
+        kinds: dict[Any, Any] = KINDS | dict.fromkeys(terms, pl.Float64)
         kinds |= {EXPERT_ROWS: pl.Int64} if EXPERT_ROWS in trace.columns else {}
         trace = trace.cast(kinds)
     except (OSError, pl.exceptions.PolarsError) as error:

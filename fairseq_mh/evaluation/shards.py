@@ -38,6 +38,8 @@ def merged(paths: Sequence[Path], gaps: bool, sentences: int | None = None) -> l
     missing = next((n for n, number in enumerate(sorted(found)) if n != number), None)
     if missing is not None and not gaps:
         raise UserError(f"sentence {missing} is in none of the files (--gaps allows this if it was too long)")
+    if not found:
+        raise UserError("none of the files holds a sentence")
     if sentences not in (None, len(found)):
         raise UserError(f"the files hold {len(found)} sentences, not {sentences}")
     lines = [line for number in sorted(found) for line in found[number]]

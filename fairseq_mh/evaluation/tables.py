@@ -1,6 +1,6 @@
 """Makes tables of results, with means and standard deviations over seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 from tabulate import tabulate
@@ -18,6 +18,7 @@ UNREAD: dict[str, tuple[str, ...]] = {  # the settings that a decoder does not r
         *("mh_proposal", "mh_thin", "mh_top_k", "mh_proposal_mix"),  # of earlier versions
     ),
 }
+SETTINGS = ("mh_", "iter_")  # begin the names of columns of settings
 FORMATS = dict.fromkeys(("bleu", "chrf", "perplexity", "nats", "self_bleu"), "{:.2f}")
 FORMATS |= {"rows": "{:,.0f}", "seconds": "{:.1f}"}
 
@@ -65,9 +66,14 @@ def measured_of(results: pl.DataFrame, names: Sequence[str] = MEASURED) -> list[
     return [name for name in names if name in results.columns]
 
 
+def settings_of(names: Iterable[str]) -> list[str]:
+    """Return those names of columns that are settings of the decoders."""
+    return [name for name in names if name.startswith(SETTINGS) or name == "path"]
+
+
 def settings_that_differ(results: pl.DataFrame) -> list[str]:
     """Return the settings that have more than one value for at least one decoder."""
-    settings = [name for name in results.columns if name.startswith(("mh_", "iter_"))]
+    settings = settings_of(results.columns)
     values = results.group_by("decoder").agg(pl.col(settings).n_unique())
     return [name for name in settings if (values[name] > 1).any()]
 

@@ -37,8 +37,8 @@ class TextBench:
     def __init__(self, model: Path, judge: Path | None, arguments: tuple[str, ...]):
         self.model, self.arguments = model, arguments
         self.files = (fingerprint(model), fingerprint(judge) if judge else "")
-        self.judge = load_causal_lm(judge, "cpu") if judge else None
         options = self._options(None, Path())
+        self.judge = load_causal_lm(judge, options.device) if judge else None
         self.loaded = load_text_model(options.model, options.device, options.sentencepiece_model)
 
     def identity(self) -> tuple[str, ...]:

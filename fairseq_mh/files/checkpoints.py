@@ -17,6 +17,12 @@ makers: list[Any] = [np.float64(0).__reduce__()[0], np.zeros(1).__reduce__()[0]]
 for maker in makers:
     NUMPY += [maker, (maker, f"numpy.core.multiarray.{maker.__name__}")]
 
+# The entries of a checkpoint that holds no state of its training, which fairseq expects in each one.
+UNTRAINED = {
+    "optimizer_history": [{"optimizer_name": "none", "lr_scheduler_state": {}, "num_updates": 0}],
+    "extra_state": {"train_iterator": {"epoch": 1}},
+}
+
 
 def allow_fairseq_types() -> None:
     """Allow these types in every `torch.load(..., weights_only=True)` of this process."""

@@ -24,6 +24,23 @@ Join = Callable[[Sequence[Path], BinaryIO], Any]  # joins the files of all chunk
 LOCK = ".lock"  # the file that a process locks while it writes into a folder
 
 
+def lock(folder: Path) -> TextIO:
+    """Create a folder if need be, and keep other processes from writing to it until the returned file is closed.
+
+    Raises:
+        UserError: if another process is writing to it.
+        OSError: if it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    file = (folder / LOCK).open("a")  # network file systems lock only files that are open for writing
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise UserError(f"another process is writing to {folder}") from None
+    return file
+
+
 class Chunks:
     """The output folder of one run, whose work is cut into chunks.
 
@@ -48,9 +65,7 @@ class Chunks:
         try:
             if folder.exists() and not record.exists() and self._other_names("settings.json.part"):
                 raise UserError(f"{folder} already holds other files: choose another folder")
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / LOCK).open("a")  # network file systems lock only files that are open for writing
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock = lock(folder)
             if not record.exists():
                 write_whole(record, lambda file: file.write(expected.encode()))
             recorded = record.read_text(encoding="utf-8")
@@ -58,8 +73,6 @@ class Chunks:
                 self._release()
                 differs = difference(recorded, expected)
                 raise UserError(f"{folder} was started with other settings{differs}: choose another one, or remove it")
-        except BlockingIOError:
-            raise UserError(f"another process is writing to {folder}") from None
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--output cannot be written: {error}") from None
 

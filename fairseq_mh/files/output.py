@@ -116,7 +116,7 @@ def in_order(hypotheses: dict[int, str], references: dict[int, str]) -> tuple[li
     numbers = sorted(hypotheses)
     missing = [number for number in numbers if number not in references]
     if missing:
-        raise UserError(f"sentence {missing[0]} has no reference; give the references with --reference")
+        raise UserError(f"sentence {missing[0]} has no reference: give --reference a file with a line for each")
     return [hypotheses[n] for n in numbers], [references[n] for n in numbers]
 
 

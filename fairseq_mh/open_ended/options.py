@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 
-from fairseq_mh.errors import BAD_SEED, SEEDS, UserError, refuse, too_many, unknown_option
+from fairseq_mh.errors import BAD_SEED, SEEDS, UserError, one_line, refuse, too_many, unknown_option
 from fairseq_mh.files.chunks import by_content
 from fairseq_mh.sampler_config import SamplerConfig, check_sampler
 from fairseq_mh.template import check_template
@@ -111,6 +111,18 @@ class _Parser(ArgumentParser):
         raise UserError(unknown_option(message, self._option_string_actions))
 
 
+def check_device(name: str) -> None:
+    """Check the value of `--device`.
+
+    Raises:
+        UserError: if torch cannot use this device.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:  # the latter if torch was built without CUDA
+        raise UserError(f"--device {name} cannot be used: {one_line(error)}") from None
+
+
 def check_text_options(options: TextOptions) -> None:
     """Check the options before anything is loaded or written.
 
@@ -119,13 +131,12 @@ def check_text_options(options: TextOptions) -> None:
     """
     check_sampler(options.sampler)
     shortest, longest = options.length
-    cuda = options.device.startswith("cuda")
+    check_device(options.device)
     refusals = {
         "--length MIN MAX must be 1 or more, and MIN at most MAX": not 1 <= shortest <= longest,
         "--chains must be 1 or more": options.chains < 1,
         "--batch-size must be 1 or more": options.batch_size < 1,
         BAD_SEED: options.seed not in SEEDS,
-        "--device cuda: there is no GPU": cuda and not torch.cuda.is_available(),
         "--sentencepiece-model is for a fairseq checkpoint": (
             options.sentencepiece_model is not None and options.model.suffix != ".pt"
         ),

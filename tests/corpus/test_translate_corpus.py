@@ -86,6 +86,14 @@ def test_chunks_batches_and_formats_change_nothing(tiny, whole, tmp_path, own, m
     assert {path.name for path in out.iterdir()} == {name, "chunks.jsonl", "settings.json"}
 
 
+def test_a_line_separator_within_a_line_is_kept(tiny, tmp_path):
+    """JSON does not escape U+2028, at which `str.splitlines` would cut a record."""
+    (tmp_path / "c.de").write_text("a\u2028b\nb\n", encoding="utf-8")
+    corpus_run(tiny, tmp_path / "c.de", tmp_path / "out", "--format", "parquet")
+    records = pl.read_parquet(tmp_path / "out" / "translations.parquet")
+    assert records["source"].to_list() == ["a\u2028b", "b"]
+
+
 def test_json_lines_keep_their_ids_and_samples_are_the_visited_states(tiny, whole, tmp_path):
     corpus = tmp_path / "c.jsonl"
     lines = [{"id": f"x{n}", "text": text} for n, text in enumerate(SENTENCES[:-1])] + [{"text": SENTENCES[-1]}]

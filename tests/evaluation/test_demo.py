@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import tempfile
 
 import polars as pl
 import pytest
@@ -39,7 +40,9 @@ def test_a_folder_without_a_teacher(tiny, capsys, monkeypatch):
     assert sum(line.startswith("source ") for line in lines) == 2  # the fourth and the fifth segment
 
 
-def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
+def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys, tmp_path):
+    """The folder that the message names is kept."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(sys, "executable", str(programs().bin / "python"))  # its imports are done
     execute = TranslationBench.execute
 
@@ -55,6 +58,7 @@ def test_finished_decoders_are_shown_if_one_fails(tiny, monkeypatch, capsys):
     assert "mask-predict" in printed.out
     assert "degenerate Gibbs" not in printed.out
     assert printed.err.splitlines()[-1] == "fairseq-mh: error: a run failed"
+    assert len(list(tmp_path.glob("fairseq-mh.*/runs/*/output.txt"))) == 1
 
 
 def test_the_embedded_model_has_every_decoder():

@@ -19,6 +19,7 @@ from fairseq_mh.evaluation import runner
 from fairseq_mh.evaluation.grid import GRIDS, GridRun, find_grid, grid_names, read_grid
 from fairseq_mh.evaluation.tables import over_seeds, results_table
 from fairseq_mh.evaluation.translation_bench import TranslationBench, copy_output
+from fairseq_mh.files.chunks import lock
 from fairseq_mh.files.output import in_order, read_output
 from tests.cli.in_process import called
 from tests.programs import programs
@@ -64,6 +65,7 @@ INVALID_GRIDS = [
     {"runs": [{"decoder": "a", "b": 1}]},
     {"runs": [{"decoder": "a", "options": ["mh-sweeps"]}]},
     {"runs": [{"decoder": "a", "seeds": 3}]},
+    {"runs": [{"decoder": "a", "options": {"lenpen": [1, 2]}}]},
 ]
 
 
@@ -113,6 +115,26 @@ def test_references_that_cannot_serve_are_refused_before_anything_is_decoded(
     assert main(["experiments", str(grid_file(tmp_path)), str(tiny.folder), *map(str, given)]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_what_the_results_name_is_not_given_after_the_dashes(tiny, tmp_path, capsys):
+    given = ("--output", tmp_path / "out", "--", "--path", "other.pt")
+    assert main(["experiments", str(grid_file(tmp_path)), str(tiny.folder), *map(str, given)]) == 1
+    assert "give --path before --" in capsys.readouterr().err
+
+
+def test_a_folder_that_another_process_writes_is_refused(tiny, tmp_path, capsys):
+    given = ("--output", tmp_path / "out")
+    with lock(tmp_path / "out"):
+        assert main(["experiments", str(grid_file(tmp_path)), str(tiny.folder), *map(str, given)]) == 1
+    assert "another process is writing to" in capsys.readouterr().err
+
+
+def test_models_are_rows_of_a_table():
+    """A mean over checkpoints, with a deviation, would look like one over seeds."""
+    runs = [{"decoder": "MH", "seed": 1, "path": path, "bleu": bleu} for path, bleu in (("a.pt", 20.0), ("b.pt", 30.0))]
+    lines = results_table(pl.DataFrame(runs)).splitlines()
+    assert [line.split()[:4] for line in lines[2:]] == [["MH", "a.pt", "1", "20.00"], ["MH", "b.pt", "1", "30.00"]]
 
 
 @pytest.mark.slow

@@ -93,6 +93,8 @@ def test_a_shard_without_sentences_is_merged(shards, tmp_path, capsys):
     (tmp_path / "empty.txt").write_text("Translated 0 sentences: shard 3 of 4 has none\n")
     lines = merged([shards / f"{n}.txt" for n in (0, 1, 2)], gaps=False)
     assert merged([shards / "0.txt", tmp_path / "empty.txt", shards / "1.txt", shards / "2.txt"], gaps=False) == lines
+    with pytest.raises(UserError, match="none of the files holds a sentence"):
+        merged([tmp_path / "empty.txt"], gaps=False)
 
 
 def test_an_output_tells_its_cost_whatever_becomes_of_log_lines(tiny, tmp_path):

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.scores import corpus_scores, read_trace, trace_scores
 from tests.evaluation.report_results import STATES
 
@@ -37,6 +38,14 @@ def test_energies_that_the_trace_lacks_are_none(tmp_path):
     row = trace_scores(read_trace(tmp_path / "trace"))
     assert all(row[name] is None for name in ("energy", "energy_norm", "corpus_energy_norm", "best_energy_norm"))
     assert row["rows"] == 18
+
+
+def test_a_trace_without_temperatures_is_refused(tmp_path):
+    write_trace(tmp_path / "trace", None)
+    text = (tmp_path / "trace").read_text()
+    (tmp_path / "trace").write_text(text.replace('"temperature": 1.0, ', ""))
+    with pytest.raises(UserError, match="it lacks temperature"):
+        read_trace(tmp_path / "trace")
 
 
 def test_intervals_come_from_resamples_and_do_not_change_the_signature():

@@ -102,7 +102,7 @@ MISTAKES = {
     "too long": (("--length", "40", "50"), {}, "30 symbols at once"),
     "unknown word": (("--text", "a zebra {2}"), {}, "no symbols"),
     "special symbol": (("--text", "a [SEP] {2}"), {}, "no symbols"),
-    "device": (("--device", "cuda"), {}, "there is no GPU"),
+    "device": (("--device", "cuda"), {}, "--device cuda cannot be used"),
     "pieces": (("--sentencepiece-model", "x"), {}, "--sentencepiece-model"),
     "unknown option": (("--chain", "3"), {}, "did you mean --chains"),
     "chains": (("--chains", "0"), {}, "--chains"),

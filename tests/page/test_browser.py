@@ -298,6 +298,8 @@ def test_the_place_is_kept_from_sentence_to_sentence(open_page):
 
 
 def test_a_link_holds_the_settings(open_page):
+    from playwright.sync_api import expect
+
     tab = open_page()
     tab.get_by_label("Source sentence").fill("Löschen & <b>mehr</b> #1")
     open_settings(tab)
@@ -309,6 +311,10 @@ def test_a_link_holds_the_settings(open_page):
     assert other.get_by_label("Compare").is_checked()
     open_settings(other)
     assert other.get_by_label("Phrases").nth(1).input_value() == "delete\nmore"
+    assert tab.get_by_label("Seed").first.input_value() == ""
+    tab.evaluate("location.hash = '#source=Datei&a.seed=7'")  # another link, opened in the same tab
+    expect(tab.get_by_label("Seed").first).to_have_value("7")
+    assert [tab.get_by_label(name).first.input_value() for name in ("Sweeps", "Phrases")] == ["", ""]
     translate(other)
     assert other.locator(".result").first.locator(".chain").count() == 1
     with other.expect_download() as download:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import polars as pl
 
 from fairseq_mh.errors import UserError, reason
-from fairseq_mh.evaluation.tables import common_energy, settings_that_differ, without_unread
+from fairseq_mh.evaluation.tables import common_energy, settings_of, settings_that_differ, without_unread
 from fairseq_mh.files.output import read_output
 
 SIGNATURES = ("bleu_signature", "chrf_signature")
@@ -61,7 +61,7 @@ def read_results(folders: list[Path]) -> Results:
     for name in BENCH:
         if len(values := runs[name].unique(maintain_order=True)) > 1:
             raise UserError(f"the results differ in {name} ({', '.join(values)}): make a separate report of each")
-    given = pl.col(settings_of(runs)).fill_null("-").replace("None", "-")  # an option that was not given
+    given = pl.col(settings_of(runs.columns)).fill_null("-").replace("None", "-")  # an option that was not given
     runs = runs.with_columns(given.map_elements(plain_number, pl.String)).pipe(without_unread)
     parts = [_name_samplers(part) for part in runs.partition_by("experiment", maintain_order=True)]
     runs = pl.concat(parts)
@@ -88,11 +88,6 @@ def same_sentences(runs: pl.DataFrame) -> bool:
 def has_runs(folder: Path) -> bool:
     """Return whether the folders of the runs exist; published tables come without them."""
     return folder.parent.is_dir()
-
-
-def settings_of(runs: pl.DataFrame) -> list[str]:
-    """Return the names of the columns that are settings of the decoders."""
-    return [name for name in runs.columns if name.startswith(("mh_", "iter_")) or name == "path"]
 
 
 def plain_number(text: str) -> str:

@@ -11,9 +11,8 @@ from fairseq_mh.evaluation.report.results import (
     OF_THE_PAPER,
     plain_number,
     setting_name,
-    settings_of,
 )
-from fairseq_mh.evaluation.tables import over_seeds, settings_that_differ
+from fairseq_mh.evaluation.tables import SETTINGS, over_seeds, settings_of, settings_that_differ
 
 COLUMNS = {  # measure -> heading, format, scale
     "bleu": ("BLEU", "{:.2f}", 1.0),
@@ -87,7 +86,7 @@ def settings_table(runs: pl.DataFrame) -> dict[str, Any]:
         a sampler with its values of these.
     """
     samplers = runs.unique("sampler", keep="first", maintain_order=True)
-    names = [name for name in settings_of(runs) if (samplers[name] != "-").any()]
+    names = [name for name in settings_of(runs.columns) if (samplers[name] != "-").any()]
     differing = [name for name in names if samplers[name].n_unique() > 1]
     return {
         "shared": [(setting_name(name), samplers[name][0]) for name in names if name not in differing],
@@ -99,7 +98,7 @@ def settings_table(runs: pl.DataFrame) -> dict[str, Any]:
 def _paper_row(run: dict[str, Any], rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the paper's row for a run: it has the run's decoder, and every setting of the row has the run's value."""
     for row in rows:
-        settings = {name: value for name, value in row.items() if name.startswith(("mh_", "iter_"))}
+        settings = {name: value for name, value in row.items() if name.startswith(SETTINGS)}
         if row["decoder"] == run["decoder"] and all(plain_number(str(v)) == run.get(k) for k, v in settings.items()):
             return row
     return {}

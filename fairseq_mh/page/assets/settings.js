@@ -61,7 +61,7 @@ export class Settings {
     at("link").href = `#${hash}`;
   }
 
-  // Sets the fields that the address names, and leaves the others unchanged.
+  // Sets the fields as the address says; those that it does not name are emptied, unless it is empty itself.
   read() {
     const hash = new URLSearchParams(location.hash.slice(1));
     if (hash.has("source")) at("source").value = hash.get("source");
@@ -70,7 +70,7 @@ export class Settings {
       for (const field of fields(fieldset)) {
         const value = hash.get(hashName(field));
         const known = !field.options || [...field.options].some((option) => option.value === value);
-        if (value !== null && known) field.value = value;
+        if (known && (value !== null || location.hash.length > 1)) field.value = value ?? "";
       }
     }
     this.changed();
