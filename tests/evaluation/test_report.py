@@ -381,10 +381,12 @@ def test_energies_of_few_sentences_are_in_nats(tmp_path):
     assert "71.3" in rows[1]
 
 
-@pytest.fixture
-def trace_page(browser, tmp_path):
-    """Yield the page of a single trace."""
+@pytest.fixture(params=["sentencepiece"])
+def trace_page(browser, tmp_path, request):
+    """Yield the page of a single trace, whose pieces have the marks of sentencepiece or of subword-nmt."""
     results, data = write_results(tmp_path / "results"), write_data(tmp_path / "data")
+    if request.param == "subword_nmt":
+        (data / "dict.en.txt").write_text("a 1\nhouse@@ 1\nüber 1\ns 1\n<b>cat</b> 1\n", encoding="utf-8")
     trace = results / "runs" / "run0" / "trace.jsonl"
     done = report("--trace", trace, "--data", data, "--output", tmp_path / "trace.html")
     assert (done.returncode, done.stdout) == (0, f"{tmp_path / 'trace.html'} is written\n")
@@ -405,6 +407,14 @@ def test_a_single_trace_is_shown_in_words(trace_page):
     assert trace_page.locator("#source").is_hidden()
     assert trace_page.get_by_label("Compare with").is_hidden()
     assert changed(trace_page) == [["house"], ["<b>cat</b>"]]
+
+
+@pytest.mark.parametrize("trace_page", ["subword_nmt"], indirect=True)
+def test_pieces_of_subword_nmt_are_joined_to_words(trace_page):
+    listed = trace_page.get_by_label("Sentence").locator("option").all_text_contents()
+    assert listed == ["0  über <b>cat</b>", "4  a househouse"]
+    trace_page.get_by_label("Sentence").select_option("4")
+    assert trace_page.locator(".state").first.locator("> *").all_text_contents() == ["a", "houses"]
 
 
 @pytest.mark.parametrize(

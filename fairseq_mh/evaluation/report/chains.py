@@ -9,7 +9,7 @@ from fairseq_mh.errors import UserError
 from fairseq_mh.evaluation.report.results import has_runs
 from fairseq_mh.evaluation.scores import CHAIN, read_trace
 from fairseq_mh.files.output import read_output
-from fairseq_mh.masked_lms.dictionaries import WORD
+from fairseq_mh.masked_lms.dictionaries import GOES_ON, WORD
 
 SHOWN = ("sweep", "temperature", "tokens", "energy", "proposals", "accepted", "novel")  # keys of a record of the trace
 
@@ -23,8 +23,8 @@ def viewer_data(runs: pl.DataFrame, pieces: list[str], sentences: int) -> dict[s
         sentences: number of first sentences to show.
 
     Returns:
-        `vocabulary`, which maps a token to its text and whether it begins a word; and `runs`, each with `experiment`,
-        `title` and `sentences`.
+        `vocabulary`, which maps a token to its text, whether it begins a word unless the token before it goes on, and
+        whether it goes on itself; and `runs`, each with `experiment`, `title` and `sentences`.
 
     Raises:
         UserError: if the pieces are not those of the runs, or a run's files cannot be read.
@@ -65,19 +65,21 @@ def trace_data(trace: pl.DataFrame, name: str, pieces: list[str], sentences: int
     lowest = trace.sort("energy", nulls_last=True).unique("id", keep="first", maintain_order=True)
     outputs = dict(lowest.select("id", "tokens").iter_rows())
     for sentence in found:
-        words = (" " * begins + text for text, begins in (vocabulary[token] for token in outputs[sentence["id"]]))
-        sentence["output"] = "".join(words).replace(WORD, "").strip()
+        symbols = (vocabulary[token] for token in outputs[sentence["id"]])
+        words = (f"{' ' * begins}{text}{GOES_ON * goes_on}" for text, begins, goes_on in symbols)
+        sentence["output"] = f"{''.join(words)} ".replace(f"{GOES_ON} ", "").replace(WORD, "").strip()
     return {"vocabulary": vocabulary, "runs": shown}
 
 
-def _vocabulary(shown: list[dict[str, Any]], pieces: list[str]) -> dict[int, tuple[str, bool]]:
-    """Return the text of each token that is shown, and whether it begins a word."""
+def _vocabulary(shown: list[dict[str, Any]], pieces: list[str]) -> dict[int, tuple[str, bool, bool]]:
+    """Return the text of each token that is shown, whether it begins a word, and whether the next one continues it."""
     chains = [chain for run in shown for sentence in run["sentences"] for chain in sentence["chains"]]
     tokens = {token for chain in chains for record in chain["records"] for token in record["tokens"]}
     if tokens and max(tokens) >= len(pieces):
         raise UserError(f"token {max(tokens)} is not in the dictionary: --data is not the data of these results")
-    marked = any(piece.startswith(WORD) for piece in pieces)
-    return {n: (pieces[n].removeprefix(WORD) or WORD, not marked or pieces[n].startswith(WORD)) for n in tokens}
+    if any(piece.startswith(WORD) for piece in pieces):
+        return {n: (pieces[n].removeprefix(WORD) or WORD, pieces[n].startswith(WORD), False) for n in tokens}
+    return {n: (pieces[n].removesuffix(GOES_ON), True, pieces[n].endswith(GOES_ON)) for n in tokens}
 
 
 def _sentences(trace: pl.DataFrame, texts: dict[str, dict[int, str]], sentences: int) -> list[dict[str, Any]]:

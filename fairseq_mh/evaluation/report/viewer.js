@@ -24,12 +24,18 @@ function show() {
   player.reset(Math.max(0, ...chains.map(({ last }) => last)));
 }
 
+// Returns the text of each token, and whether it begins a word.
+function piecesOf(tokens) {
+  const pieces = tokens.map((token) => vocabulary[token]);
+  return pieces.map(([text, begins], n) => [text, begins && !pieces[n - 1]?.[2]]);
+}
+
 function result({ title }, sentence) {
   const node = element("section", "", { class: "result" }), side = element("div", "", { class: "chains" });
   node.append(element("h3", title), element("p", sentence?.output ?? "This sentence is not in this run.", { class: "output" }), side);
   for (const { length, chain, records } of sentence?.chains ?? []) {
     const made = new Chain(length, chain, new Set(), records.at(-1).sweep);
-    for (const record of records) made.add({ record, pieces: record.tokens.map((token) => vocabulary[token]) });
+    for (const record of records) made.add({ record, pieces: piecesOf(record.tokens) });
     side.append(made.node);
     chains.push(made);
   }
