@@ -38,6 +38,7 @@ FAIRSEQ_FLAGS: dict[str, str] = {
     "fp16": "decode in half precision",
     "bf16": "decode in bfloat16",
 }
+OF_THE_MODEL = ("--path", "--sentencepiece-model", "--model-overrides", "--cpu", "--fp16")  # read when it is loaded
 
 PARSING = threading.Lock()  # Hydra has only one configuration per process
 

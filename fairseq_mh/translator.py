@@ -16,7 +16,14 @@ import torch
 from torch import Tensor
 
 from fairseq_mh.errors import SentenceError, UserError, one_line, refuse
-from fairseq_mh.loading import arguments_of, load_checkpoint, parse_generate_options, to_device, with_pieces
+from fairseq_mh.loading import (
+    OF_THE_MODEL,
+    arguments_of,
+    load_checkpoint,
+    parse_generate_options,
+    to_device,
+    with_pieces,
+)
 from fairseq_mh.mcmc.chain import convert_events
 from fairseq_mh.translation.alternatives import Alternative, alternatives, log_probs
 from fairseq_mh.translation.chains.decoders import Decoded
@@ -169,6 +176,8 @@ class Translator:
         numbers = range(len(texts)) if numbers is None else numbers
         if len(numbers) != len(texts):
             raise UserError(f"there are {len(numbers)} numbers for {len(texts)} texts: one for each")
+        if any(number < 0 for number in numbers):
+            raise UserError("numbers must not be negative")
         given = len(texts), translator.task.pieces, translator.generator.end
         if phrases is None:
             outlines = outlines_of_templates(template, *given)
@@ -286,6 +295,7 @@ class Translator:
     def _set(self, options: Mapping[str, Any]) -> "Translator":
         """Return a copy of this translator with other options; each set of options is parsed once while it is kept."""
         arguments = tuple(arguments_of(options))
+        refuse({f"{name} is for the model: give it to Translator.load": name in arguments for name in OF_THE_MODEL})
         with self._lock:
             setting = self._settings.get(arguments)
             if setting is None:

@@ -329,3 +329,11 @@ def test_threads_have_options_of_their_own(translator):
 def test_numbers_must_be_one_for_each_text(translator):
     with pytest.raises(UserError, match="1 numbers for 2 texts"):
         translator.decode(["a", "b"], numbers=[3])
+    with pytest.raises(UserError, match="must not be negative"):
+        translator.decode(["a", "b"], numbers=[3, -1])
+
+
+@pytest.mark.parametrize(("name", "value"), [("path", "other.pt"), ("cpu", True), ("model_overrides", "{}")])
+def test_options_of_the_model_are_refused_in_a_call(translator, name, value):
+    with pytest.raises(UserError, match=r"give it to Translator\.load"):
+        translator.translate(["a"], **{name: value})

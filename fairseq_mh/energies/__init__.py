@@ -1,1 +1,1 @@
-"""Energies that are computed by a model: two-stream, autoregressive, Electric."""
+"""Energies that are computed by a model: two-stream, autoregressive in both directions, Electric."""

@@ -82,7 +82,7 @@ class BoundNoisyChannel:
         return log_p.sum(1, keepdim=True)
 
     def __call__(self, lm: MaskedLM, tokens: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
-        """Return -E(X)/T at each of the T positions of each target (M, T) float64, and its rows (M,) long."""
+        """Return -E(X) of each target, shared evenly by its tokens (M, T) float64, and its rows (M,) long."""
         valid = tokens.ne(self.pad)
         first = torch.zeros_like(valid)
         first[:, 0] = True

@@ -121,7 +121,7 @@ class Rescorer:
 
     def _is_cut(self, tokens: Tensor) -> bool:
         """Tell whether every piece of a candidate (T,) long is one that the model generates."""
-        return bool(self.scorer.cmlm.allowed.cpu()[tokens].all())
+        return bool(self.scorer.allowed[tokens].all())
 
     def _refusal(self, one: Cut, uncut: int) -> str | None:
         """Return the reason if a sentence's candidates cannot be ordered by their energies, and otherwise None."""

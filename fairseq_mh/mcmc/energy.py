@@ -138,8 +138,12 @@ class Energy:
 
     @property
     def certainty(self) -> int:
-        """The column of the certainty of each symbol: exp(-share) is its probability given the other symbols."""
-        names = [term.name for term in self.deciding]
+        """The column of the certainty of each symbol, which informed moves and outputs read.
+
+        It is that of E_norm if it decides, and otherwise that of the first deciding term; an expert is only taken if
+        there is no other.
+        """
+        names = [term.name for term in sorted(self.deciding, key=lambda term: term.expert)]
         return self.columns.index("norm" if "norm" in names else names[0])
 
     def stages(self) -> Iterator[tuple[Term, bool]]:

@@ -99,7 +99,9 @@ def sweeps(
         ValueError: as in `sample`, before the generator is started.
     """
     valid = start.ne(lm.pad)
-    if not valid.any(1).all() or not lm.allowed[start[valid]].all():
+    given = start[valid]
+    inside = bool(((given >= 0) & (given < len(lm.allowed))).all())
+    if not valid.any(1).all() or not inside or not lm.allowed[given].all():
         raise ValueError("each start needs at least one symbol, and only symbols of the state space (lm.allowed)")
     final = temperature if final_temperature is None else final_temperature
     schedule = Schedule(

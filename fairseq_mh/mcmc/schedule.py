@@ -49,9 +49,5 @@ class Schedule:
         first, last = (min(size or length, length) for size in (self.block_size, self.final_block_size))
         return round(self._between(sweep, first, last))
 
-    def is_sample(self, sweep: int) -> bool:
-        """Return whether the state at the end of this sweep is a sample, not part of the burn-in."""
-        return sweep >= self.burn_in
-
     def _between(self, sweep: int, first: float, last: float) -> float:
         return first + max(sweep - 1, 0) / max(self.sweeps - 1, 1) * (last - first)

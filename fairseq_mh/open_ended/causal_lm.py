@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.transformers_import import load_pretrained, transformers
@@ -64,8 +63,11 @@ class CausalLM:
         return Judged(nats, torch.tensor([len(line) - 1 for line in lines]))
 
     def _nats(self, lines: list[list[int]]) -> Tensor:
-        tokens = pad_sequence([torch.tensor(line) for line in lines], True).to(self.model.device)
-        valid = pad_sequence([torch.ones(len(line), dtype=torch.long) for line in lines], True).to(tokens)
+        longest = max(map(len, lines))
+        valid = torch.tensor(
+            [[1] * len(line) + [0] * (longest - len(line)) for line in lines], device=self.model.device
+        )
+        tokens = torch.tensor([line + [0] * (longest - len(line)) for line in lines], device=self.model.device)
         logits = self.model(input_ids=tokens, attention_mask=valid).logits[:, :-1].double()
         log_probabilities = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None])[..., 0]
         return -(log_probabilities * valid[:, 1:]).sum(1).cpu()

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import EndedSweep, chain_stream, run
@@ -112,5 +111,6 @@ def check_text(model: TextModel, template: str, longest: int) -> None:
 
 def padded(model: TextModel, texts: list[str]) -> Tensor:
     """Return the model's input for N texts, padded: (N, S) long."""
-    lines = [torch.tensor(model.encode(text)) for text in texts]
-    return pad_sequence(lines, True, model.pad).to(model.allowed.device)
+    lines = [model.encode(text) for text in texts]
+    rows = [line + [model.pad] * (max(map(len, lines)) - len(line)) for line in lines]
+    return torch.tensor(rows, device=model.allowed.device)

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from fairseq import utils
-from fairseq.tasks import register_task
+from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from fairseq.token_generation_constraints import pack_constraints
 
-from fairseq_mh.criterions import electric_nce, electric_ranking  # noqa: F401  (fairseq imports only tasks and models)
+from fairseq_mh.criterions import electric_ranking  # noqa: F401  (fairseq imports only tasks and models)
+from fairseq_mh.criterions.electric_nce import without_wrappers
 from fairseq_mh.criterions.own_errors import OwnErrors
 from fairseq_mh.energies.autoregressive import Autoregressive
 from fairseq_mh.energies.experts import ModelEnergy, model_energy
@@ -121,6 +122,12 @@ class TranslationMHTask(TranslationLevenshteinTask):
         """Load a dictionary; raises UserError if that cannot be done."""
         return load_dictionary(filename)
 
+    def build_model(self, cfg, from_checkpoint=False):
+        """Build a model; with `--eval-bleu` fairseq also builds a generator, which needs the CMLM that is trained."""
+        if from_checkpoint:
+            return FairseqTask.build_model(self, cfg, from_checkpoint)
+        return super().build_model(cfg)
+
     def build_generator(self, models, args, **unused) -> MHGenerator:
         """Build the generator of the options.
 
@@ -144,6 +151,8 @@ class TranslationMHTask(TranslationLevenshteinTask):
             if not has_bf16_products():
                 logger.warning("--bf16 changes nothing: products in bf16 need a CPU with AMX, and torch 2.9 or later")
         elif self.cfg.bf16:  # fairseq-generate converts the model for --fp16 only
+            if next(model.parameters()).dtype != torch.bfloat16 and any(used == id(model) for used, _ in self.cmlms):
+                raise UserError("on a GPU --bf16 converts the whole model: give it to Translator.load, not to a call")
             model.bfloat16()
         scorer = self.scorer(models)
         if getattr(getattr(model, "args", None), "noise", None) == FULL_MASK:
@@ -239,8 +248,9 @@ class TranslationMHTask(TranslationLevenshteinTask):
         loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
         if self.cfg.eval_bleu:
             self._forget_weights()
-            generator = self.build_generator([model], Namespace(**json.loads(self.cfg.eval_bleu_args)))
-            bleu = self._inference_with_bleu(generator, sample, model)
+            plain = without_wrappers(model)
+            generator = self.build_generator([plain], Namespace(**json.loads(self.cfg.eval_bleu_args)))
+            bleu = self._inference_with_bleu(generator, sample, plain)
             self._forget_weights()
             logging_output |= {"_bleu_sys_len": bleu.sys_len, "_bleu_ref_len": bleu.ref_len}
             for n, (count, total) in enumerate(zip(bleu.counts, bleu.totals, strict=True)):
@@ -347,5 +357,5 @@ class TranslationMHTask(TranslationLevenshteinTask):
             sample = {**sample, "id": self.lines.numbers(), "typed": True}
         elif self.phrases:
             lines = (self.phrases[sentence] for sentence in sample["id"].tolist())
-            constraints = pack_constraints([encoded(line, self.pieces) for line in lines])
+            constraints = pack_constraints([encoded(line, self.pieces) for line in lines]).to(sample["id"].device)
         return super().inference_step(generator, models, sample, prefix_tokens, constraints)

@@ -87,7 +87,8 @@ def log_probs(scorer: Scorer, source: Source, targets: Sequence[Tensor]) -> list
     """
     if not targets:
         return []
-    bound = scorer.bind(source)
     tokens = data_utils.collate_tokens(list(targets), scorer.cmlm.pad).to(source[0].device)
-    scores = evaluate(bound.lm, as_energy("norm"), tokens, tokens.new_zeros(len(targets))).state.scores.cpu()
+    with bf16_products(scorer.in_bf16):
+        lm = scorer.cmlm.bind(scorer.cmlm.model.forward_encoder(source))
+        scores = evaluate(lm, as_energy("norm"), tokens, tokens.new_zeros(len(targets))).state.scores.cpu()
     return [row[: len(target), 0] for row, target in zip(scores, targets, strict=True)]

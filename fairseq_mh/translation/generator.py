@@ -39,6 +39,7 @@ from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
 from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
+MANY = 20  # if so many sentences fail and none is translated, the model or the options are at fault
 
 
 class MHGenerator:
@@ -78,7 +79,7 @@ class MHGenerator:
         # Targets of published Mask-Predict models end with EOS.
         self.end = [self.eos] if self.references.allowed[self.eos] else []
         self.set_up = ChainSetup(scorer, cfg, generation, self.references, self.end)
-        self.rows_spent, self.expert_rows_spent, self.translated = 0, 0, 0
+        self.rows_spent, self.expert_rows_spent, self.translated, self.refused = 0, 0, 0, 0
         self.decoded, self.seconds, self.warned = 0, 0.0, False
         self.joined = subwords(dictionary)
         self.sentences, self.bar = sentences, None  # type: int | None, Progress | None
@@ -95,8 +96,8 @@ class MHGenerator:
             constraints: (B, L) long, phrases as fairseq packs them.
 
         Raises:
-            UserError: as in `events`, and if no sentence of the run so far could be decoded, except in
-                `fairseq-interactive`.
+            UserError: as in `events`, and if none of many sentences could be decoded, or none of the whole run, except
+                in `fairseq-interactive`.
         """
         if constraints is not None:
             sample = {**sample, "constraints": constraints}
@@ -110,11 +111,12 @@ class MHGenerator:
                 history = self.generation.retain_iter_history
                 to_fairseq = partial(fairseq_hypothesis, decoded=decoded, cmlm=self.cmlm, with_history=history)
                 hypotheses += [[to_fairseq(one) for one in found] for found in best]
-        self.translated += len(ids) - len(refused)
-        if not self.translated and not sample.get("typed"):
-            raise SentenceError(refused[0])
         for reason in refused:
             logger.warning("not translated: %s", reason)
+        self.translated += len(ids) - len(refused)
+        self.refused += len(refused)
+        if not self.translated and self.refused >= min(MANY, self.sentences or MANY) and not sample.get("typed"):
+            raise SentenceError(refused[0])
         self._count(len(ids), time.perf_counter() - started)
         return hypotheses
 
@@ -142,7 +144,8 @@ class MHGenerator:
             self.bar = bar
             bar.clear()  # fairseq prints the translations next
         else:
-            self.bar = bar.close()
+            bar.close()
+            self.bar = None
         return decoded
 
     def _sources(self, sample: dict) -> list[str]:

@@ -81,7 +81,7 @@ class Translation:
             energy.
         length: the number of tokens.
         chain: the index of the chain among the chains of its length.
-        sweep: the sweep at whose end the chain was in this state; 0 for mask-predict.
+        sweep: the sweep in which the chain was in this state; 0 for mask-predict.
     """
 
     text: str

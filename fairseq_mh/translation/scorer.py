@@ -74,6 +74,7 @@ class Scorer:
         in_bf16: bool = False,
     ):
         self.cmlm, self.summands, self.reranker, self.in_bf16 = cmlm, list(summands), reranker, in_bf16
+        self.allowed = cmlm.allowed.cpu()
         self.models = {one.name: load(one.path) for one in summands if one.path}
         if any(one.name == TWO_STREAM for one in summands) and not cmlm.has_two_streams:
             raise UserError("--mh-energy two-stream needs a plain decoder, which this model does not have; use norm")
@@ -140,9 +141,8 @@ class Scorer:
 
     def is_state(self, tokens: Tensor) -> bool:
         """Tell whether tokens (T,) long are a target that chains can reach."""
-        allowed = self.cmlm.allowed.cpu()
-        inside = len(tokens) and tokens.min() >= 0 and tokens.max() < len(allowed)
-        return bool(inside and len(tokens) <= self.longest_target and allowed[tokens.cpu()].all())
+        inside = len(tokens) and tokens.min() >= 0 and tokens.max() < len(self.allowed)
+        return bool(inside and len(tokens) <= self.longest_target and self.allowed[tokens.cpu()].all())
 
     def require_state(self, tokens: Tensor) -> None:
         """Check that tokens (T,) long are a target that chains can reach.

@@ -9,10 +9,11 @@ from benchmarks.pretend_tensor import PretendTensor
 from fairseq_mh.cli.main import main
 from fairseq_mh.corpus.sources import scan
 from fairseq_mh.corpus.worker import Job, worker
+from fairseq_mh.errors import UserError
 from fairseq_mh.mcmc.chain import finish
 from fairseq_mh.translator import Translator
 from tests.corpus.test_translate_corpus import RUN, write_corpus
-from tests.tiny_cmlm import generated_here, trace_of
+from tests.tiny_cmlm import generated_here, lines_of, trace_of
 
 TEXTS = ["a b c a", "b b"]
 LENGTHS = {"iter_decode_with_beam": 2}
@@ -94,6 +95,24 @@ def check_same(found, expected):
     for record, other in zip(found, expected, strict=True):
         for key, value in other.items():
             assert record[key] == (pytest.approx(value, abs=1e-6, nan_ok=True) if isinstance(value, float) else value)
+
+
+def test_a_batch_with_phrases_is_split_on_the_device(tiny, others, tmp_path):
+    """One of the phrases has no symbols, so that the batch is decoded in halves."""
+    (tmp_path / "phrases").write_text("zz\nb\n")
+    options = ("--gen-subset", "few", "--mh-sweeps", 1, "--constraints", "--mh-phrases", tmp_path / "phrases")
+    with PretendDevice():
+        result = generated_here(tiny, *options)
+    assert result.returncode == 0, result.stderr
+    assert [lines[0].startswith("-inf") for _, lines in sorted(lines_of(result.stdout, "D").items())] == [True, False]
+
+
+def test_a_call_does_not_convert_the_model_of_others_on_the_device(tiny):
+    with PretendDevice():
+        translator = Translator(str(tiny.folder), RUN)
+        with pytest.raises(UserError, match="--bf16 converts the whole model"):
+            translator.translate(TEXTS, bf16=True)
+        assert all(translator.translate(TEXTS))
 
 
 def test_the_translator_and_the_corpus_worker(tiny, tmp_path):

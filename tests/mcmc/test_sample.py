@@ -67,6 +67,8 @@ REFUSED = {
     "informed Gibbs": {"scan": "informed", "metropolis": False},
     "temperature": {"temperature": 0.0},
     "a start outside the state space": {"start": torch.full((2, 3), 3)},
+    "a start without a symbol of its number": {"start": torch.full((2, 3), 99)},
+    "a start with a negative number": {"start": torch.full((2, 3), -2)},
     "an empty start": {"start": torch.full((2, 3), -1)},
 }
 

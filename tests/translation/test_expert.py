@@ -10,7 +10,11 @@ import torch
 
 from fairseq_mh.engine.causal import CausalEngine
 from fairseq_mh.engine.decoder import DecoderEngine
+from fairseq_mh.files.checkpoints import load_model
+from fairseq_mh.tasks.translation_mh import TranslationMHTask
+from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.options.energy_sum import parse_energy
+from fairseq_mh.translator import Translator
 from tests.tiny_cmlm import dictionary_of, generated_here, lines_of, refused, trace_of, write_checkpoint
 from tests.translation.products import WEIGHT, check_product, stock_model
 
@@ -153,22 +157,52 @@ def test_a_term_may_only_order_the_hypotheses(tiny, expert, tmp_path):
     assert first[0] != first[1]
 
 
+def test_the_order_of_the_terms_changes_nothing(tiny, expert, tmp_path):
+    """Informed moves read how certain the CMLM is of each symbol, wherever the expert stands in the sum."""
+    terms = "two-stream", f"{expert}:{WEIGHT}"
+    first, second = (trace_of(tiny, tmp_path / "trace", "--mh-energy", ",".join(o)) for o in (terms, terms[::-1]))
+    assert [record["tokens"] for record in first] == [record["tokens"] for record in second]
+
+
+def test_with_limits_of_an_expert_a_text_that_is_too_long_says_so(tiny, tmp_path):
+    """The given parts fit the CMLM, and not the expert."""
+    short = tmp_path / "short.pt"
+    write_checkpoint(short, tiny.dictionary, arch="transformer", max_target_positions=5)
+    translator = Translator.load(
+        tiny.folder, source_lang="de", target_lang="en", energy=f"two-stream,{short}", sweeps=1
+    )
+    (found,) = translator.decode(["a b"], template="a b c a b c {}")
+    assert found.untranslated == "the given parts have 6 tokens; the model's targets have 1 to 4"
+
+
+def test_an_expert_is_loaded_in_a_training_that_validates_by_bleu(tiny, expert):
+    """fairseq builds a generator with every model that it builds in such a training."""
+    task = TranslationMHTask(TranslationMHConfig(eval_bleu=True), tiny.dictionary, tiny.dictionary)
+    assert type(load_model(expert, task=task)[0]).__name__ == "TransformerModel"
+
+
 def bad_experts(tiny, tmp_path):
     foreign = tmp_path / "foreign.pt"
     write_checkpoint(foreign, dictionary_of("abcdefghijklmnop"), arch="transformer")
     nonsense = tmp_path / "nonsense.pt"
     nonsense.write_text("no checkpoint")
+    scaled = tmp_path / "scaled.pt"
+    write_checkpoint(scaled, tiny.dictionary, scale_heads=True)
     levenshtein = tmp_path / "levenshtein.pt"
     write_checkpoint(levenshtein, tiny.dictionary, arch="nonautoregressive_transformer")
     return {
         "another dictionary": (foreign, "foreign.pt"),
         "no checkpoint": (nonsense, "nonsense.pt"),
         "not an expert": (levenshtein, "NATransformerModel"),
+        "a CMLM without two streams": (scaled, "two streams need a plain decoder; this model has scaled"),
         "no file": (tmp_path / "missing.pt", "missing.pt"),
     }
 
 
-@pytest.mark.parametrize("kind", ["another dictionary", "no checkpoint", "not an expert", "no file"])
+BAD = ["another dictionary", "no checkpoint", "not an expert", "a CMLM without two streams", "no file"]
+
+
+@pytest.mark.parametrize("kind", BAD)
 def test_a_file_that_is_not_an_expert_is_refused_in_one_line(tiny, tmp_path, kind):
     path, named = bad_experts(tiny, tmp_path)[kind]
     line = refused(generated_here(tiny, "--mh-energy", f"two-stream,{path}"))

@@ -176,6 +176,8 @@ def test_an_outline_allows_only_lengths_that_fit_it():
     assert Outline([5, 6, OPEN]).possible(log_p).tolist() == [-torch.inf, -torch.inf, -2.0, -3.0, -4.0]
     assert Outline([5, FREE]).possible(log_p).tolist() == [-torch.inf, -torch.inf, 0.0, -torch.inf, -torch.inf]
     assert Outline().possible(log_p).tolist() == log_p.tolist()
+    with pytest.raises(UserError, match="an open blank"):
+        Outline([FREE, FREE], [[5]])
     for parts in ([5] * 5, []):
         with pytest.raises(SentenceError, match="tokens"):
             Outline(parts).possible(log_p)

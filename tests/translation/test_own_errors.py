@@ -152,6 +152,18 @@ def test_a_model_that_is_distributed_learns_the_same(tmp_path):
         torch.distributed.destroy_process_group()
 
 
+def test_a_distributed_model_is_validated_by_bleu(tmp_path):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        task, model = task_of(0, eval_bleu=True, mh_sweeps=1, seed=1), cmlm()
+        task.tokenizer = None  # fairseq sets it where it builds the model
+        criterion = LabelSmoothedDualImitationCriterion(task, 0.1)
+        _, _, logged = task.valid_step(batch(), ModuleProxyWrapper(DistributedDataParallel(model)), criterion)
+        assert logged["_bleu_ref_len"] > 0
+    finally:
+        torch.distributed.destroy_process_group()
+
+
 REFUSED = {
     "a share below 0": ({"share": -0.1}, "must be from 0 to 1"),
     "a share above 1": ({"share": 1.1}, "must be from 0 to 1"),

@@ -132,9 +132,9 @@ def test_mistakes_with_phrases_are_reported_in_one_line(tiny, tmp_path):
     missing = generated_here(tiny, "--constraints", "--mh-phrases", tmp_path / "none")
     assert "cannot be read" in refused(missing)
     assert "--score-reference" in refused(generated_here(tiny, "--constraints", "--score-reference"))
-    file.write_text("c c c c c\n" * 6)
-    long = refused(generated_here(tiny, "--constraints", "--mh-phrases", file, "--mh-gold-length", "--batch-size", 1))
-    assert "have 5 tokens, but the target must have the reference's 1" in long
+    file.write_text("c c c c c c c\n" * 6)
+    long = refused(generated_here(tiny, "--constraints", "--mh-phrases", file, "--mh-gold-length"))
+    assert "have 7 tokens, but the target must have the reference's" in long
 
 
 def test_interactive_reads_phrases_after_tabs(tiny):

@@ -71,7 +71,9 @@ def plan_chains(
         plausible &= rank < symbols[:, None]
     possible &= plausible | (rank < SURE_LENGTHS)
     if not possible.any(1).all():
-        raise SentenceError("no lengths: the model's length scores are NaN; if --fp16 is given, try without it")
+        if log_p.isnan().any():
+            raise SentenceError("no lengths: the model's length scores are NaN; if --fp16 is given, try without it")
+        raise SentenceError("no lengths: the model predicts none at which the given parts have room")
     context = torch.arange(len(log_p), device=log_p.device)[:, None].expand_as(lengths)
     context, lengths, scores = (part[possible].repeat_interleave(chains) for part in (context, lengths, scores))
     number = torch.arange(chains, device=log_p.device).repeat(len(context) // chains)

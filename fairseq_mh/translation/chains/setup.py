@@ -63,8 +63,7 @@ class ChainSetup:
             raise UserError("a template cannot be combined with --prefix-size or --score-reference")
         outlines = outlines or self._outlines(sample)
         self._check(outlines, gold)
-        log_p = self.scorer.cmlm.length_log_probs(bound.encoder_out)
-        log_p[:, longest + 1 :] = -math.inf
+        log_p = self.scorer.cmlm.length_log_probs(bound.encoder_out)[:, : longest + 1]
         possible = torch.stack([outline.possible(lengths) for outline, lengths in zip(outlines, log_p, strict=True)])
         chains, beam = chains_of(self.cfg), self.generation.iter_decode_with_beam
         symbols = self._symbols(sample)

@@ -24,11 +24,16 @@ class Outline:
     Args:
         parts: symbols of the target's dictionary, FREE and OPEN.
         phrases: phrases of symbols that stand anywhere in the open blanks.
+
+    Raises:
+        UserError: if there are phrases, but no open blank.
     """
 
     def __init__(self, parts: Sequence[int] = (OPEN,), phrases: Sequence[Sequence[int]] = ()):
         self.parts, self.phrases = list(parts), [list(phrase) for phrase in phrases if len(phrase)]
         self.open = self.parts.count(OPEN)
+        if self.phrases and not self.open:
+            raise UserError("phrases need an open blank, in which they can stand")
         self.fewest = len(self.parts) - self.open + sum(map(len, self.phrases))  # the fewest tokens of a target
 
     def check(self, allowed: Tensor) -> None:

@@ -35,8 +35,8 @@ def phrases_of(sample: dict, generation: Any) -> list[list[Phrase]]:
     if packed is None:
         if generation.constraints:
             raise UserError(
-                "--constraints: no phrases are given; give fairseq-generate --mh-phrases FILE, with one line for each "
-                "sentence"
+                "--constraints: no phrases are given: fairseq-generate takes --mh-phrases FILE, text has them after "
+                "tabs, and Python gives phrases=[...]"
             )
         return [[] for _ in sample["id"]]
     return [[phrase.tolist() for phrase in unpack_constraints(row) if len(phrase)] for row in packed.cpu()]

@@ -38,7 +38,7 @@ class Hypothesis(NamedTuple):
 
 def samples(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
     """Return the states at the end of every sweep that the schedule counts as a sample."""
-    return [sweep.end for number, sweep in enumerate(sweeps) if schedule.is_sample(number)]
+    return [sweep.end for sweep in sweeps[schedule.burn_in :]]
 
 
 def draws(sweeps: list[Sweep], schedule: Schedule) -> list[Snapshot]:
