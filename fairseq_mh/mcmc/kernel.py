@@ -139,8 +139,8 @@ class Kernel:
         spent = proposed.rows.view(-1, ahead).sum(1)  # only the first update may take any
         made = skipped + ahead * torch.arange(len(skipped), device=skipped.device)
         proposed = select(proposed, made)._replace(rows=spent)
-        trial = self._open(state, proposed, temperature, uniforms[made, -1].log(), unchanged[made])
-        return self._ask(trial._replace(skipped=skipped))
+        log_u = uniforms[made, -1].log()
+        return self._ask(self._open(state, proposed, temperature, log_u, unchanged[made], skipped))
 
     def advance(self, trial: Trial) -> Trial:
         """Evaluate the positions that are asked for, and ask for the next stage."""
@@ -163,12 +163,21 @@ class Kernel:
         reached = where(novel, candidate, state)  # if only phrases change places, the evaluation stays
         return reached._replace(held=candidate.held.where(accepted[:, None], state.held)), info
 
-    def _open(self, state: State, proposed: Proposed, temperature: Tensor, log_u: Tensor, same: Tensor) -> Trial:
+    def _open(
+        self,
+        state: State,
+        proposed: Proposed,
+        temperature: Tensor,
+        log_u: Tensor,
+        unchanged: Tensor,
+        skipped: Tensor,
+    ) -> Trial:
         """Return the trials of these proposals, after the evaluations that take no row with a masked position.
 
         Args:
             log_u: (M,) the logs of the acceptance's uniforms.
-            same: (M,) bool, whether the candidate is the state itself, which is always accepted.
+            unchanged: (M,) bool, whether the candidate is the state itself, which is always accepted.
+            skipped: (M,) long, the number of such updates before the proposal.
         """
         energy, valid = self.energy, self._valid(state)
         differs = (proposed.candidate != state.tokens).any(1)
@@ -189,16 +198,16 @@ class Kernel:
         return Trial(
             state=state,
             candidate=State(proposed.candidate, state.context, scores, features, new | single, proposed.held),
-            log_rest=log_rest.masked_fill(same, 0),
+            log_rest=log_rest.masked_fill(unchanged, 0),
             log_u=log_u,
             temperature=temperature,
-            order=proposed.order.masked_fill(same[:, None], NOWHERE),
+            order=proposed.order.masked_fill(unchanged[:, None], NOWHERE),
             expected=expected_shares(state.scores[..., energy.certainty], proposed.masked, bounded),
             changed=changed,
             open=new & ~free,
             asked=new,
             cost=cost,
-            skipped=torch.zeros_like(proposed.rows),
+            skipped=skipped,
         )
 
     def _evaluate_one_pass(

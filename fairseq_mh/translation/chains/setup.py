@@ -16,8 +16,8 @@ from fairseq_mh.translation.chains.starts import Start
 from fairseq_mh.translation.fairseq_format import source_of
 from fairseq_mh.translation.given.outline import Outline
 from fairseq_mh.translation.given.phrases import phrases_of, place
-from fairseq_mh.translation.given.references import References, needs_lengths
-from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of
+from fairseq_mh.translation.given.references import References
+from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, needs_lengths
 from fairseq_mh.translation.scorer import Bound, Scorer
 
 logger = logging.getLogger(__name__)
@@ -54,8 +54,7 @@ class ChainSetup:
             UserError: as in `References` and `phrases_of`, and if a template is combined with --prefix-size or
                 --score-reference.
         """
-        lm, longest = bound.lm, int(self.scorer.longest_target)
-        reference = gold = None
+        lm, reference, gold = bound.lm, None, None
         if needs_lengths(self.cfg):
             reference = data_utils.collate_tokens(self.references.lines(sample), lm.pad)
             gold = reference.ne(lm.pad).sum(1)
@@ -63,18 +62,7 @@ class ChainSetup:
             raise UserError("a template cannot be combined with --prefix-size or --score-reference")
         outlines = outlines or self._outlines(sample)
         self._check(outlines, gold)
-        log_p = self.scorer.cmlm.length_log_probs(bound.encoder_out)[:, : longest + 1]
-        possible = torch.stack([outline.possible(lengths) for outline, lengths in zip(outlines, log_p, strict=True)])
-        chains, beam = chains_of(self.cfg), self.generation.iter_decode_with_beam
-        symbols = self._symbols(sample)
-        plan = plan_chains(possible, chains, beam, gold, self.cfg.mh_length_reward, symbols)
-        if gold is None:
-            self._warn_of_left_out(possible, plan)
-            self._warn_of_far(sample, symbols, log_p)
-        if int(plan.lengths.max()) > longest:  # only a reference's length can be this long
-            raise SentenceError(
-                f"too long: the target may have at most {longest} tokens, for the sake of another model of the energy"
-            )
+        plan = self._plan(bound, sample, outlines, gold)
         ids = sample["id"].tolist()
         keys = zip(plan.context.tolist(), plan.lengths.tolist(), plan.chains.tolist(), strict=True)
         streams = [chain_stream(self.cfg.seed, ids[sentence], length, chain) for sentence, length, chain in keys]
@@ -95,6 +83,27 @@ class ChainSetup:
             phrase_order=order,
             spent=placed.rows,
         )
+
+    def _plan(self, bound: Bound, sample: dict, outlines: Sequence[Outline], gold: Tensor | None) -> Plan:
+        """Return the plan of a batch's chains, and log warnings about its lengths.
+
+        Raises:
+            SentenceError: if a sentence has no possible length.
+        """
+        longest = int(self.scorer.longest_target)
+        log_p = self.scorer.cmlm.length_log_probs(bound.encoder_out)[:, : longest + 1]
+        possible = torch.stack([outline.possible(lengths) for outline, lengths in zip(outlines, log_p, strict=True)])
+        chains, beam = chains_of(self.cfg), self.generation.iter_decode_with_beam
+        symbols = self._symbols(sample)
+        plan = plan_chains(possible, chains, beam, gold, self.cfg.mh_length_reward, symbols)
+        if gold is None:
+            self._warn_of_left_out(possible, plan)
+            self._warn_of_far(sample, symbols, log_p)
+        if int(plan.lengths.max()) > longest:  # only a reference's length can be this long
+            raise SentenceError(
+                f"too long: the target may have at most {longest} tokens, for the sake of another model of the energy"
+            )
+        return plan
 
     def _warn_of_left_out(self, possible: Tensor, plan: Plan) -> None:
         """Log a warning, once, if a plan lacks possible lengths (B, L)."""

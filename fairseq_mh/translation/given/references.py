@@ -8,12 +8,7 @@ from torch import Tensor
 from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM
 from fairseq_mh.translation.given.outline import OPEN, Outline
-from fairseq_mh.translation.options.config import TranslationMHConfig
-
-
-def needs_lengths(cfg: TranslationMHConfig) -> bool:
-    """Tell whether the options decode at the references' lengths."""
-    return bool(cfg.mh_gold_length) or cfg.mh_init == "reference"
+from fairseq_mh.translation.options.config import TranslationMHConfig, needs_lengths
 
 
 def reads_references(cfg: TranslationMHConfig, generation: Any) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from fairseq_mh.errors import BAD_SEED, SEEDS, refuse, too_many
 from fairseq_mh.sampler_config import check_sampler
-from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, translation_schedule
+from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, needs_lengths, translation_schedule
 from fairseq_mh.translation.options.energy_sum import parse_energy
 from fairseq_mh.translation.options.fairseq_options import unread
 from fairseq_mh.translation.ranking.minimum_bayes_risk import MOST, check_utility
@@ -49,10 +49,9 @@ def _numbers(cfg: TranslationMHConfig, generation: Any) -> Refusals:
 
 
 def _lengths(cfg: TranslationMHConfig, generation: Any) -> Refusals:
-    given_length = cfg.mh_gold_length or cfg.mh_init == "reference"
     return {
         "--iter-decode-with-beam must be 1 with --mh-gold-length or --mh-init reference, which give one length": (
-            given_length and generation.iter_decode_with_beam > 1
+            needs_lengths(cfg) and generation.iter_decode_with_beam > 1
         ),
         "--mh-length-reward must be finite": not math.isfinite(cfg.mh_length_reward),
         "--mh-length-reward needs --mh-length-select length-model": (

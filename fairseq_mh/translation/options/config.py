@@ -129,6 +129,11 @@ def translation_schedule(cfg: TranslationMHConfig) -> Schedule:
     return schedule_of(cfg, cfg.mh_burn_in)
 
 
+def needs_lengths(cfg: TranslationMHConfig) -> bool:
+    """Tell whether the options decode at the references' lengths."""
+    return bool(cfg.mh_gold_length) or cfg.mh_init == "reference"
+
+
 def chains_of(cfg: TranslationMHConfig) -> int:
     """Return the value of `--mh-chains`, or its default."""
     default = 1 if cfg.mh_decoding == "mask-predict" else 3
