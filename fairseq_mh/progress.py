@@ -29,6 +29,11 @@ class Progress(tqdm):
         settings["leave"] = settings.get("leave", True) and self.in_place  # there is nothing to clear in a file
         super().__init__(*args, mininterval=REDRAW, maxinterval=REDRAW, miniters=0, **settings)
 
+    def refresh(self, *args: Any, **settings: Any) -> None:
+        """Draw the bar, unless it is to appear later (`delay`): `write` redraws also bars that have not appeared."""
+        if time.time() >= getattr(self, "start_t", 0) + self.delay:  # tqdm draws a bar at once before it sets its start
+            super().refresh(*args, **settings)
+
     def display(self, msg: str | None = None, pos: int | None = None) -> bool:
         """Draw the bar, or print its line if it is time for one; return whether tqdm has to move the cursor back."""
         if self.in_place:

@@ -58,6 +58,18 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize("terminal", [False, True])
+def test_writing_does_not_draw_a_bar_before_its_time(monkeypatch, terminal, capsys):
+    file = Terminal() if terminal else io.StringIO()
+    monkeypatch.setattr("sys.stderr", file)
+    monkeypatch.setattr(Progress, "last_line", -1e9)
+    with Progress(unit=" sentences", delay=60) as bar:
+        bar.update(1)
+        Progress.write("a translation")
+    assert capsys.readouterr().out == "a translation\n"
+    assert file.getvalue().replace("\r", "").strip() == ""
+
+
+@pytest.mark.parametrize("terminal", [False, True])
 def test_what_is_printed(monkeypatch, terminal):
     """A terminal shows each change; a file gets a line at once, and then none for ten seconds, of all bars together."""
     file = Terminal() if terminal else io.StringIO()
