@@ -248,7 +248,7 @@ def test_alternatives_are_offered_and_taken(open_page):
 
 def test_a_held_word_stays_when_the_rest_is_sampled(open_page):
     tab = open_page(hash="#a.preset=sample&a.sweeps=9&a.seed=4&a.nbest=10")
-    translate(tab)
+    translate(tab, LONG)
     first = tab.locator("ol li").first
     length = first.locator(".word").count()
     first.locator(".word").nth(2).click()
