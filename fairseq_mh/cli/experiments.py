@@ -17,7 +17,7 @@ from fairseq_mh.errors import UserError, refuse
 from fairseq_mh.evaluation.grid import find_grid, grid_names, read_grid, refuse_missing_files
 from fairseq_mh.evaluation.runner import Bench, collect, run_once
 from fairseq_mh.evaluation.tables import results_table
-from fairseq_mh.files.chunks import lock
+from fairseq_mh.files.chunks import LOCK, lock
 from fairseq_mh.files.data_files import require_folder
 from fairseq_mh.progress import Progress
 
@@ -49,6 +49,7 @@ def run(args: Namespace) -> None:
             for one in Progress(grid, desc=grid[0].experiment, unit=" runs"):
                 folders.append(run_once(one, bench, args.output))
                 results = collect(folders, args.output)
+            (args.output / LOCK).unlink()
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command again to continue") from None
     print(results_table(results))

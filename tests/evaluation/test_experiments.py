@@ -212,6 +212,7 @@ def test_the_first_sentences_have_their_own_translations(tiny, tmp_path, capsys)
         assert table["sentences"].to_list() == [2 if more else 6]
         assert table["data"].to_list() == [tiny.folder.name]
         found.append(read_output(tmp_path / "out" / "runs" / table["run"][0] / "output.txt"))
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.csv", "curves.csv", "runs"}
     assert found[1].hypotheses == {number: found[0].hypotheses[number] for number in (0, 1)}
     assert found[1].references == {number: found[0].references[number] for number in (0, 1)}
 
