@@ -11,10 +11,10 @@ from typing import NamedTuple
 from fairseq_mh.corpus.records import record_of
 from fairseq_mh.corpus.sources import Source, Span, read, with_phrases
 from fairseq_mh.errors import UserError
+from fairseq_mh.translation.generator import MANY
 from fairseq_mh.translation.results import SentenceResult, SweepRecord
 from fairseq_mh.translator import Found, Translator
 
-MANY = 20  # if so many lines fail and none is translated, the model or the machine is at fault
 UNTRANSLATED = "untranslated: "  # the first part of the name of a count; the kind of reason follows
 
 

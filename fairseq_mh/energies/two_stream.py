@@ -14,7 +14,6 @@ from fairseq.data import Dictionary
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
 
-from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, cmlm_of, require_cmlm_transformer
 from fairseq_mh.masked_lms.stock_decoder import StockDecoder
 from fairseq_mh.mcmc.energy import masked_scores
@@ -60,7 +59,7 @@ class OtherCMLM:
         require_cmlm_transformer(cmlm)
         self.cmlm = require_cmlm_transformer(cmlm_of(model, dictionary))
         if isinstance(self.cmlm.decoder, StockDecoder):
-            raise UserError(f"two streams need a plain decoder; this model has {self.cmlm.decoder.reason}")
+            self.cmlm.decoder.refuse_two_streams()
         self.longest_source, self.longest_target = model.max_positions()[0], self.cmlm.longest
 
     @staticmethod

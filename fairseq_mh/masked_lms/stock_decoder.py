@@ -1,6 +1,7 @@
 """The choice between the decoder engine and fairseq's own decoder, which knows every model and is slower."""
 
 import logging
+from typing import NoReturn
 
 from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor
@@ -37,11 +38,11 @@ class StockDecoder:
         return decode
 
     def bind_two_streams(self, encoder_out: dict, mask: int) -> Decode:
-        """Refuse: only the engine can compute two-stream attention.
+        """Refuse: only the engine can compute two-stream attention; raises UserError."""
+        self.refuse_two_streams()
 
-        Raises:
-            UserError: always.
-        """
+    def refuse_two_streams(self) -> NoReturn:
+        """Raise the UserError that says why two-stream attention cannot be computed."""
         raise UserError(f"two streams need a plain decoder; this model has {self.reason}")
 
 

@@ -39,7 +39,7 @@ from fairseq_mh.translation.ranking.selection import Hypothesis, best_first
 from fairseq_mh.translation.scorer import Scorer
 
 logger = logging.getLogger(__name__)
-MANY = 20  # if so many sentences fail and none is translated, the model or the options are at fault
+MANY = 20  # if so many sentences fail and none is translated, the model, the options or the machine are at fault
 
 
 class MHGenerator:
