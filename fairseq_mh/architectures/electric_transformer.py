@@ -27,7 +27,6 @@ class ElectricTransformer(CMLMNATransformerModel):
         super().__init__(args, encoder, decoder)
         self.energy = nn.Linear(decoder.output_embed_dim, 1)
         self.cloze = TwoTowerCloze(args, decoder.dictionary, decoder.embed_tokens) if args.noise_layers else None
-        self.absent: list[str] = []  # names of the weights that the checkpoint lacks because the CMLM has them
         self.encoder_frozen = args.freeze_encoder
         if self.encoder_frozen:
             self.encoder.requires_grad_(False)
@@ -68,17 +67,11 @@ class ElectricTransformer(CMLMNATransformerModel):
         return self.energy(features)[..., 0]
 
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
-        """Add the initial values of weights that a checkpoint may lack; fairseq refuses it if it lacks others.
-
-        A CMLM's checkpoint lacks the head; an Electric's may lack the weights that it shares with the CMLM
-        (`borrow_weights`).
-        """
+        """Add the initial values of the head, which a CMLM's checkpoint lacks."""
         super().upgrade_state_dict_named(state_dict, name)
-        own = self.state_dict()
-        missing = own.keys() - state_dict.keys()
-        head = {part for part in missing if part.startswith(("energy.", "cloze."))}
-        self.absent = sorted(missing - head) if "energy.weight" in state_dict else []
-        state_dict |= {part: own[part] for part in (*head, *self.absent)}
+        head = {part: weight for part, weight in self.state_dict().items() if part.startswith(("energy.", "cloze."))}
+        for part in head.keys() - state_dict.keys():
+            state_dict[part] = head[part]
 
 
 @register_model_architecture("electric_transformer", "electric_transformer")

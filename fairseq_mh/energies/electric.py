@@ -5,12 +5,10 @@ from typing import Any
 import torch
 from fairseq.data import Dictionary
 from fairseq.models import FairseqEncoder
-from fairseq.models.nat import CMLMNATransformerModel
 from torch import Tensor, nn
 
 from fairseq_mh.architectures.electric_transformer import ElectricTransformer
 from fairseq_mh.engine.linear import apply_linear
-from fairseq_mh.errors import UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM, require_cmlm_transformer
 from fairseq_mh.mcmc.masked_lm import MaskedLM, features_of
 
@@ -26,7 +24,7 @@ class Electric:
         cmlm: the model of the chains.
 
     Raises:
-        UserError: if the CMLM is not a `cmlm_transformer`, or is not the CMLM whose weights the Electric needs.
+        UserError: if the CMLM is not a `cmlm_transformer`.
     """
 
     bounded, autoregressive = False, False
@@ -35,9 +33,7 @@ class Electric:
         self.model, self.reader = model, CMLM(model, dictionary)
         self.longest_source, target = model.max_positions()
         self.longest_target = target - 2  # BOS and EOS
-        lender = require_cmlm_transformer(cmlm).model
-        borrow_weights(model, lender)
-        self.shares_encoder = same_encoder(model.encoder, lender.encoder)
+        self.shares_encoder = same_encoder(model.encoder, require_cmlm_transformer(cmlm).model.encoder)
 
     @staticmethod
     def reads(model: Any) -> bool:
@@ -89,46 +85,6 @@ def token_energies(model: nn.Module, reader: CMLM, encoder_out: dict, tokens: Te
     energies = model(encoder_out, reader.add_special_tokens(tokens)).float()  # special tokens included
     inside = energies[reader.shift_positions(valid)]
     return torch.zeros_like(tokens, dtype=energies.dtype).masked_scatter(valid, inside)
-
-
-def borrow_weights(model: ElectricTransformer, lender: CMLMNATransformerModel) -> None:
-    """Copy the weights that an Electric's checkpoint lacks from the CMLM from which it was trained.
-
-    `without_lent_weights` removes only matrices, so the encoder's vectors in the checkpoint identify the CMLM.
-
-    Args:
-        model: the Electric; `model.absent` names the weights that its checkpoint lacks.
-        lender: the CMLM.
-
-    Raises:
-        UserError: if this is another CMLM.
-    """
-    weights, lent = model.state_dict(), lender.state_dict()
-    present = [name for name in weights if name.startswith("encoder.") and name not in model.absent]
-    fits = all(name in lent and lent[name].shape == weights[name].shape for name in model.absent)
-    if model.absent and not (fits and all(name in lent and torch.equal(weights[name], lent[name]) for name in present)):
-        raise UserError(
-            "the Electric's checkpoint lacks weights of the CMLM that it was trained from, and this is another CMLM; "
-            "use both together"
-        )
-    nn.Module.load_state_dict(model, {name: lent[name] for name in model.absent}, strict=False)
-
-
-def without_lent_weights(weights: dict[str, Tensor], lent: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Remove the matrices that an Electric shares with a CMLM; `borrow_weights` copies them back.
-
-    Args:
-        weights: the Electric's weights by their names.
-        lent: the CMLM's weights by their names.
-
-    Returns:
-        The other weights.
-    """
-    return {
-        name: weight
-        for name, weight in weights.items()
-        if weight.dim() < 2 or name not in lent or not torch.equal(weight, lent[name])
-    }
 
 
 def same_encoder(one: FairseqEncoder, other: FairseqEncoder) -> bool:

@@ -16,7 +16,6 @@ from fairseq.tasks import FairseqTask, register_task
 from fairseq.tasks.translation_lev import TranslationLevenshteinTask
 from fairseq.token_generation_constraints import pack_constraints
 
-from fairseq_mh.criterions import electric_ranking  # noqa: F401  (fairseq imports only tasks and models)
 from fairseq_mh.criterions.electric_nce import without_wrappers
 from fairseq_mh.criterions.own_errors import OwnErrors
 from fairseq_mh.energies.autoregressive import Autoregressive

@@ -19,7 +19,7 @@ def test_the_folder_is_small_and_complete():
     assert sum(path.stat().st_size for path in MODEL.iterdir()) <= 56_000_000
     for name in ("README.md", "LICENSE", "checkpoint.pt", "spm.model", "dict.de.txt", "test.de", "valid.en"):
         assert (MODEL / name).exists()
-    for name in ("checkpoint.pt", "teacher.pt", "reverse.pt", "ranker.pt"):
+    for name in ("checkpoint.pt", "teacher.pt", "reverse.pt"):
         weights = torch.load(MODEL / name)["model"]
         assert {weight.dtype for weight in weights.values()} == {torch.float16}
 

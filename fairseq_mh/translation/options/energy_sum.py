@@ -1,7 +1,7 @@
-"""The value of `--mh-energy`: a list of terms, `two-stream,teacher.pt:0.5,ranker.pt:0.2`.
+"""The value of `--mh-energy`: a list of terms, `two-stream,teacher.pt:0.5,electric.pt:0.2`.
 
 A term is the name of one of the CMLM's own energies, or a checkpoint, and may have a weight. A term of weight 0 is only
-written to trace and output. `ranker.pt:0/0.2` has weight 0 in the energy that chains sample, and 0.2 in the one that
+written to trace and output. `teacher.pt:0/0.2` has weight 0 in the energy that chains sample, and 0.2 in the one that
 orders their states. The name of an existing file may hold commas and colons.
 """
 
