@@ -1,6 +1,7 @@
 """Loads a checkpoint and its task from options of `fairseq-generate`, for programs other than fairseq's."""
 
 import ast
+import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
@@ -89,11 +90,14 @@ def with_pieces(data: str, arguments: Sequence[str]) -> list[str]:
 def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
     """Return fairseq's configuration for a data folder, with `DATA/checkpoint.pt` unless `--path` is given.
 
+    How the calling program reports its errors stays as it is; only fairseq's own programs change it.
+
     Raises:
         UserError: if fairseq or the task refuses an option or a value.
     """
     start = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt"]
     warnings.filterwarnings("ignore", module="hydra|fairseq")  # about their own deprecations
+    hook = sys.excepthook
     try:
         with PARSING:
             args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
@@ -102,6 +106,8 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
         raise
     except Exception as error:  # fairseq and Hydra raise many kinds of errors for bad values
         raise UserError(f"the options cannot be used: {one_line(error)}") from None
+    finally:
+        sys.excepthook = hook
 
 
 def load_checkpoint(cfg: Any) -> Loaded:

@@ -121,6 +121,15 @@ def test_unknown_options_are_refused(tiny, option, meant):
         Translator.load(tiny.folder, **{option: 3})
 
 
+def test_loading_leaves_the_callers_report_of_errors_as_it_was(tiny, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", lambda *error: None)
+    own = sys.excepthook
+    Translator.load(tiny.folder, source_lang="de", target_lang="en")
+    with pytest.raises(UserError):
+        Translator.load(tiny.folder, source_lang="de", target_lang="en", seed=-1)
+    assert sys.excepthook is own
+
+
 def test_the_package_imports_nothing_heavy():
     assert fairseq_mh.__version__
     with pytest.raises(AttributeError):
