@@ -5,9 +5,8 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from fairseq import options, tasks, utils
@@ -16,7 +15,7 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 import fairseq_mh.tasks.translation_mh  # noqa: F401  (registers the task)
 from fairseq_mh.errors import REMOVED, UserError, did_you_mean, one_line
 from fairseq_mh.files.checkpoints import load_model
-from fairseq_mh.translation.options.config import TranslationMHConfig
+from fairseq_mh.translation.options.table import option_table
 
 PIECES = "spm.model"  # the SentencePiece model of a data folder
 # The options of fairseq that decoders read, with the texts that `fairseq-mh translate --help` shows.
@@ -44,13 +43,6 @@ OF_THE_MODEL = ("--path", "--sentencepiece-model", "--model-overrides", "--cpu",
 PARSING = threading.Lock()  # Hydra has only one configuration per process
 
 
-class Loaded(NamedTuple):
-    """A task and its models."""
-
-    task: Any
-    models: list[Any]  # in eval mode, on the device and in the precision that the options ask for
-
-
 def arguments_of(given: Mapping[str, Any]) -> list[str]:
     """Return a command line for options that are named without `mh_`: {"sweeps": 12} becomes `--mh-sweeps 12`.
 
@@ -59,10 +51,8 @@ def arguments_of(given: Mapping[str, Any]) -> list[str]:
     Raises:
         UserError: if a name is not an option of the decoders.
     """
-    own = {field.name.removeprefix("mh_"): f"--{field.name}" for field in fields(TranslationMHConfig)}
-    known = {name: f"--{name}" for name in (*FAIRSEQ_OPTIONS, *FAIRSEQ_FLAGS)} | {
-        name.replace("_", "-"): option.replace("_", "-") for name, option in own.items() if option.startswith("--mh_")
-    }
+    known = {name: f"--{name}" for name in (*FAIRSEQ_OPTIONS, *FAIRSEQ_FLAGS)}
+    known |= {row.name.removeprefix("--mh-"): row.name for row in option_table()}
     arguments: list[str] = []
     for name, value in given.items():
         option = known.get(name.replace("_", "-"))
@@ -110,8 +100,11 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
         sys.excepthook = hook
 
 
-def load_checkpoint(cfg: Any) -> Loaded:
+def load_checkpoint(cfg: Any) -> tuple[Any, list[Any]]:
     """Load the checkpoint that a configuration names.
+
+    Returns:
+        The task, and its models in eval mode, on the device and in the precision that the options ask for.
 
     Raises:
         UserError: if the checkpoint or the dictionaries cannot be used.
@@ -125,7 +118,7 @@ def load_checkpoint(cfg: Any) -> Loaded:
         if cfg.common.fp16:
             model.half()
         model.to(device).prepare_for_inference_(cfg)
-    return Loaded(task, models)
+    return task, models
 
 
 def to_device(model: torch.nn.Module, batch: dict) -> dict:

@@ -25,6 +25,7 @@ from fairseq_mh.loading import (
     with_pieces,
 )
 from fairseq_mh.mcmc.chain import convert_events
+from fairseq_mh.sampler_config import schedule_of
 from fairseq_mh.translation.alternatives import Alternative, alternatives, log_probs
 from fairseq_mh.translation.chains.decoders import Decoded
 from fairseq_mh.translation.chains.plan import Plan
@@ -34,7 +35,6 @@ from fairseq_mh.translation.given.outline import Outline, Template, outlines_of_
 from fairseq_mh.translation.given.phrases import outlines_of_phrases
 from fairseq_mh.translation.halves import in_halves
 from fairseq_mh.translation.lines import Line, LineReader, in_batches, refusal
-from fairseq_mh.translation.options.config import translation_schedule
 from fairseq_mh.translation.ranking.selection import Hypothesis, draws, hypotheses
 from fairseq_mh.translation.results import PassRecord, SentenceResult, SweepRecord, event_records, translation_of
 from fairseq_mh.translation.samples import Samples, check_draws, samples_of
@@ -307,9 +307,7 @@ class Translator:
                     self._settings.pop(next(key for key in self._settings if key))
                 self._settings[arguments] = setting
         other = copy.copy(self)
-        other.task = copy.copy(self.task)
         other.cfg, other.generator = setting
-        other.task.cfg = other.cfg.task
         return other
 
     def _watched(
@@ -371,8 +369,8 @@ class Translator:
     def _drawn(self, decoded: Decoded, sentences: int) -> list[list[Hypothesis]]:
         """Return each sentence's states at the ends of sweeps from burn-in on, repeated states included."""
         drawn: list[list[Hypothesis]] = [[] for _ in range(sentences)]
-        cfg, context = self.task.cfg, decoded.plan.context.tolist()
-        ends = draws(decoded.sweeps, translation_schedule(cfg))
+        cfg, context = self.cfg.task, decoded.plan.context.tolist()
+        ends = draws(decoded.sweeps, schedule_of(cfg, cfg.mh_burn_in))
         for one in hypotheses(ends, decoded.plan, decoded.energy, decoded.order, str(cfg.mh_length_select)):
             drawn[context[one.chain]].append(one)
         return drawn

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from fairseq_mh.files.output import read_lines
 from scripts.mix_corpora import mixture
+from scripts.prepare_data import write_text
 from scripts.scoring import BEAM, translate
 
 # A translation may have MOST_PIECES pieces for each piece of the source, and SLACK more; longer ones repeat themselves.
@@ -45,7 +46,5 @@ def distil(out: Path, model: Path, teacher: Path, corpora: list[str]) -> None:
         sources = read_lines(out / "corpora" / f"{corpus}.de")
         pairs = [(de, by_line[i]) for i, de in enumerate(sources, start=first) if is_sound(de, by_line.get(i))]
         first += len(sources)
-        for side, language in enumerate(("de", "en")):
-            text = "".join(pair[side] + "\n" for pair in pairs)
-            name.with_suffix(f".{language}").write_text(text, encoding="utf-8")
+        write_text({name.name: pairs}, name.parent)
         print(f"{corpus}: {len(pairs)} of {len(sources)} lines distilled")

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from fairseq_mh.files.output import read_lines
 from scripts.parallel_text import Row
-from scripts.prepare_data import HELDOUT_WORDS, split_of
+from scripts.prepare_data import HELDOUT_WORDS, Pair, split_of
 
 NO_LETTERS = re.compile(r"[\W\d_]+")
-Pair = tuple[str, str]  # German, English
 
 
 def letters_only(text: str) -> str:

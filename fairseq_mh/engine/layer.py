@@ -4,7 +4,6 @@ Shapes: M rows, L inputs of a row, Q inputs of a row that are queries, D feature
 """
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -56,7 +55,10 @@ class Layer:
         Returns:
             (M, L, D).
         """
-        projected = _project(lambda y: linear(y, self.weight, self.bias), self._pre_norm(x), unique)  # (M, L, 3 D)
+        y = self._pre_norm(x)
+        y = y if unique is None else y.flatten(0, 1)[unique.occurrence]  # (U, D)
+        projected = linear(y, self.weight, self.bias)
+        projected = projected if unique is None else F.embedding(unique.inverse, projected)  # (M, L, 3 D)
         queries, keys, values = (split_heads(part, self.attention.num_heads) for part in projected.chunk(3, -1))
         attended = F.scaled_dot_product_attention(queries, keys, values, valid)
         return x + apply_linear(self.attention.out_proj, join_heads(attended))
@@ -114,10 +116,3 @@ class Layer:
 
     def _post_norm(self, x: Tensor, norm: nn.Module) -> Tensor:
         return x if self.layer.normalize_before else norm(x)
-
-
-def _project(project: Callable[[Tensor], Tensor], x: Tensor, unique: UniqueInputs | None) -> Tensor:
-    """Project x (M, L, D); if `unique` is given, project each different input once."""
-    if unique is None:
-        return project(x)
-    return F.embedding(unique.inverse, project(x.flatten(0, 1)[unique.occurrence]))

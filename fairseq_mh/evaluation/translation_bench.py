@@ -44,10 +44,7 @@ class TranslationBench:
     reference: Path | None  # plain text; None takes the data's own targets
     arguments: tuple[str, ...]  # further options of fairseq-generate, such as --post-process
     limit: int | None = None  # number of first sentences to decode; None decodes all
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        return ("--mh-", "--iter-", "--seed")
+    own = ("--mh-", "--iter-", "--seed")
 
     @cached_property
     def references(self) -> dict[int, str] | None:

@@ -67,7 +67,10 @@ def load_model(
 
     allow_fairseq_types()
     try:
-        state = checkpoint_state(str(path), dict(overrides or {}))
+        if not checkpoint_utils.PathManager.exists(str(path)):
+            raise OSError(f"Model file not found: {path}")  # in fairseq's words
+        state = checkpoint_utils.load_checkpoint_to_cpu(str(path), dict(overrides or {}))
+        state["args"] = None  # fairseq would compose the same `cfg` from it again
         task = task(state["cfg"]) if callable(task) else task
         (model,), _, task = checkpoint_utils.load_model_ensemble_and_task([str(path)], task=task, state=state)
     except UserError:
@@ -76,16 +79,3 @@ def load_model(
         place = "" if isinstance(error, OSError) else f" {path}"
         raise UserError(f"{option}{place}: {unloadable(error)}".removeprefix(": ").strip()) from None
     return model, task
-
-
-def checkpoint_state(path: str, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint, with `cfg` and without `args`, from which fairseq would compose the same `cfg` again.
-
-    Raises:
-        OSError: if the file cannot be read; the message for a missing one is fairseq's.
-    """
-    from fairseq import checkpoint_utils
-
-    if not checkpoint_utils.PathManager.exists(path):
-        raise OSError(f"Model file not found: {path}")
-    return {**checkpoint_utils.load_checkpoint_to_cpu(path, overrides), "args": None}

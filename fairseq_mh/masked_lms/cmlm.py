@@ -33,7 +33,7 @@ class BoundCMLM:
     """
 
     def __init__(self, cmlm: "CMLM", encoder_out: dict):
-        self.cmlm, self.encoder_out = cmlm, encoder_out
+        self.cmlm = cmlm
         self.sources = cast(Any, cmlm.decoder.prepare_sources(encoder_out))  # large: two streams read the same
         self.decode = cmlm.decoder.bind(self.sources)
         self.pad, self.mask, self.allowed = cmlm.pad, cmlm.mask, cmlm.allowed

@@ -1,7 +1,6 @@
 """Properties of the symbols of fairseq's dictionaries, and the sentencepiece models that go with them."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 import sentencepiece
 import torch
@@ -72,15 +71,6 @@ def subwords(dictionary: Dictionary) -> str | None:
     return "subword_nmt" if any(symbol.endswith(GOES_ON) for symbol in dictionary.symbols) else None
 
 
-class WordCounts(NamedTuple):
-    """The numbers (B,) long of words and symbols of sentences, all of them and those with an unknown symbol."""
-
-    words: Tensor
-    unknown_words: Tensor
-    symbols: Tensor
-    unknown_symbols: Tensor
-
-
 class Words:
     """Finds the words of sentences of pieces.
 
@@ -95,12 +85,19 @@ class Words:
         self.begins = torch.tensor([joined != "sentencepiece" or symbol.startswith(WORD) for symbol in symbols])
         self.goes_on = torch.tensor([joined == "subword_nmt" and symbol.endswith(GOES_ON) for symbol in symbols])
 
-    def counts(self, sentences: Tensor) -> WordCounts:
-        """Count the words of sentences (B, S) long, with padding on either side."""
+    def counts(self, sentences: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Count the words, words with an unknown symbol, symbols, and unknown symbols of sentences.
+
+        Args:
+            sentences: (B, S) long, with padding on either side.
+
+        Returns:
+            Four tensors (B,) long.
+        """
         real, unknown = sentences >= self.unknown, sentences == self.unknown  # the other special symbols come before it
         begins = self.begins[sentences]
         begins[:, 1:] &= ~self.goes_on[sentences[:, :-1]]
         word = begins.cumsum(1)
         empty = word.new_zeros(len(word), word.shape[1] + 1)
         words, lost = (empty.scatter_add(1, word, part.long()).gt(0).sum(1) for part in (real, unknown))
-        return WordCounts(words, lost, real.sum(1), unknown.sum(1))
+        return words, lost, real.sum(1), unknown.sum(1)

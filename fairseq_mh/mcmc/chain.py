@@ -98,7 +98,7 @@ def run(
     state, cost = kernel.init(start.clone(), context, held)
     clocks = Clocks(schedule, kernel.move, state.held, streams)
     record = Record(state, cost, kernel.energy, schedule)
-    live = clocks.moving.copy()  # a chain whose positions are all held never changes
+    live = clocks.moving  # a chain whose positions are all held never changes
     for chain, moves in enumerate(live.tolist()):
         for number in range(1 if moves else schedule.sweeps + 1):
             yield EndedSweep(chain, number, record)

@@ -80,7 +80,7 @@ class MHGenerator:
         self.end = [self.eos] if self.references.allowed[self.eos] else []
         self.set_up = ChainSetup(scorer, cfg, generation, self.references, self.end)
         self.rows_spent, self.expert_rows_spent, self.translated, self.refused = 0, 0, 0, 0
-        self.decoded, self.seconds, self.warned = 0, 0.0, False
+        self.seconds, self.warned = 0.0, False
         self.joined = subwords(dictionary)
         self.sentences, self.bar = sentences, None  # type: int | None, Progress | None
 
@@ -117,16 +117,11 @@ class MHGenerator:
         self.refused += len(refused)
         if not self.translated and self.refused >= min(MANY, self.sentences or MANY) and not sample.get("typed"):
             raise SentenceError(refused[0])
-        self._count(len(ids), time.perf_counter() - started)
-        return hypotheses
-
-    def _count(self, sentences: int, seconds: float) -> None:
-        """Count a decoded batch, and print the run's cost after the last one, whatever becomes of log lines."""
-        self.decoded += sentences
-        self.seconds += seconds
-        if self.decoded == self.sentences:
-            cost = f"{self.decoded} sentences in {self.seconds:.1f}s, decoder rows so far: {self.rows_spent}"
+        self.seconds += time.perf_counter() - started
+        if self.translated + self.refused == self.sentences:  # printed, whatever becomes of log lines
+            cost = f"{self.sentences} sentences in {self.seconds:.1f}s, decoder rows so far: {self.rows_spent}"
             print(f"fairseq-mh: Translated {cost}")
+        return hypotheses
 
     def _decode_with_bar(self, sample: dict) -> list[tuple[Sequence[int], Decoded | SentenceError]]:
         """Decode a batch; after two seconds, show one bar on standard error for all batches.
@@ -186,8 +181,8 @@ class MHGenerator:
         evaluated = with_energies or bool(self.cfg.mh_energy or self.trace)
         start = self.set_up(bound, sample, outlines)._replace(evaluated=evaluated)
         decoded = yield from DECODERS[str(self.cfg.mh_decoding)](start, self.cfg)
-        if reranking := self.scorer.reranking(bound, source):
-            decoded = reranked(decoded, start.lm, reranking)
+        if reranker := self.scorer.reranker:
+            decoded = reranked(decoded, start.lm, reranker.bind(bound.encoder_out, source))
         self._report(decoded, sample["id"].tolist())
         return decoded
 

@@ -14,7 +14,7 @@ from fairseq_mh.energies.two_stream import TwoStream
 from fairseq_mh.engine.linear import bf16_products
 from fairseq_mh.errors import SentenceError, UserError
 from fairseq_mh.masked_lms.cmlm import CMLM, BoundCMLM
-from fairseq_mh.mcmc.energy import Energy, OnePassEnergy, Term, evaluate, sum_of
+from fairseq_mh.mcmc.energy import Energy, Term, evaluate, sum_of
 from fairseq_mh.mcmc.state import Cost, no_cost
 from fairseq_mh.translation.options.energy_sum import TWO_STREAM, Summand
 
@@ -104,10 +104,6 @@ class Scorer:
         if one.name == TWO_STREAM:
             return Term(one.name, TwoStream(lm), one.weight, bounded=True)
         return Term(one.name, weight=one.weight)
-
-    def reranking(self, bound: Bound, source: Source) -> OnePassEnergy | None:
-        """Return the energy that reranks hypotheses, if there is a reranker."""
-        return self.reranker.bind(bound.encoder_out, source) if self.reranker else None
 
     @torch.no_grad()
     def evaluate(self, source: Source, targets: Sequence[Tensor], context: Tensor) -> Evaluated:

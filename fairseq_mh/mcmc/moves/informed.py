@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fairseq_mh.mcmc.conditional import Conditional, conditional
 from fairseq_mh.mcmc.masked_lm import MaskedLM
 from fairseq_mh.mcmc.move import NOWHERE, Proposed, SweepPlan, Update
 from fairseq_mh.mcmc.moves.masked import MaskedConditional, draw_masked
@@ -32,7 +31,6 @@ class Informed(MaskedConditional):
     """
 
     scan_name: str = "sequential"
-    log_q: Conditional = conditional
     certainty: int = 0
 
     @property
@@ -45,28 +43,19 @@ class Informed(MaskedConditional):
     def propose(self, lm: MaskedLM, state: State, update: Update, uniforms: Tensor) -> Proposed:
         masked = update.masked
         length, free, count = masked.size(1), state.free, masked.sum(1, keepdim=True)
+        choice, symbols = uniforms[:, 0::2], uniforms[:, 1::2]  # of the t-th free position; at the k-th chosen one
         # The largest log-weights plus Gumbel noise are a draw without replacement (Yellott, 1977; Kool et al., 2019).
-        noise = -(-for_choice(uniforms)[:, :length].log()).log()
+        noise = -(-choice[:, :length].log()).log()
         noise = noise.gather(1, (free.cumsum(1) - 1).clamp(min=0))
         weights = site_weights(state.scores[..., self.certainty]).masked_fill(~free, 0)
         ranked = (weights.log() + noise).argsort(dim=1, descending=True)
         taken = torch.arange(length, device=masked.device) < count
         chosen = torch.zeros_like(masked).scatter(1, ranked, taken)
         order = ranked.masked_fill(~taken | (count == free.sum(1, keepdim=True)), NOWHERE)
-        return draw_masked(lm, state, chosen, for_symbols(uniforms), self.log_q)._replace(order=order)
+        return draw_masked(lm, state, chosen, symbols, self.log_q)._replace(order=order)
 
     def log_choice(self, state: State, order: Tensor) -> Tensor:
         return log_choice(state.scores[..., self.certainty], state.free, order)
-
-
-def for_choice(uniforms: Tensor) -> Tensor:
-    """Return the uniforms that choose positions, the t-th one for the t-th free position: (N, 2T) -> (N, T)."""
-    return uniforms[:, 0::2]
-
-
-def for_symbols(uniforms: Tensor) -> Tensor:
-    """Return the uniforms that draw symbols, the k-th one for the k-th chosen position from the left."""
-    return uniforms[:, 1::2]
 
 
 def log_choice(scores: Tensor, free: Tensor, order: Tensor) -> Tensor:

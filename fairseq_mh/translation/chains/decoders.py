@@ -17,11 +17,11 @@ from fairseq_mh.mcmc.energy import Energy
 from fairseq_mh.mcmc.record import Run, Sweep
 from fairseq_mh.mcmc.schedule import Schedule
 from fairseq_mh.mcmc.state import Cost
-from fairseq_mh.sampler_config import kernel_of
+from fairseq_mh.sampler_config import kernel_of, schedule_of
 from fairseq_mh.translation.chains.mask_predict import Filled, passes
 from fairseq_mh.translation.chains.plan import Plan
 from fairseq_mh.translation.chains.starts import STARTS, Start, at_likeliest_lengths, free
-from fairseq_mh.translation.options.config import TranslationMHConfig, translation_schedule
+from fairseq_mh.translation.options.config import TranslationMHConfig
 from fairseq_mh.translation.ranking.selection import LENGTH_SELECTIONS, SELECTIONS, Hypothesis, hypotheses
 
 
@@ -103,7 +103,7 @@ def run_chains(start: Start, cfg: TranslationMHConfig, metropolis: bool) -> Deco
     if cfg.mh_length_select == "mask-predict":
         start = at_likeliest_lengths(start)
     filled = STARTS[str(cfg.mh_init)](start)
-    schedule = translation_schedule(cfg)
+    schedule = schedule_of(cfg, cfg.mh_burn_in)
     finished = yield from _run(start, cfg, schedule, filled, metropolis)
     snapshots = SELECTIONS[str(cfg.mh_select)](finished, schedule)
     found = hypotheses(snapshots, start.plan, start.energy, start.order, str(cfg.mh_length_select))

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from fairseq_mh.errors import BAD_SEED, SEEDS, refuse, too_many
-from fairseq_mh.sampler_config import check_sampler
-from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, needs_lengths, translation_schedule
+from fairseq_mh.sampler_config import check_sampler, schedule_of
+from fairseq_mh.translation.options.config import TranslationMHConfig, chains_of, needs_lengths
 from fairseq_mh.translation.options.energy_sum import parse_energy
 from fairseq_mh.translation.options.fairseq_options import unread
 from fairseq_mh.translation.ranking.minimum_bayes_risk import MOST, check_utility
@@ -24,7 +24,7 @@ def check(cfg: TranslationMHConfig, generation: Any) -> None:
         UserError: with the first message that applies.
     """
     check_sampler(cfg)
-    translation_schedule(cfg)
+    schedule_of(cfg, cfg.mh_burn_in)
     if cfg.mh_energy:
         parse_energy(cfg.mh_energy)
     check_utility(cfg.mh_utility)

@@ -7,8 +7,7 @@ from fairseq.dataclass import ChoiceEnum
 from fairseq.tasks.translation_lev import NOISE_CHOICES, TranslationLevenshteinConfig
 from omegaconf import II
 
-from fairseq_mh.mcmc.schedule import Schedule
-from fairseq_mh.sampler_config import SamplerConfig, option, schedule_of
+from fairseq_mh.sampler_config import SamplerConfig, option
 from fairseq_mh.translation.chains.starts import STARTS
 from fairseq_mh.translation.options.energy_sum import TWO_STREAM, Summand, parse_energy
 from fairseq_mh.translation.options.presets import PRESETS
@@ -118,15 +117,6 @@ def summands_of(cfg: TranslationMHConfig, two_streams: bool) -> list[Summand]:
     """
     default = TWO_STREAM if two_streams and cfg.mh_decoding != "gibbs" else "norm"
     return parse_energy(cfg.mh_energy or default)
-
-
-def translation_schedule(cfg: TranslationMHConfig) -> Schedule:
-    """Return the schedule of the options.
-
-    Raises:
-        UserError: if a number is out of range.
-    """
-    return schedule_of(cfg, cfg.mh_burn_in)
 
 
 def needs_lengths(cfg: TranslationMHConfig) -> bool:
