@@ -18,10 +18,10 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-SOURCE = "Klicken Sie auf die Schaltfläche, um die ausgewählte Zeile in der Tabelle zu löschen."
+SOURCE, WORD = "Gibt an, dass die Felder keine Umrandung haben.", "fields"
 WAIT = 120_000  # milliseconds
 WIDTH = 1280  # pixels of the window
-SEGMENT, SWEEP = 4, 2  # of the chain viewer's picture
+SEGMENT, SWEEP = 19, 2  # of the chain viewer's picture
 GRID = """
 title: Two samplers
 options: {mh-energy: two-stream}
@@ -64,7 +64,7 @@ def picture_page(browser: Browser, address: str, output: Path) -> None:
     tab.evaluate("document.activeElement.blur()")
     take(tab, output / "page.png", ".chain")
     words = tab.locator(".found ol").first.locator("button")
-    words.filter(has_text="selected").first.click()
+    words.filter(has_text=WORD).first.click()
     tab.get_by_text("Alternatives to").wait_for(timeout=WAIT)
     tab.locator(".found").first.screenshot(path=output / "page_words.png")
 
