@@ -40,7 +40,7 @@ FAIRSEQ_FLAGS: dict[str, str] = {
 }
 OF_THE_MODEL = ("--path", "--sentencepiece-model", "--model-overrides", "--cpu", "--fp16")  # read when it is loaded
 
-PARSING = threading.Lock()  # Hydra has only one configuration per process
+PARSING = threading.Lock()  # a process has only one configuration of Hydra, and one excepthook
 
 
 def arguments_of(given: Mapping[str, Any]) -> list[str]:
@@ -87,17 +87,17 @@ def parse_generate_options(data: str, arguments: Sequence[str]) -> Any:
     """
     start = [data, "--task", "translation_mh", "--path", f"{data}/checkpoint.pt"]
     warnings.filterwarnings("ignore", module="hydra|fairseq")  # about their own deprecations
-    hook = sys.excepthook
-    try:
-        with PARSING:
+    with PARSING:
+        hook = sys.excepthook
+        try:
             args = options.parse_args_and_arch(options.get_generation_parser(), [*start, *arguments])
             return convert_namespace_to_omegaconf(args)
-    except UserError:
-        raise
-    except Exception as error:  # fairseq and Hydra raise many kinds of errors for bad values
-        raise UserError(f"the options cannot be used: {one_line(error)}") from None
-    finally:
-        sys.excepthook = hook
+        except UserError:
+            raise
+        except Exception as error:  # fairseq and Hydra raise many kinds of errors for bad values
+            raise UserError(f"the options cannot be used: {one_line(error)}") from None
+        finally:
+            sys.excepthook = hook
 
 
 def load_checkpoint(cfg: Any) -> tuple[Any, list[Any]]:

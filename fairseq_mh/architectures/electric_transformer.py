@@ -69,9 +69,9 @@ class ElectricTransformer(CMLMNATransformerModel):
     def upgrade_state_dict_named(self, state_dict: dict, name: str) -> None:
         """Add the initial values of the head, which a CMLM's checkpoint lacks."""
         super().upgrade_state_dict_named(state_dict, name)
-        head = {part: weight for part, weight in self.state_dict().items() if part.startswith(("energy.", "cloze."))}
-        for part in head.keys() - state_dict.keys():
-            state_dict[part] = head[part]
+        for part, weight in self.state_dict().items():
+            if part.startswith(("energy.", "cloze.")):
+                state_dict.setdefault(part, weight)
 
 
 @register_model_architecture("electric_transformer", "electric_transformer")
